@@ -1,0 +1,1 @@
+"""FewTune: tune CLIP on a handful of labelled images."""

@@ -1,0 +1,240 @@
+"""What is to be learned: classes, labelled examples, and the draws made from them.
+
+Everything here is a pure value: no file is opened, no random state is read. A draw orders the
+examples of a class by a hash of (seed, split, key), so it depends on nothing but its arguments,
+does not change when classes are reordered or added, and a draw of 4 shots contains that of 2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import median
+from typing import Protocol, runtime_checkable
+
+from fewtune.core.errors import ConfigError, DataError
+from fewtune.core.files import digest
+
+DEFAULT_TEMPLATES = ("a photo of a {}.",)
+TEST_SHARE = 0.2
+
+
+@runtime_checkable
+class ImageSource(Protocol):
+    """Anything but a plain file that holds one encoded or decoded image."""
+
+    def read(self) -> object:
+        """Return encoded bytes, a PIL image or a numpy array (H, W[, C]) of uint8."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One labelled image.
+
+    `key` identifies it within its task ("train/cat/01.jpg") and is what draws and fingerprints
+    see; `source` is where its pixels are and takes no part in equality.
+    """
+
+    key: str
+    label: int
+    source: Path | ImageSource = field(compare=False, repr=False)
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class ClassSet:
+    """All that a strategy may know of the classes before it sees an image.
+
+    Attributes:
+        names: Class names, in label order.
+        templates: Prompt templates, each with one "{}" for the class name.
+        descriptions: Full prompts per class that replace the templates for that class; an empty
+            tuple means "use the templates".
+        counts: Training images per class.
+    """
+
+    names: tuple[str, ...]
+    templates: tuple[str, ...] = DEFAULT_TEMPLATES
+    descriptions: tuple[tuple[str, ...], ...] = ()
+    counts: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        repeated = [name for name, count in Counter(self.names).items() if count > 1]
+        if repeated:
+            raise DataError(f"Class name {repeated[0]!r} occurs more than once.")
+        if any(not name.strip() for name in self.names):
+            raise DataError("A class has an empty name.", hint="Give every class a name.")
+        if not self.templates:
+            raise ConfigError("No prompt template was given.", hint="Try 'a photo of a {}.'.")
+        for template in self.templates:
+            if template.count("{}") != 1:
+                raise ConfigError(
+                    f"Template {template!r} must hold '{{}}' exactly once.",
+                    hint="For example: 'a photo of a {}.'.",
+                )
+        if self.descriptions and len(self.descriptions) != len(self.names):
+            raise DataError(
+                f"{len(self.descriptions)} classes have descriptions, but there are "
+                f"{len(self.names)} classes."
+            )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def texts(self, label: int, templates: Sequence[str] | None = None) -> tuple[str, ...]:
+        """Return the prompts of one class: its descriptions, else every template filled in."""
+        if self.descriptions and self.descriptions[label]:
+            return self.descriptions[label]
+        name = self.names[label].replace("_", " ")
+        return tuple(template.replace("{}", name) for template in templates or self.templates)
+
+    def select(self, labels: Sequence[int]) -> ClassSet:
+        """Return the classes with these labels, renumbered in this order."""
+        return replace(
+            self,
+            names=tuple(self.names[i] for i in labels),
+            descriptions=tuple(self.descriptions[i] for i in labels) if self.descriptions else (),
+            counts=tuple(self.counts[i] for i in labels) if self.counts else (),
+        )
+
+
+@dataclass(frozen=True)
+class Support:
+    """All that `fit` is given. It has no test split, so no strategy can reach test images."""
+
+    classes: ClassSet
+    train: tuple[Example, ...]
+    val: tuple[Example, ...] = ()
+
+    @property
+    def shots(self) -> int:
+        """Median training images per class, at most 16: what recipes with lengths per shot use."""
+        counts = Counter(example.label for example in self.train)
+        per_class = [counts.get(label, 0) for label in range(len(self.classes))]
+        return max(1, min(16, round(median(per_class)))) if per_class else 1
+
+
+@dataclass(frozen=True)
+class Task:
+    """A classification task: classes and three disjoint lists of examples.
+
+    Attributes:
+        name: Short name, used in folder names and tables.
+        notes: What was done to the data on the way here ("own stratified test split"), for
+            records and tables.
+    """
+
+    name: str
+    classes: ClassSet
+    train: tuple[Example, ...]
+    val: tuple[Example, ...] = ()
+    test: tuple[Example, ...] = ()
+    licence: str = ""
+    citation: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            raise DataError(
+                f"Task '{self.name}' has {len(self.classes)} class; a classifier needs at least 2.",
+                hint="Put each class in a folder of its own: DIR/cat/1.jpg, DIR/dog/2.jpg.",
+            )
+        for split, examples in self.splits().items():
+            for example in examples:
+                if not 0 <= example.label < len(self.classes):
+                    raise DataError(
+                        f"{example.key} ({split}) has label {example.label}, but labels run from "
+                        f"0 to {len(self.classes) - 1}."
+                    )
+
+    def splits(self) -> dict[str, tuple[Example, ...]]:
+        """Return the three lists by name."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    def support(self) -> Support:
+        """Return what training may see."""
+        counts = Counter(example.label for example in self.train)
+        per_class = tuple(counts.get(label, 0) for label in range(len(self.classes)))
+        return Support(replace(self.classes, counts=per_class), self.train, self.val)
+
+    def fingerprint(self) -> str:
+        """Return a hash of class names, prompts, and of key, label and size of every example."""
+        return digest(
+            [
+                [self.classes.names, self.classes.templates, self.classes.descriptions],
+                [
+                    sorted((example.key, example.label, example.size_bytes) for example in examples)
+                    for examples in (self.train, self.val, self.test)
+                ],
+            ]
+        )
+
+
+def draw_order(examples: Iterable[Example], seed: int, split: str) -> list[Example]:
+    """Return the examples in the pseudo-random order that (seed, split) gives them."""
+
+    def rank(example: Example) -> bytes:
+        return hashlib.sha256(f"{seed}\0{split}\0{example.key}".encode()).digest()
+
+    return sorted(examples, key=rank)
+
+
+def draw(
+    examples: Iterable[Example], per_class: int, seed: int, split: str
+) -> tuple[Example, ...]:
+    """Return at most `per_class` examples of each label, in drawn order within the label."""
+    by_label: dict[int, list[Example]] = defaultdict(list)
+    for example in draw_order(examples, seed, split):
+        by_label[example.label].append(example)
+    return tuple(e for label in sorted(by_label) for e in by_label[label][:per_class])
+
+
+def few_shot(task: Task, shots: int | None, seed: int) -> Task:
+    """Return the task with `shots` training and at most min(shots, 4) validation images a class.
+
+    Classes with fewer images keep all of theirs. `shots=None` keeps every image.
+
+    Raises:
+        ConfigError: `shots` is below 1.
+    """
+    if shots is None:
+        return task
+    if shots < 1:
+        raise ConfigError(f"--shots must be at least 1, found {shots}.", hint="Try --shots 16.")
+    return replace(
+        task,
+        train=draw(task.train, shots, seed, "train"),
+        val=draw(task.val, min(shots, 4), seed, "val"),
+    )
+
+
+def with_test_split(task: Task) -> Task:
+    """Return a task that has a test split: a fifth of each class is set aside if there is none.
+
+    The choice depends on the keys alone, never on a run's seed, so all runs share one test split.
+
+    Raises:
+        DataError: A class has a single image, which cannot be in both splits.
+    """
+    if task.test:
+        return task
+    counts = Counter(example.label for example in task.train)
+    held: set[str] = set()
+    for label, name in enumerate(task.classes.names):
+        if counts[label] < 2:
+            raise DataError(
+                f"Class {name!r} has {counts[label]} image(s); without a test split every class "
+                "needs at least 2.",
+                hint="Add images, or provide DIR/train and DIR/test folders.",
+            )
+        of_class = draw_order((e for e in task.train if e.label == label), 0, "test")
+        held.update(e.key for e in of_class[: max(1, round(TEST_SHARE * counts[label]))])
+    return replace(
+        task,
+        train=tuple(e for e in task.train if e.key not in held),
+        test=tuple(e for e in task.train if e.key in held),
+        notes=(*task.notes, f"own stratified test split ({TEST_SHARE:.0%} of each class)"),
+    )

@@ -1,0 +1,1 @@
+"""Reading images and labels in the layouts people have, and checking them."""

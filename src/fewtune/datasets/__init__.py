@@ -1,0 +1,1 @@
+"""Benchmark data sets, a declaration each, and the user's own folder."""

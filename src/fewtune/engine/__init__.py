@@ -1,0 +1,1 @@
+"""Turning a strategy and a task into a tuned, evaluated, stored run."""

@@ -1,0 +1,1 @@
+"""Tuned models in the formats of other tools."""
