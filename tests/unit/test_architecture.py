@@ -1,0 +1,219 @@
+"""The rules of the source tree that no linter checks: sizes, docstrings, words, lazy imports."""
+
+from __future__ import annotations
+
+import ast
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "fewtune"
+MAX_FILE_LINES = 399
+MAX_FUNCTION_LINES = 49
+HELP_BUDGET_S = 0.4
+
+HEAVY = {"torch", "torchvision", "transformers", "peft", "torchmetrics", "matplotlib"}
+LIGHT_PARTS = ("cli", "data", "datasets", "protocols")
+LIGHT_CORE = ("task", "spec", "files", "errors", "preprocess", "discovery")
+
+TEXT_SUFFIXES = {".py", ".md", ".toml", ".yaml", ".cff", ".txt", ".json", ".html", ".js", ".css"}
+CODE_FOLDERS = ("src", "tests", "benchmarks", "recipes", "examples", "scripts")
+TEXT_FOLDERS = (*CODE_FOLDERS, "docs", "experiments", ".ci")
+UNFINISHED = re.compile("|".join(["TODO", "FIXME", "XXX", "NotImplementedError"]))
+SKIPPED = re.compile(r"pytest\.(importor)?skip\b|mark\.(skip|xfail)|pytest\.xfail|unittest\.skip")
+# Written with classes of one letter so that this file does not match itself.
+BACKSTAGE = re.compile(
+    r"[/](work|opt)/(main|venv|wheels|pypi|shared)|[/]tmp/w/|\.\.[/]shared"
+    r"|\bissues? [#]?\d|\b(this|earlier|later|previous) [s]ession\b|\bhelper [s]ession"
+)
+
+
+def python_files(*folders: str) -> list[Path]:
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    return sorted([*files, *(ROOT.glob("*.py") if folders == CODE_FOLDERS else [])])
+
+
+def text_files() -> list[Path]:
+    inside = [path for folder in TEXT_FOLDERS for path in (ROOT / folder).rglob("*")]
+    files = [path for path in [*inside, *ROOT.glob("*")] if path.is_file()]
+    return sorted(
+        path
+        for path in files
+        if (path.suffix in TEXT_SUFFIXES or path.name in {"NOTICE", "check", "run"})
+        and "__pycache__" not in path.parts
+    )
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def test_files_are_short() -> None:
+    lengths = {
+        p: len(p.read_text(encoding="utf-8").splitlines()) for p in python_files(*CODE_FOLDERS)
+    }
+    assert lengths
+    too_long = [f"{name_of(p)}: {n} lines" for p, n in lengths.items() if n > MAX_FILE_LINES]
+    assert not too_long
+
+
+def test_functions_are_short() -> None:
+    too_long = [
+        f"{name_of(path)}:{node.lineno} {node.name}: {node.end_lineno - node.lineno + 1} lines"
+        for path in python_files("src")
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno is not None
+        and node.end_lineno - node.lineno + 1 > MAX_FUNCTION_LINES
+    ]
+    assert not too_long
+
+
+def test_modules_have_docstrings() -> None:
+    bare = [
+        name_of(path)
+        for path in python_files(*CODE_FOLDERS)
+        if path.stat().st_size and not ast.get_docstring(tree_of(path))
+    ]
+    assert not bare
+    empty_package = [name_of(p) for p in python_files("src") if not p.stat().st_size]
+    assert not empty_package
+
+
+def matches(pattern: re.Pattern[str], files: list[Path]) -> list[str]:
+    return [
+        f"{name_of(path)}:{number}: {line.strip()[:80]}"
+        for path in files
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if path != Path(__file__) and pattern.search(line)
+    ]
+
+
+def test_nothing_is_left_unfinished_or_skipped() -> None:
+    assert not matches(UNFINISHED, python_files(*CODE_FOLDERS))
+    assert not matches(SKIPPED, python_files("tests"))
+
+
+def test_no_text_speaks_of_how_it_was_made() -> None:
+    assert not matches(BACKSTAGE, text_files())
+
+
+def module_path(module: str) -> Path | None:
+    """Return the file of a fewtune module, or None for a name inside a module."""
+    base = ROOT / "src" / Path(*module.split("."))
+    for path in (base / "__init__.py", base.with_suffix(".py")):
+        if path.is_file():
+            return path
+    return None
+
+
+def is_type_checking(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+
+def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield what runs when a module is imported: not functions, not `if TYPE_CHECKING`."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        yield node
+        if is_type_checking(node):
+            yield from statements(node.orelse)
+            continue
+        for field in ("body", "orelse", "finalbody"):
+            yield from statements(getattr(node, field, []))
+        for handler in getattr(node, "handlers", []):
+            yield from statements(handler.body)
+
+
+def module_level_imports(path: Path) -> set[str]:
+    """Return the dotted names that importing a file imports, the file's own functions apart."""
+    names: set[str] = set()
+    for node in statements(tree_of(path).body):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(path)}:{node.lineno}: relative import"
+            module = node.module or ""
+            names |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def heavy_chain(path: Path, seen: set[Path]) -> list[str] | None:
+    """Return a chain of imports that leads from a file to a heavy library, or None."""
+    seen.add(path)
+    for name in sorted(module_level_imports(path)):
+        if name.split(".")[0] in HEAVY:
+            return [name_of(path), name.split(".")[0]]
+        parts = name.split(".")
+        parents = [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
+        for inner in filter(None, map(module_path, parents if parts[0] == "fewtune" else [])):
+            if inner not in seen and (chain := heavy_chain(inner, seen)):
+                return [name_of(path), *chain]
+    return None
+
+
+def light_files() -> list[Path]:
+    parts = [path for part in LIGHT_PARTS for path in (SOURCE / part).rglob("*.py")]
+    core = [SOURCE / "core" / f"{name}.py" for name in LIGHT_CORE]
+    return sorted([SOURCE / "__init__.py", *parts, *(path for path in core if path.exists())])
+
+
+@pytest.mark.parametrize("path", light_files(), ids=name_of)
+def test_light_modules_reach_no_heavy_library(path: Path) -> None:
+    chain = heavy_chain(path, set())
+    assert chain is None, " imports ".join(chain or [])
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """Run `python -m fewtune ARGUMENTS` and return the top-level packages that it imported."""
+    command = [sys.executable, "-X", "importtime", "-m", "fewtune", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip()
+    timed = re.findall(r"^import time: .*\| +(\S+)$", done.stderr, flags=re.MULTILINE)
+    assert "fewtune" in timed
+    return {name.split(".")[0] for name in timed}
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("list",)], ids=" ".join)
+def test_the_first_commands_load_no_heavy_library(arguments: tuple[str, ...]) -> None:
+    assert not imported_by(*arguments) & HEAVY
+
+
+def test_help_starts_quickly() -> None:
+    def help_s() -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "fewtune", "--help"], capture_output=True, check=True)
+        return time.perf_counter() - start
+
+    assert min(help_s() for _ in range(3)) < HELP_BUDGET_S
+
+
+def test_the_suite_is_offline() -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM) as connection,
+        pytest.raises(RuntimeError, match="offline"),
+    ):
+        connection.connect(("192.0.2.1", 80))
+
+
+def test_loopback_stays_open() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname(), timeout=5) as client,
+    ):
+        assert client.getpeername() == server.getsockname()
