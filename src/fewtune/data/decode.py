@@ -1,0 +1,304 @@
+"""Any image file, buffer or array to 8-bit RGB, or an error that says why not.
+
+The rules, so that pixels are those of the field's pipelines (`Image.open(path).convert("RGB")`)
+wherever those are right:
+
+- The orientation in EXIF is applied: a photo is seen as its owner sees it.
+- Transparency is dropped, not composited; the colours stored under it show. `verify` counts them.
+- 16-bit grey is scaled to 8 bits (65535 becomes 255); plain `convert` would clip it to white.
+- Of an animation, or of a file with several pages, the first picture is used.
+- Floating-point pixels are refused, since their range is unknown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fewtune.core.errors import DataError
+from fewtune.core.task import ImageSource
+from fewtune.data.table import plain
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# 537 MiB as RGB. A 108-megapixel telephone photo passes; a decompression bomb does not.
+MAX_PIXELS = 178_956_970
+
+# What files that are not images most often are, by their first bytes.
+_IMPOSTORS: tuple[tuple[bytes, str], ...] = (
+    (b"version https://git-lfs", "a Git LFS pointer (run `git lfs pull`)"),
+    (b"<!doctype html", "a web page (a failed download?)"),
+    (b"<html", "a web page (a failed download?)"),
+    (b"<svg", "an SVG drawing (save it as PNG)"),
+    (b"<?xml", "an XML or SVG file (save drawings as PNG)"),
+    (b"%pdf", "a PDF (save its pages as PNG)"),
+    (b"pk\x03\x04", "a zip archive"),
+)
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """An image source that holds its image: bytes, a PIL image, or a numpy array of uint8."""
+
+    value: object
+
+    def read(self) -> object:
+        """Return the image as it was given."""
+        return self.value
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What one decode tells of an image.
+
+    Attributes:
+        format: Pillow's name of the file format ("PNG"); empty for arrays and unread files.
+        mode: Pillow's name of the pixel format as stored ("RGB", "L", "P", "CMYK", "I;16").
+        width: Pixels, after the orientation in EXIF is applied.
+        height: Pixels, after the orientation in EXIF is applied.
+        frames: Pictures in the file; the first is used.
+        bits: Bits of one channel as stored: 8 or 16.
+        transparent: True if transparency was dropped.
+        digest: Hash of size and decoded RGB pixels: equal for what a model sees as equal.
+        error: Why the image cannot be read, or None.
+    """
+
+    format: str = ""
+    mode: str = ""
+    width: int = 0
+    height: int = 0
+    frames: int = 1
+    bits: int = 8
+    transparent: bool = False
+    digest: str = ""
+    error: str | None = None
+
+
+class _Unreadable(Exception):
+    """The reason, without the name of the image."""
+
+
+def open_image(source: Any) -> Image:
+    """Return the image as 8-bit RGB.
+
+    Args:
+        source: A path, an `ImageSource`, encoded bytes, a PIL image, or a numpy array of uint8 with
+            shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
+
+    Raises:
+        DataError: The image cannot be read; the message has its path and the reason.
+    """
+    try:
+        return _decode(source)[0]
+    except _Unreadable as reason:
+        raise DataError(
+            f"Cannot read image {_name(source)}: {reason}.", hint="Replace or remove it."
+        ) from reason
+
+
+def inspect_image(source: Any) -> ImageFacts:
+    """Decode the image completely and return what was found; never raises for a bad image."""
+    try:
+        return _decode(source, facts=True)[1]
+    except _Unreadable as reason:
+        return ImageFacts(error=str(reason))
+
+
+def _decode(source: Any, *, facts: bool = False) -> tuple[Image, ImageFacts]:
+    """Return the RGB image and, if asked, its facts (else empty ones)."""
+    _silence_pillow()
+    try:
+        payload = _payload(source)
+    except Exception as error:  # a source may read anything: a disk, an archive, a network
+        raise _Unreadable(_reason(error)) from error
+    stored = _open(payload)
+    bits = 16 if _is_16_bit(stored) else 8
+    try:
+        stored.load()
+        image = _to_rgb(_upright(stored))
+    except _Unreadable:
+        raise
+    except Exception as error:  # Pillow's plug-ins raise whatever their parsers stumble on
+        raise _Unreadable(_reason(error)) from error
+    if not facts:
+        return image, ImageFacts()
+    return image, ImageFacts(
+        format=stored.format or "",
+        mode=stored.mode,
+        width=image.width,
+        height=image.height,
+        frames=_frames(stored),
+        bits=bits,
+        transparent=stored.has_transparency_data,
+        digest=_digest(image),
+    )
+
+
+def _payload(source: Any) -> Any:
+    """Return bytes, a PIL image or an array."""
+    if isinstance(source, str | Path):
+        return Path(source).read_bytes()
+    if _is_pil(source) or not isinstance(source, ImageSource):
+        return source
+    return source.read()
+
+
+def _is_pil(value: Any) -> bool:
+    return hasattr(value, "convert") and hasattr(value, "getbands")
+
+
+def _open(payload: Any) -> Image:
+    """Return a PIL image whose pixels may not be decoded yet."""
+    if _is_pil(payload):
+        image: Image = payload
+    elif isinstance(payload, bytes | bytearray | memoryview):
+        image = _open_bytes(bytes(payload))
+    elif hasattr(payload, "__array_interface__"):
+        image = _from_array(payload)
+    else:
+        raise _Unreadable(
+            f"a {type(payload).__module__}.{type(payload).__name__} is neither a path, bytes, a "
+            "PIL image nor a numpy array"
+        )
+    if image.width < 1 or image.height < 1:
+        raise _Unreadable(f"it has no pixels ({image.width} x {image.height})")
+    if image.width * image.height > MAX_PIXELS:
+        raise _Unreadable(_too_large(image.width, image.height))
+    return image
+
+
+def _open_bytes(data: bytes) -> Image:
+    from PIL import Image as pillow
+    from PIL import UnidentifiedImageError
+
+    if not data:
+        raise _Unreadable("the file is empty (0 bytes)")
+    try:
+        return pillow.open(io.BytesIO(data))
+    except pillow.DecompressionBombError as error:
+        raise _Unreadable(_too_large()) from error
+    except UnidentifiedImageError as error:
+        raise _Unreadable(_what_it_is(data)) from error
+    except Exception as error:
+        raise _Unreadable(_reason(error)) from error
+
+
+def _from_array(array: Any) -> Image:
+    from PIL import Image as pillow
+
+    if str(array.dtype) != "uint8":
+        raise _Unreadable(
+            f"the array is {array.dtype}, expected uint8 from 0 to 255 "
+            "(for floats in [0, 1]: (255 * x).round().astype('uint8'))"
+        )
+    if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))):
+        raise _Unreadable(
+            f"the array has shape {tuple(array.shape)}, expected (height, width) or "
+            "(height, width, channels) with 1, 3 or 4 channels"
+        )
+    if array.size == 0:
+        raise _Unreadable(f"the array has no pixels (shape {tuple(array.shape)})")
+    return pillow.fromarray(array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array)
+
+
+def _upright(image: Image) -> Image:
+    """Apply the orientation in EXIF; a damaged EXIF block says nothing."""
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # the picture is sound, only its notes are not
+        return image
+
+
+def _to_rgb(image: Image) -> Image:
+    if image.mode.startswith("I"):
+        image = _scale_to_8_bits(image)
+    elif image.mode == "F":
+        raise _Unreadable("it has floating-point pixels (save it with 8 or 16 bits a channel)")
+    elif image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _scale_to_8_bits(image: Image) -> Image:
+    """Map 0..65535 to 0..255, rounding to nearest."""
+    import numpy as np
+    from PIL import Image as pillow
+
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise _Unreadable(f"its pixels run from {values.min()} to {values.max()}, beyond 16 bits")
+    return pillow.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+def _is_16_bit(image: Image) -> bool:
+    """Ask before `load`, which forgets how 16-bit colour was stored."""
+    tiles = getattr(image, "tile", ())
+    return image.mode.startswith("I") or any(";16" in str(tile) for tile in tiles)
+
+
+def _frames(image: Image) -> int:
+    # Telephones store a preview or a second eye in MPO files: photos, not animations.
+    if image.format in (None, "MPO"):
+        return 1
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # later frames are damaged; the first, which is used, is not
+        return 2
+
+
+def _digest(image: Image) -> str:
+    hashed = hashlib.blake2b(f"{image.width} {image.height} ".encode(), digest_size=16)
+    hashed.update(image.tobytes())
+    return hashed.hexdigest()
+
+
+def _silence_pillow() -> None:
+    """Let Pillow's remarks on size and metadata pass: this module checks what matters.
+
+    The filters are process-wide and set again when someone restored others (`catch_warnings`
+    itself is not safe in threads); the test makes that cheap.
+    """
+    from PIL import Image as pillow
+
+    for category in (pillow.DecompressionBombWarning, UserWarning):
+        known = any(
+            entry[0] == "ignore" and entry[2] is category and "PIL" in str(entry[3])
+            for entry in warnings.filters[:2]
+        )
+        if not known:
+            warnings.filterwarnings("ignore", category=category, module=r"PIL\.")
+
+
+def _too_large(*size: int) -> str:
+    found = " x ".join(map(str, size)) + " pixels" if size else "far too many pixels"
+    return f"it has {found}, more than {MAX_PIXELS // 1_000_000} million (shrink it first)"
+
+
+def _what_it_is(data: bytes) -> str:
+    start = data[:64].lstrip().lower()
+    for magic, name in _IMPOSTORS:
+        if start.startswith(magic):
+            return f"it is not an image but {name}"
+    if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
+        return "it is a HEIC photo (save it as JPEG)"
+    return "it is not an image of a known format"
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    text = " ".join(plain(text).split()).rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
+def _name(source: Any) -> str:
+    if isinstance(source, str | Path):
+        return plain(str(source))
+    text = str(source) if isinstance(source, ImageSource) and not _is_pil(source) else ""
+    return text if 0 < len(text) <= 200 else f"of type {type(source).__name__}"

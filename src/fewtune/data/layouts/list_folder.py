@@ -1,0 +1,87 @@
+"""The list folders in which VTAB-1k is passed around.
+
+    DIR/train800.txt  val200.txt  train800val200.txt  test.txt    lines "PATH LABEL"
+    DIR/images/...                                                where the paths lead
+    DIR/classnames.txt                                            optional, one name a line
+
+Paths are relative to DIR and may hold spaces; labels are integers from 0. As in VTAB-1k, training
+uses train800val200 where it is present.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from pathlib import Path
+
+from fewtune.core.errors import DataError
+from fewtune.data.layouts.listing import NUMBERED_NOTE, name_row
+from fewtune.data.scan import size_of
+from fewtune.data.table import Row, Table, is_number, plain
+from fewtune.data.text import read_class_names, read_lines
+
+TRAIN_LISTS = ("train800val200.txt", "train800.txt")
+
+
+class ListFolder:
+    """DIR/{train800,val200,train800val200,test}.txt."""
+
+    name = "list folder"
+
+    def detect(self, location: Path) -> bool:
+        """Return whether there is a list of training images."""
+        return location.is_dir() and any((location / name).is_file() for name in TRAIN_LISTS)
+
+    def read(self, location: Path) -> Table:
+        """Return the images of all lists."""
+        notes = []
+        whole = location / TRAIN_LISTS[0]
+        if whole.is_file():
+            rows = _read(whole, "train")
+            notes.append("training images: train800val200 (val200 is a part of them)")
+        else:
+            rows = _read(location / TRAIN_LISTS[1], "train")
+            rows += _read_optional(location / "val200.txt", "val")
+        rows += _read_optional(location / "test.txt", "test")
+        names_file = location / "classnames.txt"
+        if names_file.is_file():
+            names = read_class_names(names_file)
+        else:
+            names = tuple(str(i) for i in range(1 + max(int(row.class_name) for row in rows)))
+            notes.append(NUMBERED_NOTE)
+        named = tuple(name_row(row, names, names_file) for row in rows)
+        return Table(self.name, named, names, tuple(notes))
+
+
+def _read_optional(path: Path, split: str) -> list[Row]:
+    return _read(path, split) if path.is_file() else []
+
+
+def _read(path: Path, split: str) -> list[Row]:
+    rows = []
+    for line, content in enumerate(read_lines(path), start=1):
+        if not content.strip():
+            continue
+        where = f"{path.name} line {line}"
+        relative, _, label = content.strip().rpartition(" ")
+        if not relative or not is_number(label):
+            raise DataError(
+                f"{where} in {path.parent} is {content[:60]!r}, expected a path, a space and a "
+                "label from 0 up, such as 'images/test/000000.jpg 17'."
+            )
+        key = posixpath.normpath(relative.strip())
+        if key.startswith(("/", "..")):
+            raise DataError(
+                f"{where} in {path.parent} leads out of the folder: '{relative}'.",
+                hint="Paths in lists are relative to the folder of the list.",
+            )
+        source = path.parent / key
+        size_bytes = size_of(source)
+        if size_bytes is None:
+            raise DataError(
+                f"{where} names '{relative}', which does not exist in {path.parent}.",
+                hint="Unpack the images beside the lists.",
+            )
+        rows.append(Row(split, plain(key), label, source, size_bytes, where))
+    if not rows:
+        raise DataError(f"{path} lists no images.")
+    return rows

@@ -1,0 +1,96 @@
+"""Fashion-MNIST, a sample of it that comes with FewTune: 10 classes, 16 + 100 images each."""
+
+from __future__ import annotations
+
+import functools
+import io
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from fewtune.core.errors import DataError
+from fewtune.core.task import Task
+from fewtune.data.table import SPLIT_ALIASES, Row, Table, to_task
+from fewtune.data.text import read_descriptions
+
+TITLE = "Fashion-MNIST (sample)"
+LICENCE = "MIT, Copyright (c) 2017 Zalando SE"
+CITATION = "Xiao, Rasul and Vollgraf, Fashion-MNIST, arXiv:1708.07747, 2017"
+CLASSES = (
+    "t-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
+ARCHIVE = Path(__file__).parents[1] / "assets" / "sample" / "fashion.zip"
+
+
+@dataclass(frozen=True)
+class Member:
+    """An image in the archive, read when it is asked for."""
+
+    archive: Path
+    name: str
+
+    def read(self) -> bytes:
+        """Return the encoded image."""
+        return _open(self.archive).read(self.name)
+
+    def __str__(self) -> str:
+        return f"{self.archive.name}:{self.name}"
+
+
+def load(
+    *,
+    templates: Sequence[str] | None = None,
+    descriptions: Path | None = None,
+    archive: Path = ARCHIVE,
+) -> Task:
+    """Return the sample; its members are `SPLIT/CLASS/INDEX.png`.
+
+    Raises:
+        DataError: The archive is missing, damaged or holds other classes.
+    """
+    try:
+        members = [info for info in _open(archive).infolist() if not info.is_dir()]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"The sample data {archive} cannot be read: {error}.",
+            hint="Reinstall it: pip install --force-reinstall fewtune",
+        ) from error
+    rows = []
+    for info in members:
+        parts = PurePosixPath(info.filename).parts
+        if len(parts) != 3 or parts[0] not in SPLIT_ALIASES or parts[1] not in CLASSES:
+            continue
+        source = Member(archive, info.filename)
+        rows.append(Row(SPLIT_ALIASES[parts[0]], info.filename, parts[1], source, info.file_size))
+    found = Counter(row.class_name for row in rows)
+    missing = [name for name in CLASSES if not found[name]]
+    if missing:
+        raise DataError(
+            f"The sample data {archive} has no images of {', '.join(missing)}.",
+            hint="Reinstall it: pip install --force-reinstall fewtune",
+        )
+    return to_task(
+        Table("sample archive", tuple(rows), CLASSES),
+        "fashion",
+        templates=templates,
+        descriptions=read_descriptions(descriptions, CLASSES) if descriptions else None,
+        licence=LICENCE,
+        citation=CITATION,
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _open(archive: Path) -> zipfile.ZipFile:
+    """Return the archive, held in memory: a file handle cannot be shared between processes."""
+    return zipfile.ZipFile(io.BytesIO(archive.read_bytes()))
