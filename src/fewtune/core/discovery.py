@@ -1,0 +1,77 @@
+"""The folder is the registry: `strategies/clip_lora.py` is the strategy `clip-lora`.
+
+Names and first docstring lines are read from the source, so listing imports nothing. Packages can
+add strategies through the entry-point group "fewtune.strategies".
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fewtune.core.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from fewtune.core.strategy import Strategy
+
+ENTRY_POINTS = "fewtune.strategies"
+
+
+def plugins(folder: str) -> dict[str, str]:
+    """Return {name: first docstring line} of the plug-in files in a folder of this package."""
+    path = Path(__file__).parent.parent / folder
+    files = sorted(f for f in path.glob("*.py") if not f.name.startswith("_"))
+    return {f.stem.replace("_", "-"): _first_line(f) for f in files}
+
+
+def strategy_names() -> dict[str, str]:
+    """Return {name: one-line description} of all strategies, the installed plug-ins included."""
+    names = plugins("strategies")
+    for entry in entry_points(group=ENTRY_POINTS):
+        names.setdefault(entry.name, f"plug-in {entry.value}")
+    return names
+
+
+def load_strategy(name: str) -> type[Strategy]:
+    """Import a strategy by name (case and "_" do not matter).
+
+    Raises:
+        ConfigError: No such strategy, or its file does not define exactly one.
+    """
+    folded = name.lower().replace("_", "-")
+    if folded in plugins("strategies"):
+        module_name = f"fewtune.strategies.{folded.replace('-', '_')}"
+    else:
+        found = [e for e in entry_points(group=ENTRY_POINTS) if e.name == folded]
+        if not found:
+            raise ConfigError(
+                f"There is no strategy {name!r}.",
+                hint=did_you_mean(name, strategy_names()) + " See `fewtune list strategies`.",
+            )
+        module_name = found[0].value.partition(":")[0]
+    return _only_strategy(importlib.import_module(module_name))
+
+
+def _only_strategy(module: object) -> type[Strategy]:
+    from fewtune.core.strategy import Strategy
+
+    found = [
+        member
+        for _, member in inspect.getmembers(module, inspect.isclass)
+        if issubclass(member, Strategy) and member.__module__ == getattr(module, "__name__", "")
+    ]
+    if len(found) != 1:
+        raise ConfigError(
+            f"{getattr(module, '__file__', module)} defines {len(found)} strategies.",
+            hint="A strategy file defines exactly one subclass of Strategy.",
+        )
+    return found[0]
+
+
+def _first_line(file: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    return docstring.partition("\n")[0]

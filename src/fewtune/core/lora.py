@@ -1,0 +1,47 @@
+"""A linear layer with a low-rank update (Hu et al., LoRA, 2022, eq. 3)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class LoraLinear(nn.Module):
+    """y = W x + b + s * B A drop(x), with W and b frozen.
+
+    A starts as U(-1/sqrt(in), 1/sqrt(in)) (Kaiming with a = sqrt(5)) and B as zero, so the layer
+    starts as the original one.
+
+    Args:
+        base: The frozen layer, weight (out, in).
+        rank: r; A is (r, in), B is (out, r).
+        scale: s.
+        dropout: Probability of zeroing an element of the branch's input, in training only.
+    """
+
+    def __init__(self, base: nn.Linear, rank: int, scale: float, dropout: float) -> None:
+        super().__init__()
+        self.base = base
+        self.scale = scale
+        self.dropout = dropout
+        factory = {"device": base.weight.device, "dtype": torch.float32}
+        self.A = nn.Parameter(torch.empty(rank, base.in_features, **factory))
+        self.B = nn.Parameter(torch.zeros(base.out_features, rank, **factory))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer: (..., in) -> (..., out)."""
+        branch = F.dropout(x, self.dropout, self.training)
+        return self.base(x) + self.scale * F.linear(F.linear(branch, self.A), self.B)
+
+    def merged(self) -> nn.Linear:
+        """Return one plain layer with the weight W + s * B A."""
+        layer = nn.utils.skip_init(nn.Linear, self.base.in_features, self.base.out_features)
+        layer = layer.to(self.base.weight)
+        with torch.no_grad():
+            layer.weight.copy_(self.base.weight + self.scale * (self.B @ self.A))
+            layer.bias.copy_(self.base.bias)
+        return layer.requires_grad_(False)

@@ -1,0 +1,150 @@
+"""What a run is: the recipe, the spec that names it, and the plan that executes it.
+
+A spec's hash covers only what differs from the defaults of the classes below, so a field that is
+added later does not rename old runs. Changing a default would, silently: raise the strategy's
+`version` instead, which is always hashed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fewtune.core.files import digest
+from fewtune.core.preprocess import ResizePolicy
+
+InferenceType = Literal["vision-language", "vision"]
+Precision = Literal["fp32", "bf16"]
+Templates = Literal["first", "all"]
+
+
+class Frozen(BaseModel):
+    """A validated value that cannot be changed or given unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Recipe(Frozen):
+    """How a strategy is trained: optimizer, schedule, length and augmentation."""
+
+    batch_size: int = Field(32, ge=1, description="images a step")
+    drop_last: bool = Field(False, description="skip an epoch's last, smaller batch")
+    optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="update rule")
+    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    weight_decay: float = Field(0.0, ge=0, description="weight decay")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum (sgd)")
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="shape of the rate")
+    schedule_unit: Literal["step", "epoch"] = Field("step", description="when the rate changes")
+    min_lr: float = Field(0.0, ge=0, description="rate that the cosine ends in")
+    warmup: float = Field(0.0, ge=0, description="length of the warm-up, in schedule units")
+    warmup_lr: float | None = Field(
+        None, ge=0, description="constant rate of the warm-up; none: linear from 0"
+    )
+    length: float = Field(100, gt=0, description="length of training")
+    length_unit: Literal["steps", "steps-per-shot", "epochs"] = Field(
+        "epochs", description="unit of the length"
+    )
+    views: int = Field(
+        0, ge=0, description="augmented views an image, computed once; 0: a new view every epoch"
+    )
+    crop_scale: float | None = Field(
+        0.08, gt=0, le=1, description="least area of a random crop; none: the test transform"
+    )
+    flip: bool = Field(True, description="mirror half of the views")
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Return the optimizer steps that one pass over `images` images takes, at least 1."""
+        if self.drop_last and images >= self.batch_size:
+            return images // self.batch_size
+        return math.ceil(images / self.batch_size)
+
+    def total_steps(self, images: int, shots: int, scale: float = 1.0) -> int:
+        """Return the length of training in optimizer steps, at least 1.
+
+        Args:
+            images: Number of training images.
+            shots: Images per class, for lengths given per shot.
+            scale: Factor on the length (`--steps-scale`).
+        """
+        unit = {
+            "steps": 1,
+            "steps-per-shot": shots,
+            "epochs": self.steps_per_epoch(images),
+        }[self.length_unit]
+        return max(1, round(self.length * unit * scale))
+
+    def rate(self, step: int, total: int, per_epoch: int, scale: float = 1.0) -> float:
+        """Return the learning rate of a step (0-based).
+
+        With `schedule_unit="epoch"` the rate is constant within an epoch of
+        `per_epoch * scale` steps, so a scaled run passes through the whole schedule.
+        """
+        if self.schedule_unit == "step":
+            now, warmup, end = float(step), self.warmup * scale, float(total)
+        else:
+            now = float(math.floor(step / max(1e-9, per_epoch * scale)))
+            warmup, end = self.warmup, max(1.0, total / (per_epoch * scale))
+        if now < warmup:
+            return self.lr * now / warmup if self.warmup_lr is None else self.warmup_lr
+        if self.schedule == "constant":
+            return self.lr
+        # A constant warm-up shifts the cosine without shortening its period (Dassl);
+        # a linear one shortens it, so that the rate ends at its minimum (VPT).
+        period = end if self.warmup_lr is not None else end - warmup
+        progress = (now - warmup) / max(period, 1e-9)
+        return self.min_lr + 0.5 * (self.lr - self.min_lr) * (1 + math.cos(math.pi * progress))
+
+
+class Spec(Frozen):
+    """Everything that decides a run's result; its hash is the run's name.
+
+    Attributes:
+        version: Version of the strategy's meaning.
+        options: The strategy's fields that differ from their defaults.
+        recipe: The resolved recipe: the paper's, overridden by files and flags.
+        data: Fingerprint of the whole task, before few-shot draws.
+        templates: Use the first prompt template, or average over all of them.
+        resize: Crop or squash test images; None as the checkpoint says.
+        steps_scale: Factor on length and schedule.
+        time_budget_s: Wall-clock budget that shortens training; the factor is in the plan.
+    """
+
+    strategy: str
+    version: int
+    options: dict[str, Any]
+    recipe: Recipe | None
+    task: str
+    data: str
+    backbone: str
+    revision: str
+    precision: Precision
+    shots: int | None = None
+    seed: int = 0
+    templates: Templates = "all"
+    resize: ResizePolicy | None = None
+    steps_scale: float = Field(1.0, gt=0, le=1000)
+    time_budget_s: float | None = Field(None, gt=0)
+
+    def hash(self) -> str:
+        """Return 12 hexadecimal digits that name this run."""
+        value = self.model_dump(mode="json", exclude_defaults=True)
+        return digest(value)[:12]
+
+    def folder(self) -> str:
+        """Return the run's folder name: readable parts, then the hash."""
+        return f"{self.strategy}-{self.task}-{self.hash()}"
+
+
+class Plan(Frozen):
+    """How a run is executed: chosen once, stored before the first step, reused on resume.
+
+    Another plan gives equal metrics and predicted labels, not equal bytes.
+    """
+
+    device: str
+    threads: int = Field(ge=1)
+    attention: Literal["eager", "sdpa"] = "sdpa"
+    cache: bool = True
+    steps_scale: float = Field(1.0, gt=0, description="of the spec and the time budget together")

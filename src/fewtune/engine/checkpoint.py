@@ -1,0 +1,95 @@
+"""Checkpoints of an unfinished run: trained tensors, optimizer state and the step, in one file."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fewtune.core.errors import RunError
+from fewtune.core.files import write_atomic
+from fewtune.core.head import Head
+
+INTERVAL_S = 20.0
+
+
+class Checkpoints:
+    """The one checkpoint file of a run.
+
+    Args:
+        path: The file.
+        interval_s: Seconds between two writes.
+    """
+
+    def __init__(self, path: Path, interval_s: float = INTERVAL_S) -> None:
+        self.path = path
+        self.interval_s = interval_s
+        self._written = time.monotonic()
+
+    def tick(
+        self, phase: int, step: int, head: Head, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Write a checkpoint when the last one is old enough."""
+        if time.monotonic() - self._written >= self.interval_s:
+            self.save(phase, step, head, optimizer)
+
+    def save(self, phase: int, step: int, head: Head, optimizer: torch.optim.Optimizer) -> None:
+        """Write the state after `step` steps of a phase, atomically."""
+        tensors = {name: value.detach().cpu().contiguous() for name, value in head.saved().items()}
+        for key, value in _optimizer_state(head, optimizer).items():
+            tensors[f"optimizer.{key}"] = value.detach().cpu().contiguous()
+        meta = {"phase": str(phase), "step": str(step)}
+        write_atomic(self.path, lambda path: save_file(tensors, path, meta))
+        self._written = time.monotonic()
+
+    def phase(self) -> int:
+        """Return the phase that the checkpoint is of; 0 without one."""
+        return self._meta()[0] if self.path.exists() else 0
+
+    def restore(self, phase: int, head: Head, optimizer: torch.optim.Optimizer) -> int:
+        """Load the checkpoint if it is of this phase and return how many steps are done."""
+        if not self.path.exists():
+            return 0
+        of_phase, step = self._meta()
+        if of_phase != phase:
+            return 0
+        with safe_open(self.path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        for name, value in head.saved().items():
+            value.copy_(tensors[name])
+        for name, parameter in head.trainable():
+            prefix = f"optimizer.{name}."
+            state = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+            optimizer.state[parameter] = {
+                key: value if key == "step" else value.to(parameter.device)
+                for key, value in state.items()
+            }
+        return step
+
+    def remove(self) -> None:
+        """Delete the checkpoint of a finished run."""
+        self.path.unlink(missing_ok=True)
+
+    def _meta(self) -> tuple[int, int]:
+        try:
+            with safe_open(self.path, "pt") as file:
+                meta = file.metadata()
+            return int(meta["phase"]), int(meta["step"])
+        except (SafetensorError, OSError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{self.path} is not a readable checkpoint: {error}.",
+                hint="Delete the file to start this run again.",
+            ) from error
+
+
+def _optimizer_state(head: Head, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"{name}.{key}": value
+        for name, parameter in head.trainable()
+        for key, value in optimizer.state.get(parameter, {}).items()
+        if isinstance(value, Tensor)
+    }

@@ -1,0 +1,92 @@
+"""Scores of a head on a list of examples, and the metrics of scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fewtune.core.head import Head
+from fewtune.core.model import DualEncoder, Partial, Prompts
+from fewtune.core.spec import Precision
+from fewtune.core.task import ClassSet
+from fewtune.engine.device import autocast
+from fewtune.engine.images import Pixels, chunks
+
+EVALUATION_BATCH = 64
+PROMPT_CHUNK = 256
+
+
+def encode_classes(
+    model: DualEncoder, head: Head, classes: ClassSet, precision: Precision
+) -> Partial | None:
+    """Return all class prompts finished once, encoded in chunks; None for a linear classifier."""
+    if head.classifier == "linear":
+        return None
+    prompts = head.prompts(classes)
+    parts = []
+    with torch.inference_mode(), autocast(model.device, precision):
+        for part in chunks(len(prompts.texts), PROMPT_CHUNK):
+            texts = tuple(prompts.texts[i] for i in part)
+            owner = tuple(prompts.owner[i] for i in part)
+            parts.append(model.encode(Prompts(texts, owner, prompts.classes)).done())
+    rows = parts[0].rows
+    assert rows is not None
+    joined = type(rows)(
+        torch.cat([p.rows.owner for p in parts if p.rows]),
+        torch.cat([p.rows.end for p in parts if p.rows]),
+        prompts.classes,
+    )
+    return Partial(model.text, torch.cat([p.x for p in parts]), parts[0].at, joined)
+
+
+def scores(
+    head: Head, classes: ClassSet, pixels: Pixels, precision: Precision,
+    indices: Sequence[int] | None = None,
+) -> Tensor:
+    """Return the logits (N, C) of the examples in fp32 on the CPU, test transform, dropout off."""
+    chosen = range(len(pixels.examples)) if indices is None else indices
+    model = head.model
+    text = encode_classes(model, head, classes, precision)
+    parts = []
+    with torch.inference_mode(), autocast(model.device, precision):
+        for part in chunks(len(chosen), EVALUATION_BATCH):
+            batch = model.pixels(pixels.batch([chosen[i] for i in part], None))
+            parts.append(head(batch, text).logits.float().cpu())
+    return torch.cat(parts) if parts else torch.empty(0, len(classes))
+
+
+def metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Return top-1, top-5, macro recall (mean per class), precision, F1 and calibration error.
+
+    All are shares in [0, 1]; classes without test images do not enter the macro averages. The
+    calibration error is the expected one over 15 equal bins of confidence (Guo et al., 2017).
+    """
+    from torchmetrics.functional.classification import (
+        multiclass_accuracy,
+        multiclass_calibration_error,
+        multiclass_f1_score,
+        multiclass_precision,
+        multiclass_recall,
+    )
+
+    count = logits.shape[1]
+    values = {
+        "top1": multiclass_accuracy(logits, labels, count, average="micro"),
+        "top5": multiclass_accuracy(logits, labels, count, average="micro", top_k=min(5, count)),
+        "recall": multiclass_recall(logits, labels, count, average="macro"),
+        "precision": multiclass_precision(logits, labels, count, average="macro"),
+        "f1": multiclass_f1_score(logits, labels, count, average="macro"),
+        "calibration_error": multiclass_calibration_error(logits, labels, count, n_bins=15),
+    }
+    return {name: float(value) for name, value in values.items()}
+
+
+def per_class_recall(logits: Tensor, labels: Tensor) -> list[float | None]:
+    """Return the share of each class' images that are recognised; None without images."""
+    hits = logits.argmax(1) == labels
+    return [
+        float(hits[labels == label].float().mean()) if bool((labels == label).any()) else None
+        for label in range(logits.shape[1])
+    ]

@@ -1,0 +1,198 @@
+"""The training loop: one, short, in plain sight.
+
+Everything random in a step is a function of (seed, step): the batch, the views and, by reseeding,
+dropout. So the trained tensors, the optimizer's state and the step number are all there is to
+resume from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fewtune.core.errors import RunError
+from fewtune.core.head import Head
+from fewtune.core.model import DualEncoder, Partial
+from fewtune.core.spec import Plan, Precision, Recipe
+from fewtune.core.task import ClassSet, Support
+from fewtune.engine.checkpoint import Checkpoints
+from fewtune.engine.device import autocast, peak_memory_mib
+from fewtune.engine.images import Pixels, TrainingInputs
+from fewtune.engine.tracking import Estimate, Step, Tracker
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """How many leading stages of each tower are frozen; None where a tower is not used."""
+
+    image: int
+    text: int | None
+
+
+def find_cuts(model: DualEncoder, head: Head, classes: ClassSet) -> Cuts:
+    """Derive the cuts by sending one image and one prompt through, gradients on.
+
+    Below a cut everything may be computed once, unless two probes differ there (random code in a
+    hook): then the cut is 0.
+    """
+    size = model.preprocess.size_px
+    image = model.pixels(torch.zeros(1, 3, size, size))
+    text = None if head.classifier == "linear" else model.encode(head.prompts(classes))
+    return Cuts(_cut(image), None if text is None else _cut(text))
+
+
+def _cut(batch: Partial) -> int:
+    cut = batch.tower.frozen_prefix(batch.x, batch.rows)
+    with torch.no_grad():
+        first, second = batch.advance(cut).x, batch.advance(cut).x
+    return cut if torch.equal(first, second) else 0
+
+
+def seed_step(seed: int, phase: int, step: int) -> None:
+    """Reseed torch for one step of one phase."""
+    name = f"{seed}\0{phase}\0{step}".encode()
+    torch.manual_seed(int.from_bytes(hashlib.sha256(name).digest()[:8]) >> 1)
+
+
+def epoch_order(seed: int, epoch: int, count: int) -> list[int]:
+    """Return the order in which an epoch visits the training images."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    return torch.randperm(count, generator=generator).tolist()
+
+
+class Training:
+    """One phase, ready to run: inputs, optimizer and the means to make a step."""
+
+    def __init__(
+        self, head: Head, support: Support, recipe: Recipe, plan: Plan, precision: Precision,
+        seed: int, phase: int,
+    ) -> None:
+        self.head = head
+        self.model = head.model
+        self.recipe = recipe
+        self.seed = seed
+        self.phase = phase
+        self.scale = plan.steps_scale
+        self.precision: Precision = precision
+        self.labels = torch.tensor([e.label for e in support.train], device=self.model.device)
+        self.count = len(support.train)
+        self.per_epoch = recipe.steps_per_epoch(self.count)
+        self.total = recipe.total_steps(self.count, support.shots, self.scale)
+        self.parameters = dict(head.trainable())
+        self.optimizer = make_optimizer(recipe, head)
+        cuts = find_cuts(self.model, head, support.classes)
+        self.cuts = cuts if plan.cache else Cuts(0, cuts.text and 0)
+        pixels = Pixels(support.train, self.model.preprocess, recipe, seed)
+        self.inputs = TrainingInputs(self.model, pixels, recipe, self.cuts.image)
+        self.classes = self._class_prompts(support.classes)
+
+    def _class_prompts(self, classes: ClassSet) -> Partial | None:
+        if self.cuts.text is None:
+            return None
+        with torch.no_grad(), autocast(self.model.device, self.precision):
+            return self.model.encode(self.head.prompts(classes)).advance(self.cuts.text)
+
+    def forward(self, step: int) -> Tensor:
+        """Return the loss of a step's batch, with dropout on."""
+        epoch, index = divmod(step, self.per_epoch)
+        order = epoch_order(self.seed, epoch, self.count)
+        size = self.recipe.batch_size
+        batch = order[index * size : (index + 1) * size]
+        self.model.training(True)
+        self.head.train()
+        seed_step(self.seed, self.phase, step)
+        with autocast(self.model.device, self.precision):
+            output = self.head(self.inputs.batch(batch, epoch), self.classes)
+            return self.head.loss(output, self.labels[batch])
+
+    def step(self, step: int) -> tuple[float, float]:
+        """Make one optimizer step and return (loss, learning rate).
+
+        Raises:
+            RunError: The loss is not finite; nothing was changed by this step.
+        """
+        rate = self.recipe.rate(step, self.total, self.per_epoch, self.scale)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group.get("rate", 1.0)
+        loss = self.forward(step)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise RunError(
+                f"The loss became {value} at step {step + 1} of {self.total}.",
+                hint=f"Lower the learning rate: --lr {self.recipe.lr / 10:g}.",
+            )
+        self.optimizer.zero_grad()
+        self.head.backward(loss)
+        self.optimizer.step()
+        if (step + 1) % self.per_epoch == 0:
+            self.head.epoch_end(step // self.per_epoch, math.ceil(self.total / self.per_epoch))
+        return value, rate
+
+    def estimate(self) -> Estimate:
+        """Time two probe steps that change nothing."""
+        seconds = []
+        for _ in range(2):
+            started = time.perf_counter()
+            self.head.backward(self.forward(0))
+            self.optimizer.zero_grad()
+            seconds.append(time.perf_counter() - started)
+        memory = peak_memory_mib(self.model.device)
+        return Estimate(self.total, min(seconds) * self.total, memory)
+
+    def evaluation_mode(self) -> None:
+        """Switch dropout off."""
+        self.model.training(False)
+        self.head.eval()
+
+
+def make_optimizer(recipe: Recipe, head: Head) -> torch.optim.Optimizer:
+    """Return the recipe's optimizer over the head's groups."""
+    groups = head.groups(dict(head.trainable()))
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            groups, recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        )
+    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, recipe.lr, weight_decay=recipe.weight_decay)
+
+
+def tune(training: Training, name: str, checkpoints: Checkpoints, tracker: Tracker) -> None:
+    """Run a phase from its last checkpoint to its end.
+
+    Raises:
+        RunError: The loss became NaN or infinite; the last checkpoint stays.
+        KeyboardInterrupt: Ctrl-C; a checkpoint of the last complete step was written.
+    """
+    start = checkpoints.restore(training.phase, training.head, training.optimizer)
+    began = time.perf_counter()
+    done = start
+    try:
+        for step in range(start, training.total):
+            loss, rate = training.step(step)
+            done = step + 1
+            left = (time.perf_counter() - began) / (done - start) * (training.total - done)
+            tracker.log(Step(name, done, training.total, loss, rate, left))
+            checkpoints.tick(training.phase, done, training.head, training.optimizer)
+    except KeyboardInterrupt:
+        checkpoints.save(training.phase, done, training.head, training.optimizer)
+        raise
+    finally:
+        training.evaluation_mode()
+
+
+def support_embeddings(training: Training) -> Iterator[Tensor]:
+    """Yield the finished embeddings (N, D) of the training images, a view at a time."""
+    inputs = training.inputs
+    for view in range(max(1, training.recipe.views)):
+        with torch.no_grad(), autocast(training.model.device, training.precision):
+            parts = [
+                inputs.batch(range(i, min(i + 64, training.count)), view).finish()
+                for i in range(0, training.count, 64)
+            ]
+        yield torch.cat(parts)

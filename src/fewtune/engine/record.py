@@ -1,0 +1,192 @@
+"""A run's folder: what is in it, how it is written, and how it is read again.
+
+    record.json          spec, plan, environment, metrics, cost: written last, so its presence
+                         means that the run is complete
+    spec.json plan.json  what was asked for, and how it was executed
+    task.json            classes, prompts and the drawn training images
+    adapter.safetensors  the tensors that differ from the backbone, nothing frozen
+    predictions.csv      key, label, prediction and confidence of every test image
+    metrics.jsonl        loss and rate of every step
+    README.md summary.png  a card and a picture for people
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fewtune.core.errors import AdapterError, RunError
+from fewtune.core.files import read_json, write_atomic, write_json, write_text
+from fewtune.core.head import Head
+from fewtune.core.spec import Plan, Spec
+from fewtune.core.task import ClassSet, Example, Task
+
+FORMAT = 1
+
+
+class RunFolder:
+    """Paths and contents of one run's folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state of an unfinished run."""
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def adapter(self) -> Path:
+        """The trained tensors."""
+        return self.path / "adapter.safetensors"
+
+    def complete(self) -> bool:
+        """Whether the run has ended well."""
+        return (self.path / "record.json").exists()
+
+    def begin(self, spec: Spec, task: Task) -> None:
+        """Write what is known before training."""
+        write_json(self.path / "spec.json", {"format": FORMAT, **spec.model_dump(mode="json")})
+        write_json(self.path / "task.json", _task_to_json(task))
+
+    def plan(self) -> Plan | None:
+        """Return the plan that an interrupted run was started with."""
+        path = self.path / "plan.json"
+        return Plan.model_validate(read_json(path)) if path.exists() else None
+
+    def write_plan(self, plan: Plan) -> None:
+        """Store the plan before the first step."""
+        write_json(self.path / "plan.json", plan.model_dump(mode="json"))
+
+    def spec(self) -> Spec:
+        """Return the spec.
+
+        Raises:
+            RunError: This is no run folder, or a newer FewTune wrote it.
+        """
+        path = self.path / "spec.json"
+        if not path.exists():
+            raise RunError(
+                f"{self.path} is not a run folder: it has no spec.json.",
+                hint="A run folder is what `fewtune fit` writes, for example "
+                "runs/clip-lora-flowers-0123456789ab.",
+            )
+        value = read_json(path)
+        found = value.pop("format", None) if isinstance(value, dict) else None
+        if found != FORMAT:
+            raise RunError(
+                f"{self.path} has format {found}; this FewTune reads format {FORMAT}.",
+                hint="Upgrade: pip install -U fewtune",
+            )
+        return Spec.model_validate(value)
+
+    def record(self) -> dict[str, Any]:
+        """Return record.json of a complete run.
+
+        Raises:
+            RunError: The run is not complete.
+        """
+        self.spec()
+        if not self.complete():
+            raise RunError(
+                f"The run in {self.path} is not complete.",
+                hint="Type its `fewtune fit` command again to continue it.",
+            )
+        value: dict[str, Any] = read_json(self.path / "record.json")
+        return value
+
+    def classes(self) -> ClassSet:
+        """Return the classes that the run was trained on."""
+        value = read_json(self.path / "task.json")
+        return ClassSet(
+            tuple(value["classes"]),
+            tuple(value["templates"]),
+            tuple(tuple(texts) for texts in value["descriptions"]),
+            tuple(value["counts"]),
+        )
+
+    def save_adapter(self, head: Head) -> None:
+        """Write the trained tensors."""
+        tensors = {k: v.detach().cpu().contiguous() for k, v in head.saved().items()}
+        meta = {"format": "pt", "fewtune": str(FORMAT)}
+        write_atomic(self.adapter, lambda path: save_file(tensors, path, meta))
+
+    def load_adapter(self, head: Head) -> None:
+        """Read the trained tensors into a head that was attached in the same way.
+
+        Raises:
+            AdapterError: The file is missing, damaged, or of another strategy or backbone.
+        """
+        try:
+            with safe_open(self.adapter, "pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise AdapterError(
+                f"{self.adapter} cannot be read: {error}.", hint="Train the run again."
+            ) from error
+        wanted = head.saved()
+        strange = sorted(set(wanted) ^ set(tensors))
+        strange += [k for k in set(wanted) & set(tensors) if wanted[k].shape != tensors[k].shape]
+        if strange:
+            raise AdapterError(
+                f"{self.adapter} does not belong to this run: {len(strange)} tensors differ, "
+                f"the first is {strange[0]!r}."
+            )
+        for name, value in wanted.items():
+            value.copy_(tensors[name])
+
+    def write_predictions(self, examples: Sequence[Example], logits: Tensor) -> None:
+        """Write predictions.csv; labels are class indices."""
+        confidence, predicted = logits.softmax(1).max(1)
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["key", "label", "prediction", "confidence"])
+        for example, label, share in zip(examples, predicted, confidence, strict=True):
+            writer.writerow([example.key, example.label, int(label), f"{float(share):.6f}"])
+        write_text(self.path / "predictions.csv", table.getvalue())
+
+    def predictions(self) -> tuple[list[int], list[int]]:
+        """Return (labels, predictions) of the test images."""
+        with (self.path / "predictions.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return [int(row["label"]) for row in rows], [int(row["prediction"]) for row in rows]
+
+
+def environment() -> dict[str, str]:
+    """Return the versions and the machine that a record names."""
+    packages = ("fewtune", "torch", "torchvision", "transformers", "numpy", "pillow")
+    return {
+        **{package: version(package) for package in packages},
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "processor": str(torch.cpu.get_capabilities().get("cpu_name", platform.processor())),
+    }
+
+
+def _task_to_json(task: Task) -> dict[str, Any]:
+    support = task.support()
+    return {
+        "name": task.name,
+        "classes": task.classes.names,
+        "templates": task.classes.templates,
+        "descriptions": task.classes.descriptions,
+        "counts": support.classes.counts,
+        "notes": task.notes,
+        "licence": task.licence,
+        "citation": task.citation,
+        "images": {split: len(examples) for split, examples in task.splits().items()},
+        "drawn": {
+            split: [[example.key, example.label] for example in examples]
+            for split, examples in (("train", task.train), ("val", task.val))
+        },
+    }

@@ -1,0 +1,96 @@
+"""VPT-deep: learned tokens beside the image tokens, replaced before every block.
+
+Jia et al., "Visual Prompt Tuning", ECCV 2022, eq. 5 and 6, on CLIP's image encoder. Tokens get no
+positional embedding; a block's outputs at the prompt positions are discarded where the next block
+has prompts of its own; the class token is pooled as before. They are appended at the end: as
+nothing depends on the order of the other tokens, this equals their place after the class token.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from fewtune.core.errors import ConfigError
+from fewtune.core.head import Head
+from fewtune.core.model import DualEncoder, Rows, Run
+from fewtune.core.spec import Recipe
+from fewtune.core.strategy import Strategy
+from fewtune.core.task import ClassSet
+
+
+class PromptHead(Head):
+    """Holds the prompts (depth, T, W) and hooks them into the image tower."""
+
+    def __init__(self, model: DualEncoder, classes: ClassSet, strategy: VptDeep) -> None:
+        super().__init__(model, classes, strategy.classifier)
+        self.strategy = strategy
+        tower = model.image
+        self.depth = min(strategy.depth or len(tower.blocks), len(tower.blocks))
+        width = strategy.projection or tower.width
+        prompts = torch.empty(self.depth, strategy.tokens, width, device=model.device)
+        if strategy.initialisation == "uniform":
+            bound = math.sqrt(6 / (3 * tower.patch_px**2 + width))
+            nn.init.uniform_(prompts, -bound, bound)
+        else:
+            nn.init.normal_(prompts, std=0.02)
+        self.tokens = nn.Parameter(prompts)
+        self.project: nn.Module = nn.Identity()
+        if strategy.projection:
+            self.project = nn.Linear(width, tower.width, device=model.device)
+            nn.init.kaiming_normal_(self.project.weight, a=0, mode="fan_out")
+        if strategy.tokens:
+            first = "norm" if strategy.insert == "before-norm" else "block.0"
+            model.before(tower, first, self._append)
+            for layer in range(1, self.depth):
+                model.before(tower, f"block.{layer}", self._replace(layer))
+
+    def _layer(self, x: Tensor, layer: int) -> Tensor:
+        prompts = self.project(self.tokens[layer])
+        prompts = prompts.expand(len(x), *prompts.shape)
+        return F.dropout(prompts, self.strategy.dropout, self.training).to(x.dtype)
+
+    def _append(self, x: Tensor, rows: Rows | None) -> Tensor:
+        return torch.cat([x, self._layer(x, 0)], dim=1)
+
+    def _replace(self, layer: int) -> Run:
+        def hook(x: Tensor, rows: Rows | None) -> Tensor:
+            return torch.cat([x[:, : -self.strategy.tokens], self._layer(x, layer)], dim=1)
+
+        return hook
+
+
+class VptDeep(Strategy):
+    """Prompt tokens before every block of the image encoder."""
+
+    title = "VPT-deep"
+    paper = "jia2022vpt"
+    recipe = Recipe(batch_size=32, optimizer="adamw", lr=5e-3, weight_decay=1e-2, length=50)
+
+    tokens: int = Field(8, ge=0, le=1024, description="prompt tokens T a block")
+    depth: int = Field(0, ge=0, description="blocks with prompts of their own; 0: all")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the prompts")
+    projection: int = Field(
+        0, ge=0, description="width of the prompts before a shared linear projection; 0: none"
+    )
+    initialisation: Literal["uniform", "normal"] = Field(
+        "uniform", description="uniform (VPT) or normal with deviation 0.02 (MaPLe)"
+    )
+    insert: Literal["before-norm", "after-norm"] = Field(
+        "after-norm", description="enter before or after the tower's first norm"
+    )
+
+    def attach(self, model: DualEncoder, classes: ClassSet) -> Head:
+        """Hook the prompts into the image tower."""
+        if self.depth > len(model.image.blocks):
+            raise ConfigError(
+                f"--depth {self.depth} is more than the {len(model.image.blocks)} blocks of "
+                f"{model.name}.",
+                hint="Use --depth 0 for all blocks.",
+            )
+        return PromptHead(model, classes, self)

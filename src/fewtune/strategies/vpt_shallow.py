@@ -1,0 +1,21 @@
+"""VPT-shallow: learned tokens beside the image tokens, entered once before the first block.
+
+Jia et al., "Visual Prompt Tuning", ECCV 2022, eq. 4: VPT-deep with prompts at the first block only,
+whose outputs travel on through the later blocks.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from fewtune.core.spec import Recipe
+from fewtune.strategies.vpt_deep import VptDeep
+
+
+class VptShallow(VptDeep):
+    """Prompt tokens at the input of the image encoder."""
+
+    title = "VPT-shallow"
+    recipe = Recipe(batch_size=32, optimizer="adamw", lr=2e-2, weight_decay=1e-2, length=50)
+
+    depth: int = Field(1, ge=1, le=1, description="prompts enter at the first block")
