@@ -1,0 +1,222 @@
+"""Write the tables in the docs that are derived from the code.
+
+A page holds `<!-- generated: NAME -->`, the table, and `<!-- end -->`. Without arguments, every
+such table in README.md and docs/ is rewritten in place; `python scripts/generate_docs.py NAME`
+prints one. To add a table, write a function that returns Markdown and name it in `GENERATORS`.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import re
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+MARKED = re.compile(
+    r"(?P<open><!-- generated: (?P<name>[\w-]+) -->\n)(?P<table>.*?)(?P<close><!-- end -->)",
+    re.DOTALL,
+)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def strategies() -> str:
+    """Name, what is trained, parameters on ViT-B/16, paper: a row for each strategy."""
+    rows = [
+        [
+            f"`{name}`",
+            _what(cls),
+            _parameters(cls),
+            _paper(cls),
+        ]
+        for name, cls in strategy_classes().items()
+    ]
+    return table(["strategy", "what is trained", "parameters, ViT-B/16", "paper"], rows)
+
+
+def recipes() -> str:
+    """Every field of every strategy's default recipe, with its source."""
+    from fewtune.core.spec import Recipe
+
+    trained = {name: cls for name, cls in strategy_classes().items() if cls.recipe is not None}
+    rows = [["**source**", *(f"**{cls.source}**" for cls in trained.values())]]
+    for field in Recipe.model_fields:
+        rows.append([f"`{field}`", *(_recipe_cell(cls, field) for cls in trained.values())])
+    return table(["", *(f"`{name}`" for name in trained)], rows)
+
+
+def recipe_fields() -> str:
+    """What each recipe field means, and its default."""
+    from fewtune.core.spec import Recipe
+
+    rows = [
+        [f"`{name}`", _text(field.default), field.description or ""]
+        for name, field in Recipe.model_fields.items()
+    ]
+    return table(["field", "default", "meaning"], rows)
+
+
+def options() -> str:
+    """Every option of every strategy: a row for each field that is not shared by all."""
+    rows = [
+        [f"`{name}`", f"`{_flag(field)}`", _text(info.default), info.description or ""]
+        for name, cls in strategy_classes().items()
+        for field, info in cls.model_fields.items()
+        if field != "type"
+    ]
+    return table(["strategy", "option", "default", "meaning"], rows)
+
+
+GENERATORS: dict[str, Callable[[], str]] = {
+    "strategies": strategies,
+    "recipes": recipes,
+    "recipe-fields": recipe_fields,
+    "options": options,
+}
+
+
+@cache
+def generate(name: str) -> str:
+    """Return the table called `name`.
+
+    Raises:
+        SystemExit: There is no such table.
+    """
+    if name not in GENERATORS:
+        raise SystemExit(f"There is no table {name!r}. Known: {', '.join(sorted(GENERATORS))}.")
+    return GENERATORS[name]()
+
+
+def pages() -> list[Path]:
+    """Return the pages that may hold generated tables."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def regenerate(text: str) -> str:
+    """Return a page's text with every marked table made again."""
+    return MARKED.sub(lambda m: m["open"] + generate(m["name"]) + m["close"], text)
+
+
+def strategy_classes() -> dict[str, Any]:
+    """Return every strategy of this package by name."""
+    from fewtune.core.discovery import load_strategy, plugins
+
+    return {name: load_strategy(name) for name in plugins("strategies")}
+
+
+def _flag(field: str) -> str:
+    return "--" + field.strip("_").replace("_", "-")
+
+
+def _text(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _recipe_cell(cls: Any, field: str) -> str:
+    ours = " (ours)" if field in cls.ours and cls.source != "ours" else ""
+    return _text(getattr(cls.recipe, field)) + ours
+
+
+def _docstring(cls: Any) -> str:
+    return inspect.getdoc(sys.modules[cls.__module__]) or ""
+
+
+def _what(cls: Any) -> str:
+    """Return what follows the colon of the module docstring's first line, without its full stop."""
+    return _docstring(cls).partition("\n")[0].partition(": ")[2].rstrip(".")
+
+
+def _paper(cls: Any) -> str:
+    """Return the reference in the module docstring: its second paragraph, up to the first year."""
+    paragraphs = _docstring(cls).split("\n\n")
+    found = re.match(r".+?\b(19|20)\d\d\b", " ".join(paragraphs[1:2]).replace("\n", " "))
+    if cls.paper and not found:
+        raise SystemExit(f"{cls.__module__}: the docstring's second paragraph names no paper.")
+    return found[0] if found else "none"
+
+
+def _parameters(cls: Any) -> str:
+    """Return the number of trained parameters on ViT-B/16, as a function of the classes C."""
+    one, two = (count(cls, classes) for classes in (100, 101))
+    fixed, per_class = one - 100 * (two - one), two - one
+    terms = [f"{fixed:,}"] * (fixed > 0 or not per_class) + [f"{per_class:,} C"] * (per_class > 0)
+    return " + ".join(terms)
+
+
+def count(cls: Any, classes: int) -> int:
+    """Return the tensors' elements that a strategy trains on ViT-B/16 with so many classes."""
+    import torch
+
+    from fewtune.core.spec import Recipe
+    from fewtune.core.task import ClassSet
+
+    names = ClassSet(tuple(f"class {i}" for i in range(classes)))
+    strategy, trained, head = cls(), {}, None
+    with torch.device("meta"):
+        model = shape_of_vit_b16()
+        for phase in strategy.phases(cls.recipe or Recipe()):
+            head = phase.attach(model, names, head)
+            trained.update(head.trainable())
+    return sum(parameter.numel() for parameter in trained.values())
+
+
+def shape_of_vit_b16() -> Any:
+    """Return CLIP ViT-B/16 without weights, on the meta device."""
+    import torch
+
+    from fewtune.backbones.clip import ClipImageTower, ClipTextTower
+    from fewtune.core.model import DualEncoder
+    from fewtune.core.preprocess import Preprocess
+
+    class Tokens:
+        context = 77
+
+        def __call__(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+            return torch.zeros(len(texts), 3, dtype=torch.long), torch.zeros(len(texts)).long()
+
+    net = copy.deepcopy(_net_of_vit_b16())
+    return DualEncoder(
+        net,
+        ClipImageTower(net.vision_model, net.visual_projection),
+        ClipTextTower(net.text_model, net.text_projection),
+        Tokens(),
+        dim=net.config.projection_dim,
+        logit_scale=100.0,
+        preprocess=Preprocess(224, (0.5,) * 3, (0.5,) * 3),
+        name="ViT-B16",
+        revision="shape only",
+    )
+
+
+@cache
+def _net_of_vit_b16() -> Any:
+    from transformers import CLIPConfig, CLIPModel
+
+    return CLIPModel(CLIPConfig(vision_config={"patch_size": 16}))
+
+
+def main(arguments: list[str]) -> None:
+    """Print the named tables, or rewrite all pages."""
+    for name in arguments:
+        print(generate(name), end="")
+    for page in [] if arguments else pages():
+        old = page.read_text(encoding="utf-8")
+        new = regenerate(old)
+        if new != old:
+            page.write_text(new, encoding="utf-8")
+            print(f"rewrote {page.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
