@@ -1,0 +1,190 @@
+"""Trains the image tower by classifying the words of icon names.
+
+The tower's unit feature is compared with one learned vector a word (cosine, learned scale, bias by
+word frequency), so its feature space is ready for a text tower. Steps are a pure function of
+(seed, step): a resumed run continues as if it had never stopped.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+from transformers import CLIPModel
+
+from recipes.picto import checkpoint
+from recipes.picto.augment import Pictures, normalise
+from recipes.picto.network import build, image_features
+from recipes.picto.optimiser import MuonAdam
+from recipes.picto.pack import Pack
+from recipes.picto.targets import WordTargets, soft_cross_entropy
+
+WARM_UP_STEPS = 100
+MAX_SCALE = 100.0
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A stretch of training: up to step `until`, the last `decay` steps falling to zero."""
+
+    until: int
+    size_px: int = 32
+    batch: int = 256
+    decay: int = 0
+    seed: int = 0
+    save_every_s: float = 120.0
+    threads: int = 2
+
+    def rate_factor(self, step: int) -> float:
+        """Warm up, hold, and fall linearly over the last `decay` steps."""
+        warm = min(1.0, (step + 1) / WARM_UP_STEPS)
+        return warm * min(1.0, (self.until - step) / self.decay) if self.decay else warm
+
+
+class WordHead(nn.Module):
+    """Cosine classification of unit features (B, D) over V words."""
+
+    def __init__(self, frequency: torch.Tensor, dim: int, seed: int = 0) -> None:
+        """`frequency` (V,) sets the bias to the log of the unigram distribution."""
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.words = nn.Parameter(torch.randn(len(frequency), dim, generator=generator) / dim**0.5)
+        self.bias = nn.Parameter(frequency.clamp(min=1e-6).log())
+        self.log_scale = nn.Parameter(torch.tensor(float(np.log(12.0))))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits (B, V)."""
+        scale = self.log_scale.exp().clamp(max=MAX_SCALE)
+        return scale * features @ functional.normalize(self.words, dim=1).T + self.bias
+
+
+def is_validation(rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """One picture in a hundred, by a fixed mixing of its row number."""
+    return np.asarray((rows * 2654435761 % 2**32) % 100 == 7)
+
+
+def batches(rows: NDArray[np.int64], size: int, seed: int, step: int) -> Iterator[NDArray[np.int64]]:
+    """Endless uniform batches from `step` on: each epoch is one shuffle."""
+    per_epoch = len(rows) // size
+    while True:
+        order = np.random.default_rng([seed, step // per_epoch]).permutation(len(rows))
+        for at in range(step % per_epoch, per_epoch):
+            yield rows[order[at * size : (at + 1) * size]]
+            step += 1
+
+
+class WordTraining:
+    """Model, head, optimiser and data of one run."""
+
+    def __init__(self, pack: Pack, leg: Leg, model: CLIPModel | None = None) -> None:
+        """`model` defaults to picto's architecture with random weights of the leg's seed."""
+        self.leg, self.device = leg, "cuda" if torch.cuda.is_available() else "cpu"
+        self.model = (model or build(leg.seed)).to(self.device)
+        self.targets = WordTargets.of(pack)
+        self.head = WordHead(self.targets.frequency, self.model.config.projection_dim)
+        self.head.to(self.device)
+        self.pictures, self.phrase_of = Pictures.of(pack), pack.phrase_of
+        usable = self.targets.usable(pack)
+        held = is_validation(usable)
+        self.rows, self.validation = usable[~held], usable[held]
+        self.optimiser = MuonAdam(self._named())
+        self.step = 0
+
+    def _named(self) -> dict[str, nn.Parameter]:
+        image = {
+            n: p
+            for n, p in self.model.named_parameters()
+            if n.startswith(("vision_model", "visual_projection"))
+        }
+        return image | {f"head.{n}": p for n, p in self.head.named_parameters()}
+
+    def loss(self, rows: NDArray[np.int64], pictures: torch.Tensor) -> torch.Tensor:
+        """Word cross-entropy in nats of pictures (B, 3, S, S) in 0 to 1."""
+        phrases = torch.from_numpy(self.phrase_of[rows]).long()
+        ids, shares = self.targets.ids[phrases], self.targets.shares[phrases]
+        pixels = normalise(pictures).to(self.device)
+        with torch.autocast("cuda", torch.bfloat16, enabled=self.device == "cuda"):
+            logits = self.head(image_features(self.model, pixels))
+        return soft_cross_entropy(logits, ids.to(self.device), shares.to(self.device))
+
+    @torch.no_grad()
+    def validate(self, count: int = 1024) -> float:
+        """Cross-entropy on plain pictures that are not trained on, at the leg's resolution."""
+        rows = self.validation[:count]
+        plain = functional.interpolate(
+            self.pictures.plain(rows), size=self.leg.size_px, mode="bilinear", antialias=True
+        )
+        losses = [
+            self.loss(part, pictures).item() * len(part)
+            for part, pictures in zip(
+                np.array_split(rows, max(1, len(rows) // 256)),
+                torch.tensor_split(plain, max(1, len(rows) // 256)),
+                strict=True,
+            )
+        ]
+        return sum(losses) / max(1, len(rows))
+
+    def load(self, path: Path) -> None:
+        """Continues from a checkpoint."""
+        groups, facts = checkpoint.load(path)
+        self.model.load_state_dict(groups["model"])
+        self.head.load_state_dict(groups["head"])
+        self.optimiser.load(groups["optimiser"])
+        self.step = int(facts["step"])
+
+    def save(self, path: Path, seconds: float) -> None:
+        """Writes everything that a resumed run needs."""
+        groups = {
+            "model": self.model.state_dict(),
+            "head": self.head.state_dict(),
+            "optimiser": self.optimiser.state(),
+        }
+        facts = {"step": self.step, "seconds": seconds, "vocabulary": self.targets.vocabulary}
+        checkpoint.save(path, groups, facts)
+
+    def run(self, path: Path) -> None:
+        """Trains to the end of the leg; saves to `path` every few minutes and at the end."""
+        started = saved = time.monotonic()
+        first, running = self.step, 0.0
+        stream = batches(self.rows, self.leg.batch, self.leg.seed, self.step)
+        while self.step < self.leg.until:
+            generator = torch.Generator().manual_seed(self.leg.seed * 1_000_003 + self.step)
+            rows = next(stream)
+            loss = self.loss(rows, self.pictures.views(rows, generator, self.leg.size_px))
+            loss.backward()
+            self.optimiser.step(self.leg.rate_factor(self.step))
+            self.step += 1
+            running += loss.item()
+            if self.step % 50 == 0:
+                spent = time.monotonic() - started
+                rate = (self.step - first) * self.leg.batch / spent
+                scale = self.head.log_scale.exp().item()
+                print(
+                    f"step {self.step} loss {running / 50:.3f} scale {scale:.1f}"
+                    f" {rate:.0f} pictures/s",
+                    flush=True,
+                )
+                running = 0.0
+            if time.monotonic() - saved > self.leg.save_every_s:
+                self.save(path, time.monotonic() - started)
+                saved = time.monotonic()
+        self.save(path, time.monotonic() - started)
+        print(f"step {self.step} validation {self.validate():.3f} nats", flush=True)
+
+
+def train(pack: Pack, leg: Leg, start: Path, path: Path) -> None:
+    """Runs one leg from `start` (where it exists), writing `path`."""
+    torch.set_num_threads(leg.threads)
+    training = WordTraining(pack, leg)
+    print(
+        f"{len(training.rows)} pictures, {len(training.targets.vocabulary)} words, entropy"
+        f" {-(training.targets.frequency * training.targets.frequency.log()).sum():.2f} nats"
+    )
+    if start.exists():
+        training.load(start)
+    training.run(path)
