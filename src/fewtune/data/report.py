@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from fewtune.core.task import Task
 from fewtune.data.decode import ImageFacts
+from fewtune.data.table import counted
 
 Level = Literal["error", "warning", "info"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "info")
@@ -114,11 +115,6 @@ def shown(items: Iterable[str]) -> str:
     """Return the first few items, and dots if there are more."""
     listed = list(items)
     return ", ".join(listed[:SHOWN]) + (", ..." if len(listed) > SHOWN else "")
-
-
-def counted(number: int, singular: str, plural: str = "") -> str:
-    """Return "1 image" or "3 images"."""
-    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 def _unreadable(facts: Mapping[str, ImageFacts]) -> Iterator[Finding]:

@@ -86,6 +86,8 @@ def plain(text: str) -> str:
     Systems differ in how they spell "é"; draws and fingerprints must not. Bytes of a file name that
     are no UTF-8 are written as escapes.
     """
+    if text.isascii():
+        return text
     return unicodedata.normalize("NFC", text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -119,7 +121,7 @@ def to_task(
     rows, repeated = _unique(table.rows)
     notes = [f"layout: {table.layout}", *table.notes]
     if repeated:
-        notes.append(f"{repeated} rows that repeat another were left out")
+        notes.append(f"left out {counted(repeated, 'row')} that named an image again")
     trained = {row.class_name for row in rows if row.split == "train"}
     if not trained:
         raise DataError(
@@ -132,7 +134,9 @@ def to_task(
     missing = [name for name in names if name not in trained]
     if missing:
         named = ", ".join(map(repr, missing[:3])) + (", ..." if len(missing) > 3 else "")
-        notes.append(f"{len(missing)} classes have no training image: {named}")
+        notes.append(
+            f"{counted(len(missing), 'class', 'classes')} without training images: {named}"
+        )
     label = {name: index for index, name in enumerate(names)}
     splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
     for row in rows:
@@ -156,12 +160,17 @@ def to_task(
     )
 
 
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """Return "1 image" or "3 images"."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
 def ignored_note(ignored: Counter[str]) -> tuple[str, ...]:
     """Return a note on files that are not images, by suffix; none if there are none."""
     if not ignored:
         return ()
     kinds = ", ".join(f"{suffix or 'no suffix'} {n}" for suffix, n in ignored.most_common(5))
-    return (f"ignored {ignored.total()} files that are not images ({kinds})",)
+    return (f"ignored {counted(ignored.total(), 'file')} of other kinds ({kinds})",)
 
 
 def _unique(rows: Sequence[Row]) -> tuple[list[Row], int]:

@@ -151,13 +151,11 @@ def _json_texts(path: Path) -> Iterator[tuple[str, str]]:
     shape = f'{path} must be a JSON object such as {{"cat": ["a photo of a cat, a small pet."]}}'
     if not isinstance(value, dict):
         raise DataError(f"{shape}, found a {type(value).__name__}.")
-    for name, texts in value.items():
-        for text in (
-            [texts] if isinstance(texts, str) else texts if isinstance(texts, list) else [0]
-        ):
-            if not isinstance(text, str):
-                raise DataError(f"{shape}; the entry of {name!r} is neither a text nor a list.")
-            yield plain(name), plain(text)
+    for name, entry in value.items():
+        texts = [entry] if isinstance(entry, str) else entry
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise DataError(f"{shape}; the entry of {name!r} is not a list of texts.")
+        yield from ((plain(name), plain(text)) for text in texts)
 
 
 def _csv_texts(path: Path) -> Iterator[tuple[str, str]]:

@@ -20,8 +20,8 @@ from fewtune.core.files import digest, read_json, write_json
 from fewtune.core.paths import cache_dir
 from fewtune.core.task import Example, Task
 from fewtune.data.decode import ImageFacts, inspect_image
-from fewtune.data.report import DataReport, counted, make_report
-from fewtune.data.table import plain
+from fewtune.data.report import DataReport, make_report
+from fewtune.data.table import counted, plain
 
 # Raise it whenever `ImageFacts` or its meaning changes: older cached facts are then not read.
 FACTS_VERSION = 1

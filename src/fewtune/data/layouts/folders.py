@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fewtune.core.errors import DataError
 from fewtune.data.scan import holds_images, images_below, subfolders
-from fewtune.data.table import SPLIT_ALIASES, Row, Table, ignored_note, plain
+from fewtune.data.table import SPLIT_ALIASES, Row, Table, counted, ignored_note, plain
 
 
 class SplitFolders:
@@ -44,7 +44,9 @@ class SplitFolders:
             seen[split] = folder
             if not subfolders(folder):
                 count = len(images_below(folder, Counter()))
-                notes.append(f"ignored {count} images in {folder.name}/ that have no class folder")
+                notes.append(
+                    f"ignored {counted(count, 'image')} in {folder.name}/, outside class folders"
+                )
                 continue
             rows += _class_rows(folder, split, f"{folder.name}/", ignored)
         beside = [f.name for f in subfolders(location) if f not in _split_folders(location)]
@@ -68,7 +70,7 @@ class ClassFolders:
         rows = _class_rows(location, "train", "", ignored)
         notes: tuple[str, ...] = ignored_note(ignored)
         if holds_images(location):
-            notes = ("ignored images that have no class folder", *notes)
+            notes = ("ignored images outside class folders", *notes)
         return Table(self.name, tuple(rows), notes=notes)
 
 
