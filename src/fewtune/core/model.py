@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fewtune.core.errors import ConfigError
+from fewtune.core.errors import AdapterError, ConfigError
 from fewtune.core.preprocess import Preprocess
 
 
@@ -231,6 +231,21 @@ class DualEncoder:
         replacement = make(module).to(self.device)
         self._injected[name] = (module, replacement)
         self._place(name, replacement)
+
+    def merge(self) -> None:
+        """Put one plain layer in the place of each injected module, for good.
+
+        Raises:
+            AdapterError: An injected module has no `merged()`, which returns that layer.
+        """
+        for name, (_, replacement) in self._injected.items():
+            merged = getattr(replacement, "merged", None)
+            if merged is None:
+                raise AdapterError(
+                    f"{type(replacement).__name__} at {name} cannot be merged into plain weights."
+                )
+            self._place(name, merged())
+        self._injected.clear()
 
     def before(self, tower: Tower, stage: str, hook: Run) -> None:
         """Let `hook` change what enters `stage` ("block.0") of one of the two towers."""
