@@ -78,7 +78,8 @@ def read_preprocess(folder: Path, image_size: int) -> Preprocess:
         if path.is_file():
             settings = read_object(path)
             if name == "processor_config.json":
-                settings = settings.get("image_processor", settings)
+                nested = settings.get("image_processor")
+                settings = nested if isinstance(nested, dict) else settings
             return _from_settings(settings, path, image_size)
     return Preprocess(image_size, CLIP_MEAN, CLIP_STD)
 
@@ -98,10 +99,11 @@ def channel_values(values: object, default: Sequence[float], path: Path) -> tupl
 
 def _from_settings(settings: Mapping[str, Any], path: Path, image_size: int) -> Preprocess:
     resample = settings.get("resample", 3)
-    if resample not in _RESAMPLE:
+    if not isinstance(resample, int) or resample not in _RESAMPLE:
         raise AdapterError(f"{path}: resampling filter {resample!r} is not supported.")
     factor = settings.get("rescale_factor", 1 / 255)
-    if not settings.get("do_rescale", True) or not math.isclose(factor, 1 / 255, rel_tol=1e-3):
+    scaled = isinstance(factor, int | float) and math.isclose(factor, 1 / 255, rel_tol=1e-3)
+    if not settings.get("do_rescale", True) or not scaled:
         raise AdapterError(
             f"{path}: pixels are expected to be scaled by 1/255, found rescale_factor {factor} "
             f"and do_rescale {settings.get('do_rescale', True)}."

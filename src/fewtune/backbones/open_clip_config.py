@@ -77,10 +77,15 @@ def read_extras(file: Path, tensors: Mapping[str, Tensor]) -> Extras:
         AdapterError: A file beside it is damaged, or asks for more than plain CLIP.
     """
     sidecar = file.with_name(file.name + ".json")
-    if sidecar.is_file():
-        return _from_sidecar(sidecar)
-    if (file.parent / OPEN_CLIP_CONFIG).is_file():
-        return _from_open_clip(file.parent / OPEN_CLIP_CONFIG)
+    for path, read in (
+        (sidecar, _from_sidecar),
+        (file.parent / OPEN_CLIP_CONFIG, _from_open_clip),
+    ):
+        if path.is_file():
+            try:
+                return read(path)
+            except (AttributeError, TypeError, ValueError, ZeroDivisionError) as error:
+                raise AdapterError(f"{path} holds a value of the wrong kind: {error}.") from error
     halves = tensors.get("visual.proj", torch.empty(0)).dtype == torch.float16
     if halves and all(mark in tensors for mark in OPENAI_MARKS):
         return Extras("quick_gelu")

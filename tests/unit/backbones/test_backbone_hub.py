@@ -144,8 +144,14 @@ def test_download_takes_only_what_is_needed_and_asks_once(
     with hub_of(files) as (address, requests):
         online(address)
         assert load_checkpoint("org/model").revision == COMMIT
-        fetched = {line.rpartition("/")[2] for line in requests if line.startswith("GET")}
-        assert fetched == {"config.json", "model.safetensors", "preprocessor_config.json"}
+        fetched = {line.rpartition("/")[2] for line in requests if line.startswith("GET /org/")}
+        assert fetched == {
+            "config.json",
+            "model.safetensors",
+            "preprocessor_config.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+        }
         requests.clear()
         assert load_checkpoint("org/model").revision == COMMIT
         assert requests == []
