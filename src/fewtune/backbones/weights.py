@@ -120,7 +120,7 @@ def _load_pickle(file: Path) -> object:
             f"{file} is a TorchScript archive (the form of OpenAI's own downloads), which holds "
             "code and is not run.",
             hint="OpenAI's weights are ViT-B32, ViT-B16 and ViT-L14 here. To convert a file that "
-            f"you trust: python -c \"import torch; torch.save(torch.jit.load('{file.name}', "
+            f"you trust: python -c \"import torch; torch.save(torch.jit.load('{file}', "
             "map_location='cpu').state_dict(), 'clip_weights.pt')\"",
         )
     try:
