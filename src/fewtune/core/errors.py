@@ -15,6 +15,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LISTED = 20
+
 
 class FewTuneError(Exception):
     """Root of all errors that FewTune raises on purpose."""
@@ -42,7 +44,7 @@ class RunError(FewTuneError):
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:
-    """Return "Did you mean 'x'?" for the closest option, else the list of options.
+    """Return "Did you mean 'x'?" for the closest option, else up to 20 of the options.
 
     Comparison ignores case and treats "_" as "-".
     """
@@ -51,4 +53,5 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
     close = difflib.get_close_matches(name.lower().replace("_", "-"), folded, n=1, cutoff=0.6)
     if close:
         return f"Did you mean '{folded[close[0]]}'?"
-    return f"Known: {', '.join(names)}."
+    more = f", and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"Known: {', '.join(names[:LISTED])}{more}."

@@ -70,7 +70,11 @@ class Layout(Protocol):
     name: str
 
     def detect(self, location: Path) -> bool:
-        """Return whether `location` is laid out this way; cheap, and never raises for bad data."""
+        """Return whether `location` is laid out this way; cheap, opens no image.
+
+        Raises:
+            DataError: A folder cannot be read.
+        """
 
     def read(self, location: Path) -> Table:
         """Return all rows.
@@ -119,9 +123,6 @@ def to_task(
             listed in two ways.
     """
     rows, repeated = _unique(table.rows)
-    notes = [f"layout: {table.layout}", *table.notes]
-    if repeated:
-        notes.append(f"left out {counted(repeated, 'row')} that named an image again")
     trained = {row.class_name for row in rows if row.split == "train"}
     if not trained:
         raise DataError(
@@ -131,12 +132,6 @@ def to_task(
     if not table.classes:
         _refuse_untrained(rows, trained)
     names = table.classes or sort_names(trained)
-    missing = [name for name in names if name not in trained]
-    if missing:
-        named = ", ".join(map(repr, missing[:3])) + (", ..." if len(missing) > 3 else "")
-        notes.append(
-            f"{counted(len(missing), 'class', 'classes')} without training images: {named}"
-        )
     label = {name: index for index, name in enumerate(names)}
     splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
     for row in rows:
@@ -156,7 +151,7 @@ def to_task(
         tuple(splits["test"]),
         licence,
         citation,
-        notes=tuple(notes),
+        notes=_notes(table, repeated, [name for name in names if name not in trained]),
     )
 
 
@@ -171,6 +166,18 @@ def ignored_note(ignored: Counter[str]) -> tuple[str, ...]:
         return ()
     kinds = ", ".join(f"{suffix or 'no suffix'} {n}" for suffix, n in ignored.most_common(5))
     return (f"ignored {counted(ignored.total(), 'file')} of other kinds ({kinds})",)
+
+
+def _notes(table: Table, repeated: int, untrained: Sequence[str]) -> tuple[str, ...]:
+    """Return what a user should know of how the table became a task."""
+    notes = [f"layout: {table.layout}", *table.notes]
+    if repeated:
+        notes.append(f"left out {counted(repeated, 'row')} that named an image again")
+    if untrained:
+        kinds = counted(len(untrained), "class", "classes")
+        named = ", ".join(map(repr, untrained[:3])) + (", ..." if len(untrained) > 3 else "")
+        notes.append(f"{kinds} without training images: {named}")
+    return tuple(notes)
 
 
 def _unique(rows: Sequence[Row]) -> tuple[list[Row], int]:

@@ -1,3 +1,5 @@
+"""Every kind of image file and value: the same RGB pixels as Pillow, or an error that says why."""
+
 from __future__ import annotations
 
 import os

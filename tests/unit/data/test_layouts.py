@@ -174,6 +174,16 @@ def test_missing_location_names_a_neighbour(tmp_path: Path) -> None:
         open_task("~no-such-user-here/images")
 
 
+def test_close_match_among_many_neighbours(tmp_path: Path) -> None:
+    for index in range(29):
+        (tmp_path / f"a{index:02d}").mkdir()
+    (tmp_path / "zebras").mkdir()
+    with pytest.raises(DataError, match="Did you mean 'zebras'"):
+        open_task(tmp_path / "zebra")
+    with pytest.raises(DataError, match=r"Known: a00, .* and 10 more"):
+        open_task(tmp_path / "qqqqqq")
+
+
 def test_unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class_folders(tmp_path, {"cat": 1, "dog": 1})
     scandir = os.scandir

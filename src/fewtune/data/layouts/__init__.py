@@ -101,7 +101,7 @@ def _require(path: Path) -> None:
 def _siblings(path: Path) -> list[str]:
     if not path.parent.is_dir():
         return []
-    return [e.name for e in entries(path.parent)][:20]
+    return [entry.name for entry in entries(path.parent)]
 
 
 def _refuse_other_folders(path: Path) -> None:
