@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import generate_docs
 import markdown_blocks
-import pytest
 
 ROOT = Path(__file__).parents[2]
 # What a reader who has cloned the repository finds beside the page.

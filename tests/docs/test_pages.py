@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 import generate_docs
 import markdown_blocks
-import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*generate_docs.pages(), *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md"))]
