@@ -1,4 +1,103 @@
+"""The command line of the recipe: `python -m recipes.picto --help`."""
+
+import argparse
 from pathlib import Path
-from recipes.picto.render import render
+
+ASSETS = Path(__file__).parents[2] / "src" / "fewtune" / "assets" / "picto"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m recipes.picto", description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("picto-work"), help="scratch folder")
+    steps = parser.add_subparsers(dest="step", required=True)
+    steps.add_parser("download", help="fetch and unpack the public packages")
+    render = steps.add_parser("render", help="draw all icons, write the packed files")
+    render.add_argument("--processes", type=int, default=2)
+    steps.add_parser("tokenizer", help="train the vocabulary of the text tower")
+    train = steps.add_parser("train", help="train the image tower on words, one leg")
+    train.add_argument("--until", type=int, required=True, help="step at which the leg ends")
+    train.add_argument("--px", type=int, default=32, help="resolution of this leg")
+    train.add_argument("--batch", type=int, default=256)
+    train.add_argument("--decay", type=int, default=0, help="steps of falling rate at the end")
+    train.add_argument("--start", default="trunk", help="checkpoint to continue from")
+    train.add_argument("--to", default="trunk", help="checkpoint to write")
+    train.add_argument("--threads", type=int, default=2)
+    align = steps.add_parser("align", help="train the text tower, tune both")
+    align.add_argument("--start", default="trunk", help="checkpoint of the image tower")
+    align.add_argument("--to", default="model", help="model folder to write, below --work")
+    align.add_argument("--text-steps", type=int, default=1500)
+    align.add_argument("--joint-steps", type=int, default=200)
+    align.add_argument("--pictures", type=int, default=100_000)
+    align.add_argument("--threads", type=int, default=2)
+    export = steps.add_parser("export", help="copy a model folder into the package")
+    export.add_argument("--start", default="model", help="model folder below --work")
+    export.add_argument("--target", type=Path, default=ASSETS)
+    return parser
+
+
+def _train(options: argparse.Namespace) -> None:
+    from recipes.picto.heldout import TRAIN_PACK
+    from recipes.picto.pack import read_pack
+    from recipes.picto.train import Leg, train
+
+    leg = Leg(options.until, options.px, options.batch, options.decay, threads=options.threads)
+    start, target = (options.work / f"{n}.safetensors" for n in (options.start, options.to))
+    train(read_pack(options.work / TRAIN_PACK), leg, target if target.exists() else start, target)
+
+
+def _tokenizer(options: argparse.Namespace) -> None:
+    from recipes.picto.captions import vocabulary_texts
+    from recipes.picto.heldout import TRAIN_PACK
+    from recipes.picto.pack import read_pack
+    from recipes.picto.tokens import write_tokenizer
+
+    texts = vocabulary_texts(read_pack(options.work / TRAIN_PACK).phrases)
+    write_tokenizer(texts, options.work / "tokenizer")
+
+
+def _align(options: argparse.Namespace) -> None:
+    import torch
+    from transformers import CLIPTokenizer
+
+    from recipes.picto.align import Aligner, Alignment, load_image_tower
+    from recipes.picto.export import export
+    from recipes.picto.heldout import TRAIN_PACK
+    from recipes.picto.pack import read_pack
+    from recipes.picto.targets import WordTargets
+
+    torch.set_num_threads(options.threads)
+    pack = read_pack(options.work / TRAIN_PACK)
+    checkpoint = options.work / f"{options.start}.safetensors"
+    model, head = load_image_tower(checkpoint, WordTargets.of(pack).frequency)
+    tokenizer = CLIPTokenizer.from_pretrained(options.work / "tokenizer")
+    plan = Alignment(options.text_steps, options.joint_steps, pictures=options.pictures)
+    aligner = Aligner(pack, model, head, tokenizer, plan)
+    aligner.align_text()
+    if plan.joint_steps:
+        aligner.tune_both()
+    export(model, options.work / "tokenizer", options.work / options.to)
+
+
+def main() -> None:
+    """Runs one step of the recipe."""
+    options = _parser().parse_args()
+    if options.step == "download":
+        from recipes.picto.sources import download
+
+        download(options.work)
+    elif options.step == "render":
+        from recipes.picto.render import render
+
+        render(options.work, options.processes)
+    elif options.step == "tokenizer":
+        _tokenizer(options)
+    elif options.step == "train":
+        _train(options)
+    elif options.step == "align":
+        _align(options)
+    else:
+        raise NotImplementedError
+
+
 if __name__ == "__main__":
-    import sys; render(Path(sys.argv[1]))
+    main()

@@ -107,9 +107,7 @@ def paint_mono(
     # Random colours keep a readable contrast.
     close = (paper - pen).abs().amax(dim=1, keepdim=True) < 0.35
     pen = torch.where(close, (pen + 0.5) % 1, pen)
-    shaded = (mode != PLAIN) & (
-        torch.rand(count, 1, 1, 1, generator=generator) < SHADED_SHARE
-    )
+    shaded = (mode != PLAIN) & (torch.rand(count, 1, 1, 1, generator=generator) < SHADED_SHARE)
     shades = _shades(count, px, generator)
     fill_grey = _uniform(generator, 0.3, 0.9, count, 1, 1, 1)
     fill = fill_grey + tint * _uniform(generator, -0.3, 0.3, count, 3, 1, 1)
@@ -134,9 +132,9 @@ def paint_colour(
         ground = torch.rand(count, 3, generator=generator)
         palette = palette.clone()
         palette[:, 0] = torch.where(mode == COLOURED, ground, palette[:, 0])
-    picture = torch.gather(
-        palette, 1, levels.flatten(1).unsqueeze(-1).expand(-1, -1, 3)
-    ).transpose(1, 2)
+    picture = torch.gather(palette, 1, levels.flatten(1).unsqueeze(-1).expand(-1, -1, 3)).transpose(
+        1, 2
+    )
     picture = picture.reshape(count, 3, *levels.shape[1:])
     if generator is not None:
         grey = 1 - picture.mean(dim=1, keepdim=True)

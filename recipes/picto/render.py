@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import random
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,22 @@ from PIL import Image
 
 from recipes.picto.drawing import SIZE_PX, rasterise, svg_of
 from recipes.picto.drawings import HALF, Drawings
-from recipes.picto.heldout import HELD_OUT_SETS, TRAIN_PACK, HELDOUT_PACK
+from recipes.picto.heldout import HELD_OUT_SETS, HELDOUT_PACK, TRAIN_PACK
 from recipes.picto.licences import OTHER_SOURCES, attribution, refusal
 from recipes.picto.names import BrandFilter, base_name, content_words, is_skin_tone, phrase
 from recipes.picto.pack import Pack, write_pack
 from recipes.picto.scenes import render_scene, training_scenes
 from recipes.picto.sources import Sources
 from recipes.picto.tags import Tags, add_aliases, collect_tags
-from recipes.picto.words import describe, describe_scene
 from recipes.picto.wordnet import WordNet
+from recipes.picto.words import describe, describe_scene
 
 VARIANTS = 3  # drawings a base name within one set
 SCENES = 8000
-LARGEST_CLIP_ART_PX = 4_000_000
+LARGEST_CLIP_ART_PX = 1_000_000
+SKIPPED_CLIP_ART = frozenset(
+    "logos special flags cards duplicates buttons stars icons arrows flowchart".split()
+)
 SEED = 0
 
 
@@ -71,29 +75,37 @@ def draw_set(job: tuple[Path, str, BrandFilter]) -> Drawings:
     return drawings
 
 
+def _png_pixels(path: Path) -> int:
+    """The size that the header of a PNG file states, before anything is decoded."""
+    width, height = struct.unpack(">II", path.read_bytes()[16:24])
+    return int(width * height)
+
+
+def _centred(picture: Image.Image) -> NDArray[np.uint8]:
+    """A picture shrunk into the middle of a square (P, P, 4)."""
+    picture.thumbnail((SIZE_PX, SIZE_PX), Image.Resampling.LANCZOS)
+    square = Image.new("RGBA", (SIZE_PX, SIZE_PX), (255, 255, 255, 0))
+    square.paste(picture, ((SIZE_PX - picture.width) // 2, (SIZE_PX - picture.height) // 2))
+    return np.asarray(square)
+
+
 def draw_clip_art(sources: Sources, net: WordNet) -> Drawings:
     """Open clip art, named by the words of its path that name concrete things."""
     drawings = Drawings("openclipart-png")
-    skipped = {"logos", "special", "flags", "cards", "duplicates", "buttons", "stars", "icons"}
+    cache = sources.work / "drawn" / "openclipart-png.npz"
+    if cache.exists():
+        return Drawings.load(drawings.prefix, cache)
     for path in sorted(sources.openclipart.rglob("*.png")):
         parts = path.relative_to(sources.openclipart).parts
-        if skipped & set(parts):
+        if SKIPPED_CLIP_ART & set(parts) or _png_pixels(path) > LARGEST_CLIP_ART_PX:
             continue
-        words = [net.lemma(w) for w in content_words(path.stem.replace("_", " "))]
-        named = [w for w in words if len(w) > 2 and net.concrete(w)]
-        folder = net.lemma(parts[-2]) if len(parts) > 1 else ""
-        if folder and net.concrete(folder):
-            named.append(folder)
+        words = content_words(path.stem.replace("_", " ")) + list(parts[-2:-1])
+        lemmas = dict.fromkeys(net.lemma(word) for word in words)
+        named = [word for word in lemmas if len(word) > 2 and net.concrete(word)]
         if named:
-            with Image.open(path) as opened:
-                if opened.width * opened.height > LARGEST_CLIP_ART_PX:
-                    continue
-                picture = opened.convert("RGBA")
-                picture.thumbnail((SIZE_PX, SIZE_PX), Image.Resampling.LANCZOS)
-                square = Image.new("RGBA", (SIZE_PX, SIZE_PX), (255, 255, 255, 0))
-                left, top = (SIZE_PX - picture.width) // 2, (SIZE_PX - picture.height) // 2
-                square.paste(picture, (left, top))
-            drawings.add(np.asarray(square), " ".join(dict.fromkeys(named)), colour=True)
+            with Image.open(path) as picture:
+                drawings.add(_centred(picture.convert("RGBA")), " ".join(named), colour=True)
+    drawings.save(cache)
     return drawings
 
 

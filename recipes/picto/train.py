@@ -68,7 +68,9 @@ def is_validation(rows: NDArray[np.int64]) -> NDArray[np.bool_]:
     return np.asarray((rows * 2654435761 % 2**32) % 100 == 7)
 
 
-def batches(rows: NDArray[np.int64], size: int, seed: int, step: int) -> Iterator[NDArray[np.int64]]:
+def batches(
+    rows: NDArray[np.int64], size: int, seed: int, step: int
+) -> Iterator[NDArray[np.int64]]:
     """Endless uniform batches from `step` on: each epoch is one shuffle."""
     per_epoch = len(rows) // size
     while True:
