@@ -157,10 +157,11 @@ def _changes_title(
 
 def _heading(axes: Any, title: str, words: str) -> None:
     axes.set_title(f"{title}\n")
-    axes.annotate(
+    line = axes.annotate(
         words, (0, 1), (0, 8), xycoords="axes fraction", textcoords="offset points", size=8,
         color=GREY, va="bottom",
     )  # fmt: skip
+    line.set_in_layout(False)  # a long line must not narrow the panel
 
 
 def _draw_changes(
@@ -225,7 +226,8 @@ def _draw_matrix(
                 ink = "white" if share > 55 else INK
                 axes.text(column, row, f"{share:.0f}", ha="center", va="center", size=8, color=ink)
     else:
-        bar = axes.figure.colorbar(image, ax=axes, shrink=0.4, pad=0.02, aspect=25)
+        place = axes.inset_axes((1.03, 0.6, 0.022, 0.4))
+        bar = axes.figure.colorbar(image, cax=place)
         bar.outline.set_visible(False)
 
 
