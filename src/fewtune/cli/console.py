@@ -1,0 +1,147 @@
+"""The only place that prints: words for people, JSON for programs, errors on stderr.
+
+A verb makes one `Console`. With `--json`, stdout holds one JSON object and nothing else, and what
+people read goes to stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import rich.console
+    from rich.progress import Progress
+
+
+class Console:
+    """What a verb says.
+
+    Args:
+        machine: Keep stdout for one JSON object.
+        quiet: Leave out progress and remarks; results, warnings and errors stay.
+    """
+
+    def __init__(self, *, machine: bool = False, quiet: bool = False) -> None:
+        self.machine = machine
+        self.quiet = quiet
+
+    @property
+    def live(self) -> bool:
+        """Whether a progress bar may be drawn."""
+        stream = sys.stderr if self.machine else sys.stdout
+        return stream.isatty() and not self.quiet and os.environ.get("TERM") != "dumb"
+
+    def line(self, text: str = "") -> None:
+        """Print one line, however long."""
+        print(text, file=sys.stderr if self.machine else sys.stdout, flush=True)
+
+    def note(self, text: str) -> None:
+        """Print one line that `--quiet` leaves out."""
+        if not self.quiet:
+            self.line(text)
+
+    def warn(self, text: str) -> None:
+        """Print a warning on stderr."""
+        self.rich(stderr=True).print(f"[yellow]warning:[/] {_escape(text)}", soft_wrap=True)
+
+    def json(self, value: Any) -> None:
+        """Print one JSON value on stdout, in ASCII, so that no terminal can spoil it."""
+        print(json.dumps(value, indent=2, sort_keys=True), flush=True)
+
+    def table(
+        self, header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[int] = (0,)
+    ) -> None:
+        """Print a table without rules; the columns in `left` hold text, the others numbers."""
+        from rich.table import Table
+
+        table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+        for index, name in enumerate(header):
+            text = index in left
+            table.add_column(
+                name, justify="left" if text else "right", no_wrap=not text, overflow="fold"
+            )
+        for row in rows:
+            table.add_row(*(_escape(cell) for cell in row))
+        self.rich().print(table)
+
+    def progress(self, *columns: str, transient: bool = True) -> Progress:
+        """Return a bar with further columns, each a format of the task's fields; not started."""
+        from rich import progress as bars
+
+        parts: list[bars.ProgressColumn] = [
+            bars.TextColumn("{task.description}", markup=False),
+            bars.BarColumn(bar_width=None),
+            bars.MofNCompleteColumn(),
+            *(bars.TextColumn(column, markup=False) for column in columns),
+        ]
+        return bars.Progress(*parts, console=self.rich(), transient=transient, expand=True)
+
+    @contextlib.contextmanager
+    def counting(self, text: str) -> Iterator[Callable[[int, int], None] | None]:
+        """Show how many of how many are done; yields None where no bar can be drawn."""
+        if not self.live:
+            yield None
+            return
+        with self.progress() as bar:
+            task = bar.add_task(text, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+    def rich(self, *, stderr: bool = False) -> rich.console.Console:
+        """Return a rich console for what people read; it respects NO_COLOR and COLUMNS."""
+        from rich.console import Console as RichConsole
+
+        return RichConsole(stderr=stderr or self.machine, highlight=False, emoji=False)
+
+
+def emit(text: str) -> None:
+    """Write text to stdout as it is: rows of csv or jsonl."""
+    sys.stdout.write(text)
+
+
+def complain(text: str) -> None:
+    """Print one line on stderr, whatever the console's settings."""
+    print(" ".join(text.split()), file=sys.stderr, flush=True)
+
+
+def tolerate_streams() -> None:
+    """Print what a terminal's encoding lacks, or a file name that is no text, as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def silence_stdout() -> None:
+    """Point stdout nowhere, after its reader has gone."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def duration(seconds: float) -> str:
+    """Return "5s", "1m32s" or "1h02m"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def memory(mib: float) -> str:
+    """Return "812 MiB" or "1.9 GiB"."""
+    return f"{mib:.0f} MiB" if mib < 1000 else f"{mib / 1024:.1f} GiB"
+
+
+def count(number: int) -> str:
+    """Return "184,320" or "12.3M"."""
+    return f"{number:,}" if number < 1_000_000 else f"{number / 1e6:.1f}M"
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,41 @@
+"""Turn a run into a folder that other programs load.
+
+\b
+  fewtune export RUN --to hf -o DIR     whole model, tuned weights merged; for transformers
+  fewtune export RUN --to peft -o DIR   low-rank weights alone; for PeftModel.from_pretrained
+
+An export is refused unless its logits match the run's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fewtune.cli.console import Console
+from fewtune.cli.options import Command, OneOf, Option
+from fewtune.cli.runs import find_run
+
+OPTIONS = (
+    click.Argument(["folder"], metavar="RUN"),
+    Option(["target", "--to"], type=OneOf(("hf", "peft")), required=True, help="Format."),
+    Option(["output", "-o", "--output"], type=click.Path(path_type=Path), required=True,
+           metavar="DIR", help="Folder to write."),
+    Option(["machine", "--json"], is_flag=True, help="Print one JSON object on stdout."),
+)
+
+
+def run(folder: str, target: str, output: Path, machine: bool) -> None:
+    """Export a run."""
+    from fewtune.export import export_run
+
+    written = export_run(find_run(folder), target, output)
+    console = Console(machine=machine)
+    if machine:
+        console.json({"folder": str(written), "format": target})
+    else:
+        console.line(f"wrote {written}")
+
+
+command = Command("export", params=list(OPTIONS), callback=run, help=__doc__)

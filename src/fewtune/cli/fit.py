@@ -1,0 +1,307 @@
+"""Tune a strategy on your images and compare it with zero-shot.
+
+DATA is a folder of class folders (DIR/cat/1.jpg), of splits (DIR/train/cat/1.jpg), a csv or jsonl
+with the columns path and label, or the name of a data set. Without a strategy, clip-lora is used.
+The same command again continues an interrupted run, and prints the results of a complete one.
+
+What is set where: the paper's recipe, then --config, then flags; the last one counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fewtune.backbones.catalog import DEFAULT_BACKBONE
+from fewtune.cli.config import as_defaults, read_toml
+from fewtune.cli.console import Console
+from fewtune.cli.options import Command, Duration, Number, OneOf, Option, field_options, given
+from fewtune.core.discovery import load_strategy, strategy_names
+from fewtune.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fewtune.core.spec import Recipe
+    from fewtune.core.strategy import Strategy
+    from fewtune.core.task import Task
+    from fewtune.engine.run import Job, Result
+    from fewtune.engine.tracking import Tracker
+
+DEFAULT_STRATEGY = "clip-lora"
+EXECUTION = "Execution"
+TRACKERS = ("none", "tensorboard", "wandb")
+
+OPTIONS: tuple[Option, ...] = (
+    Option(["--data"], metavar="DIR|NAME", help="Images: a path, or the name of a data set."),
+    Option(["--backbone"], default=DEFAULT_BACKBONE, shown=DEFAULT_BACKBONE, metavar="NAME",
+           help="Name, Hugging Face id or folder: `fewtune list backbones`."),
+    Option(["--shots"], type=Number(True, ge=1), shown="all",
+           help="Training images drawn from each class."),
+    Option(["--seed"], type=Number(True, ge=0, le=2**31 - 1), default=0, shown="0",
+           help="Seed of the draw and of training."),
+    Option(["--steps-scale"], type=Number(False, gt=0, le=1000), default=1.0, shown="1",
+           help="Factor on training steps and schedule."),
+    Option(["time_budget_s", "--time-budget"], type=Duration(), shown="none",
+           help="Shorten training to this time, such as 10m."),
+    Option(["templates", "--template"], multiple=True, metavar="TEXT",
+           help="Prompt with {} for the class name; may be repeated.  [a photo of a {}.]"),
+    Option(["--descriptions"], type=click.Path(path_type=Path), metavar="FILE",
+           help='Prompts by class: JSON {"cat": ["..."]} or csv with columns class and text.'),
+    Option(["--prompts"], type=OneOf(("first", "all")), default="all", shown="all",
+           help="Use the first template, or average over all."),
+    Option(["--resize"], type=OneOf(("crop", "squash")), shown="as the backbone says",
+           help="How images become square."),
+    Option(["recipe_name", "--recipe"], default="paper", shown="paper", metavar="[paper|seed]",
+           help="Recipe to start from."),
+    Option(["--config"], type=click.Path(path_type=Path), metavar="FILE.toml",
+           help="Values for any of these flags."),
+    Option(["--name"], metavar="NAME", shown="that of the folder",
+           help="Name of the task in tables."),
+    Option(["--device"], default="auto", shown="auto", section=EXECUTION, help="auto, cpu, cuda."),
+    Option(["--precision"], type=OneOf(("auto", "fp32", "bf16")), default="auto", shown="auto",
+           section=EXECUTION, help="auto: bf16 where the hardware has it."),
+    Option(["--threads"], type=Number(True, ge=1), shown="as torch chooses", section=EXECUTION,
+           help="CPU threads."),
+    Option(["--runs"], type=click.Path(path_type=Path), default=Path("runs"), shown="runs",
+           section=EXECUTION, metavar="DIR", help="Folder of run folders."),
+    Option(["--tracker"], type=OneOf(TRACKERS), default="none", shown="none", section=EXECUTION,
+           help="Log to it as well."),
+    Option(["machine", "--json"], is_flag=True, section=EXECUTION,
+           help="Print one JSON object on stdout; words go to stderr."),
+    Option(["--quiet"], is_flag=True, section=EXECUTION, help="Leave out progress."),
+)
+
+
+class Fit(Command):
+    """`fit`: becomes the command of one strategy, with that strategy's flags."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Parse with the flags of the strategy that is named in the arguments or the config."""
+        name, rest = split_strategy(args)
+        if name is None and any(flag in rest for flag in ("-h", "--help")):
+            return super().make_context(info_name, rest, parent, **extra)
+        path = config_path(rest)
+        values = read_toml(path) if path else {}
+        configured = values.pop("strategy", None)
+        strategy = load_strategy(str(name or configured or DEFAULT_STRATEGY))
+        command = strategy_command(strategy, assumed=not (name or configured))
+        if path:
+            extra["default_map"] = as_defaults(values, path, command.params)
+        return command.make_context(info_name, rest, parent, **extra)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the strategies."""
+        with formatter.section("Strategies (each with flags of its own: fewtune fit NAME --help)"):
+            formatter.write_dl(list(strategy_names().items()))
+
+
+command = Fit(
+    "fit", params=list(OPTIONS), help=__doc__, options_metavar="[STRATEGY] --data DATA [OPTIONS]"
+)
+
+
+def split_strategy(args: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Return the strategy among the arguments, and the others.
+
+    It is the first word that is a strategy's name and no option's value; else, so that a typing
+    error is met with the closest name, the first that cannot be the value of a strategy's flag.
+    """
+    takes_value = {flag: not option.is_flag for option in OPTIONS for flag in option.opts}
+    words: list[tuple[int, bool]] = []
+    index, after_unknown = 0, False
+    while index < len(args):
+        word = args[index]
+        if word.startswith("-"):
+            after_unknown = "=" not in word and word not in takes_value
+            index += 1 + ("=" not in word and takes_value.get(word, False))
+        else:
+            words.append((index, after_unknown))
+            index, after_unknown = index + 1, False
+    names = strategy_names()
+    known = [i for i, _ in words if args[i].lower().replace("_", "-") in names]
+    chosen = [*known, *(i for i, value in words if not value)][:1]
+    if not chosen:
+        return None, list(args)
+    return args[chosen[0]], [word for i, word in enumerate(args) if i != chosen[0]]
+
+
+def config_path(args: Sequence[str]) -> Path | None:
+    """Return the value of --config among the arguments."""
+    for index, word in enumerate(args):
+        if word.startswith("--config="):
+            return Path(word.partition("=")[2])
+        if word == "--config" and index + 1 < len(args):
+            return Path(args[index + 1])
+    return None
+
+
+def strategy_command(strategy: type[Strategy], *, assumed: bool = False) -> Command:
+    """Return the command that fits one strategy.
+
+    Raises:
+        ConfigError: A field of the strategy has the name of another flag.
+    """
+    name = strategy.name()
+    params = [*strategy_options(strategy), *recipe_options(strategy), *OPTIONS]
+    flags = [flag for option in params for flag in option.opts]
+    repeated = {flag for flag in flags if flags.count(flag) > 1}
+    if repeated:
+        raise ConfigError(
+            f"A field of strategy {name} collides with the flag {min(repeated)}.",
+            hint="Rename the field.",
+        )
+
+    def fit(**values: Any) -> None:
+        ctx = click.get_current_context()
+        options = given(ctx, list(strategy.model_fields))
+        recipe = given(ctx, list(type(strategy.recipe).model_fields)) if strategy.recipe else {}
+        if assumed and not values["quiet"]:
+            Console(machine=values["machine"]).line(f"No strategy given: {name} it is.")
+        execute(strategy, values, options, recipe)
+
+    doc = (strategy.__doc__ or "").strip()
+    title = f"{strategy.title}. {doc}"
+    return Command(
+        "fit", params=list(params), callback=fit, help=title,
+        options_metavar=f"{name} --data DATA [OPTIONS]",
+    )
+
+
+def strategy_options(strategy: type[Strategy]) -> list[Option]:
+    """Return the flags of a strategy's own fields."""
+    section = f"{strategy.title} ({strategy.name()})"
+    return list(field_options(strategy, section, {}))
+
+
+def recipe_options(strategy: type[Strategy]) -> list[Option]:
+    """Return the flags of the recipe, with this strategy's defaults; none if nothing is trained."""
+    if strategy.recipe is None:
+        return []
+    section = f"Recipe (defaults of {strategy.name()}, source: {strategy.source})"
+    return list(field_options(type(strategy.recipe), section, strategy.recipe.model_dump()))
+
+
+def execute(
+    kind: type[Strategy], values: Mapping[str, Any], options: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+) -> Result:
+    """Check the data, run, and print the table.
+
+    Args:
+        values: All flags by parameter name.
+        options: The strategy's fields that were given.
+        overrides: The recipe's fields that were given.
+    """
+    console = Console(machine=values["machine"], quiet=values["quiet"])
+    if not values["data"]:
+        raise ConfigError(
+            "No images were given.",
+            hint="Add --data DIR, a folder with a folder of images for each class.",
+        )
+    from fewtune.cli.progress import make_terminal
+    from fewtune.engine.run import run
+    from fewtune.engine.tracking import Trackers, make_tracker
+
+    trackers: list[Tracker] = [make_tracker(values["tracker"])]
+    task = _task(values)
+    strategy, recipe = configure(kind, task.name, values["recipe_name"], options, overrides)
+    task = _checked(task, values, console)
+    job = _job(values, strategy, recipe, task)
+    with make_terminal(console) as terminal:
+        result = run(job, Trackers([terminal, *trackers]))
+    show(result, console)
+    return result
+
+
+def configure(
+    kind: type[Strategy], task: str, recipe_name: str, options: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+) -> tuple[Strategy, Recipe | None]:
+    """Return the strategy and its recipe: the named recipe's values below those that were given.
+
+    Raises:
+        ConfigError: There is no such recipe, or values do not go together.
+    """
+    named: dict[str, Any] = {}
+    if recipe_name.lower() != "paper":
+        from fewtune.engine.recipes import named_recipe
+
+        named = named_recipe(recipe_name, kind.name(), task)
+    fields = {key: value for key, value in named.items() if key in kind.model_fields}
+    strategy = kind.model_validate({**fields, **options})
+    if kind.recipe is None:
+        return strategy, None
+    rest = {key: value for key, value in named.items() if key not in kind.model_fields}
+    changed = {**kind.recipe.model_dump(), **rest, **overrides}
+    return strategy, type(kind.recipe).model_validate(changed)
+
+
+def _task(values: Mapping[str, Any]) -> Task:
+    from fewtune.cli.images import open_data
+
+    task = open_data(
+        values["data"], templates=values["templates"], descriptions=values["descriptions"]
+    )
+    name = values["name"]
+    if name and not all(c.isalnum() or c in "-_." for c in name.strip(".") or "/"):
+        raise ConfigError(
+            f"--name {name!r} cannot be part of a folder's name.",
+            hint="Use letters, digits, '-', '_' and '.'.",
+        )
+    return replace(task, name=name) if name else task
+
+
+def _checked(task: Task, values: Mapping[str, Any], console: Console) -> Task:
+    from fewtune.cli.images import check, usable, warn_of_photographs
+
+    report = check(task, values["shots"], console)
+    task = usable(task, report, console)
+    warn_of_photographs(task, values["backbone"], console)
+    return task
+
+
+def _job(
+    values: Mapping[str, Any], strategy: Strategy, recipe: Recipe | None, task: Task
+) -> Job:
+    from fewtune.engine.run import Job
+
+    return Job(
+        strategy, task, values["backbone"], recipe,
+        shots=values["shots"],
+        seed=values["seed"],
+        steps_scale=values["steps_scale"],
+        time_budget_s=values["time_budget_s"],
+        templates=values["prompts"],
+        resize=values["resize"],
+        precision=None if values["precision"] == "auto" else values["precision"],
+        device=values["device"],
+        threads=values["threads"],
+        runs=values["runs"],
+    )
+
+
+def show(result: Result, console: Console) -> None:
+    """Print the results: a table, the files to open and the command to type next."""
+    from fewtune.cli.tables import show_results
+
+    if console.machine:
+        console.json({
+            "folder": str(result.folder), "fresh": result.fresh, "record": result.record,
+            "zero_shot": result.zero_shot,
+        })
+        return
+    if not result.fresh:
+        console.line("This run is complete already; these are its results.")
+    show_results(console, result.record, result.zero_shot)
+    console.line()
+    console.line(f"run      {result.folder}")
+    for name, text in (("README.md", "card"), ("summary.png", "picture")):
+        if (result.folder / name).exists():
+            console.line(f"{text:<8} {result.folder / name}")
+    console.line(f"next     fewtune predict {result.folder} image.jpg")

@@ -1,0 +1,176 @@
+"""List strategies, backbones, data sets, trackers and runs.
+
+Plain `fewtune list` names all but the runs. `fewtune list runs [DIR]` reads ./runs or DIR.
+--verbose shows what is known of each backbone's checkpoint, and each strategy's flags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fewtune.backbones.catalog import ASSETS, CATALOG, DEFAULT_BACKBONE, EMBEDDED, backbone_names
+from fewtune.cli.console import Console
+from fewtune.cli.options import Command, Option, flag_name, show
+from fewtune.core.discovery import load_strategy, plugins, strategy_names
+from fewtune.core.errors import ConfigError, FewTuneError, RunError, did_you_mean
+
+NOT_DATA_SETS = ("catalog", "folder")
+TRACKERS = {
+    "tensorboard": 'event files in the run\'s folder; pip install "fewtune[tensorboard]"',
+    "wandb": 'Weights & Biases, also offline; pip install "fewtune[wandb]"',
+    "none": "only metrics.jsonl in the run's folder, which is always written",
+}
+
+
+def backbones() -> dict[str, str]:
+    """Return {name: one line} of the backbones."""
+    lines = {e.name: f"{e.repo}, {e.parameters / 1e6:.0f}M, {e.licence}" for e in CATALOG}
+    lines[DEFAULT_BACKBONE] += "  (default)"
+    here = (ASSETS / EMBEDDED).is_dir()
+    lines[EMBEDDED] = "embedded pictogram model, Apache-2.0" + ("" if here else " (not installed)")
+    return lines
+
+
+def data_sets() -> dict[str, str]:
+    """Return {name: one line} of the data sets."""
+    found = {k: v for k, v in plugins("datasets").items() if k not in NOT_DATA_SETS}
+    return {**found, "DIR": "your own images: a folder of class folders, a csv or jsonl"}
+
+
+LISTS: dict[str, Callable[[], dict[str, str]]] = {
+    "strategies": strategy_names,
+    "backbones": backbones,
+    "data": data_sets,
+    "trackers": lambda: dict(TRACKERS),
+}
+
+OPTIONS = (
+    click.Argument(["what"], required=False, metavar=f"[{'|'.join((*LISTS, 'runs'))}]"),
+    click.Argument(["folder"], required=False, type=click.Path(path_type=Path), metavar="[DIR]"),
+    Option(["--verbose", "-v"], is_flag=True, help="Say more of each."),
+    Option(["machine", "--json"], is_flag=True, help="Print one JSON object on stdout."),
+)
+
+
+def run(what: str | None, folder: Path | None, verbose: bool, machine: bool) -> None:
+    """Print a list."""
+    console = Console(machine=machine)
+    if what is not None and what not in (*LISTS, "runs"):
+        raise ConfigError(
+            f"There is no list {what!r}.", hint=did_you_mean(what, [*LISTS, "runs"])
+        )
+    if folder is not None and what != "runs":
+        raise ConfigError(f"{folder} is one argument too many.", hint="Only runs have a folder.")
+    if what == "runs":
+        _runs(folder, console)
+    elif verbose and what in ("backbones", "strategies"):
+        (_backbones if what == "backbones" else _strategies)(console)
+    else:
+        _names([what] if what else list(LISTS), console)
+
+
+command = Command("list", params=list(OPTIONS), callback=run, help=__doc__)
+
+
+def _names(chosen: Sequence[str], console: Console) -> None:
+    lists = {what: LISTS[what]() for what in chosen}
+    if console.machine:
+        console.json(lists)
+        return
+    page = click.HelpFormatter()
+    for what, entries in lists.items():
+        with page.section(what):
+            page.write_dl(list(entries.items()))
+    console.line(page.getvalue().rstrip())
+
+
+def _backbones(console: Console) -> None:
+    from fewtune.backbones.checkpoint import describe
+
+    facts: dict[str, Any] = {}
+    for name in backbone_names():
+        try:
+            facts[name] = asdict(describe(name))
+        except FewTuneError as error:
+            facts[name] = {"error": str(error)}
+    if console.machine:
+        console.json(facts)
+        return
+    for name, values in facts.items():
+        console.line(name)
+        _pairs(values, console)
+
+
+def _pairs(values: dict[str, Any], console: Console) -> None:
+    for key, value in values.items():
+        if value is not None and value != "":
+            text = ", ".join(_inner(value)) if isinstance(value, dict | list | tuple) else value
+            console.line(f"  {key.replace('_', ' '):<20}  {show(text)}")
+
+
+def _inner(value: dict[str, Any] | Sequence[Any]) -> list[str]:
+    if isinstance(value, dict):
+        return [f"{key} {show(entry)}" for key, entry in value.items()]
+    return [show(entry) for entry in value]
+
+
+def _strategies(console: Console) -> None:
+    lines = strategy_names()
+    kinds = {name: load_strategy(name) for name in lines}
+    if console.machine:
+        console.json({
+            name: {
+                "title": kind.title, "paper": kind.paper, "types": kind.types,
+                "fields": {
+                    flag_name(field): {"default": info.default, "help": info.description}
+                    for field, info in kind.model_fields.items()
+                },
+                "recipe": kind.recipe.model_dump() if kind.recipe else None,
+                "source": kind.source,
+            }
+            for name, kind in kinds.items()
+        })
+        return
+    for name, kind in kinds.items():
+        console.line(f"{name}: {lines[name]}")
+        for field, info in kind.model_fields.items():
+            flag = f"{flag_name(field)} [{show(info.default)}]"
+            console.line(f"  {flag:<34} {info.description}")
+
+
+def _runs(folder: Path | None, console: Console) -> None:
+    from fewtune.cli.runs import RUNS, summaries
+
+    folder = folder or RUNS
+    if not folder.is_dir():
+        raise RunError(
+            f"There is no folder {str(folder)!r} here.",
+            hint="`fewtune fit` makes ./runs; for others: fewtune list runs DIR",
+        )
+    found = list(summaries(folder))
+    if console.machine:
+        console.json(found)
+        return
+    rows = []
+    for run in found:
+        name = Path(run["folder"]).name
+        if "error" in run:
+            console.warn(f"{name}: {run['error']}")
+            continue
+        scale = run["steps_scale"]
+        rows.append([
+            name,
+            str(run["shots"] or "all"),
+            str(run["seed"]),
+            "" if scale == 1.0 else f"x{scale:.3g}",
+            f"{100 * run['top1']:.2f}" if run["complete"] else "unfinished",
+        ])
+    if rows:
+        console.table(["run", "shots", "seed", "steps", "top-1"], rows)
+    else:
+        console.line(f"No runs in {folder}.")

@@ -1,0 +1,151 @@
+"""The command `fewtune`: finds its verbs in this folder and turns every error into one line.
+
+A verb is a file here that defines `command`; the first line of its docstring is its line in
+`fewtune --help`. Listing the verbs imports none of them.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from fewtune.cli import console
+from fewtune.core.errors import ConfigError, FewTuneError, did_you_mean
+
+EXIT_UNEXPECTED = 1
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
+
+
+def verbs() -> dict[str, str]:
+    """Return {name: first docstring line} of the verbs, importing none."""
+    found = {}
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        if any(_defines_command(statement) for statement in tree.body):
+            found[file.stem.replace("_", "-")] = (ast.get_docstring(tree) or "").partition("\n")[0]
+    return found
+
+
+def _defines_command(statement: ast.stmt) -> bool:
+    match statement:
+        case ast.FunctionDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)):
+            return name == "command"
+        case ast.Assign(targets=targets):
+            return any(isinstance(t, ast.Name) and t.id == "command" for t in targets)
+    return False
+
+
+class Verbs(click.Group):
+    """A group whose commands are the verb files."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all verbs."""
+        return list(verbs())
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import one verb."""
+        if name not in verbs():
+            return None
+        module = importlib.import_module(f"fewtune.cli.{name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Refuse an unknown verb with the closest one."""
+        name = args[0]
+        if name not in verbs() and not name.startswith("-"):
+            raise ConfigError(
+                f"There is no command {name!r}.",
+                hint=did_you_mean(name, verbs()) + " See `fewtune --help`.",
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a line for each verb."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(verbs().items()))
+
+
+@click.group(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with `fewtune quickstart`, then `fewtune fit --data DIR`.",
+)
+@click.version_option(package_name="fewtune", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def fewtune(debug: bool) -> None:
+    """Tune CLIP on a handful of labelled images, from a folder to a classifier."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit status; errors become one line on stderr.
+
+    0 success, 1 unexpected error or errors in the data (`data verify`), 2 wrong usage or input,
+    3 some images were skipped (`predict`), 130 interrupted.
+    """
+    try:
+        result = fewtune.main(list(arguments), prog_name="fewtune", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except (KeyboardInterrupt, click.Abort):
+        console.complain("interrupted: type the same command to continue")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        console.silence_stdout()
+        return EXIT_BROKEN_PIPE
+    except Exception as error:
+        if "--debug" in arguments:
+            traceback.print_exception(error)
+        line, status = explain(error, f"fewtune --debug {' '.join(arguments[:1])} ...")
+        console.complain(f"error: {line}")
+        return status
+
+
+def explain(error: Exception, again: str) -> tuple[str, int]:
+    """Return the line and the exit status for an error.
+
+    Args:
+        error: What was raised.
+        again: The command that shows its traceback.
+    """
+    if isinstance(error, FewTuneError):
+        return str(error), EXIT_ERROR
+    if isinstance(error, click.ClickException):
+        return _usage(error), EXIT_ERROR
+    if isinstance(error, OSError) and error.strerror:
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{where}. What was written before is intact.", EXIT_ERROR
+    name = type(error).__name__
+    if name in OUT_OF_MEMORY:
+        return "Out of memory. Try a smaller --batch-size or --device cpu.", EXIT_ERROR
+    return f"unexpected {name}: {error}. To see where, type: {again}", EXIT_UNEXPECTED
+
+
+def _usage(error: click.ClickException) -> str:
+    path = getattr(getattr(error, "ctx", None), "command_path", "fewtune")
+    if isinstance(error, click.NoSuchOption):
+        command = error.ctx.command if error.ctx else fewtune
+        names = [name for p in command.params for name in p.opts if name.startswith("--")]
+        close = did_you_mean(error.option_name, names)
+        hint = close if close.startswith("Did") else ""
+        return f"There is no option {error.option_name}. {hint} See `{path} --help`."
+    return f"{error.format_message()} See `{path} --help`."
+
+
+def main() -> None:
+    """Be the command `fewtune`."""
+    console.tolerate_streams()
+    if "--debug" not in sys.argv and not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    sys.exit(run(sys.argv[1:]))
