@@ -67,6 +67,14 @@ def test_sample(tmp_path: Path) -> None:
     assert again.read() == task.train[0].source.read()
 
 
+def test_the_sample_in_the_package_is_whole() -> None:
+    task = catalog.resolve("fashion")
+    counts = verify(task).counts
+    assert counts["train"] == dict.fromkeys(fashion.CLASSES, 16)
+    assert counts["test"] == dict.fromkeys(fashion.CLASSES, 100)
+    assert verify(task).errors == ()
+
+
 def test_damaged_sample(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot be read.*Reinstall"):
         fashion.load(archive=tmp_path / "none.zip")
