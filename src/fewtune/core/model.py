@@ -176,8 +176,17 @@ class DualEncoder:
     """
 
     def __init__(
-        self, net: nn.Module, image: Tower, text: Tower, tokenize: Tokenize, *,
-        dim: int, logit_scale: float, preprocess: Preprocess, name: str, revision: str,
+        self,
+        net: nn.Module,
+        image: Tower,
+        text: Tower,
+        tokenize: Tokenize,
+        *,
+        dim: int,
+        logit_scale: float,
+        preprocess: Preprocess,
+        name: str,
+        revision: str,
     ) -> None:
         self.net = net.requires_grad_(False).eval()
         self.image = image
@@ -228,7 +237,7 @@ class DualEncoder:
     def inject(self, name: str, make: Callable[[nn.Module], nn.Module]) -> None:
         """Put `make(module)` in the place of the module called `name`."""
         module = self.net.get_submodule(name)
-        replacement = make(module).to(self.device)
+        replacement = make(module).to(self.device).eval()
         self._injected[name] = (module, replacement)
         self._place(name, replacement)
 
@@ -263,9 +272,7 @@ class DualEncoder:
         for name, (module, replacement) in self._injected.items():
             old = {id(p) for p in module.parameters()}
             fresh.update(
-                f"{name}.{inner}"
-                for inner, p in replacement.named_parameters()
-                if id(p) not in old
+                f"{name}.{inner}" for inner, p in replacement.named_parameters() if id(p) not in old
             )
         return {name: p for name, p in self.net.named_parameters() if name in fresh}
 

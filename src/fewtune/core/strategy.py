@@ -43,6 +43,7 @@ class Strategy(Frozen, ABC):
         source: Where the recipe is from: "paper", "authors' code" or "ours".
         ours: Recipe fields that are ours although `source` names another.
         types: The inference types that the strategy offers.
+        starts_as_zero_shot: Whether the untrained strategy gives zero-shot CLIP's scores.
     """
 
     version: ClassVar[int] = 1
@@ -52,6 +53,7 @@ class Strategy(Frozen, ABC):
     source: ClassVar[str] = "ours"
     ours: ClassVar[tuple[str, ...]] = ()
     types: ClassVar[tuple[InferenceType, ...]] = ("vision-language", "vision")
+    starts_as_zero_shot: ClassVar[bool] = True
 
     type: InferenceType = Field(
         "vision-language",

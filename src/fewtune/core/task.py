@@ -182,9 +182,7 @@ def draw_order(examples: Iterable[Example], seed: int, split: str) -> list[Examp
     return sorted(examples, key=rank)
 
 
-def draw(
-    examples: Iterable[Example], per_class: int, seed: int, split: str
-) -> tuple[Example, ...]:
+def draw(examples: Iterable[Example], per_class: int, seed: int, split: str) -> tuple[Example, ...]:
     """Return at most `per_class` examples of each label, in drawn order within the label."""
     by_label: dict[int, list[Example]] = defaultdict(list)
     for example in draw_order(examples, seed, split):

@@ -100,7 +100,9 @@ def strategy_of(spec: Spec) -> Strategy:
 
 
 def zero_shot(
-    names: Sequence[str], backbone: str, device: str = "auto",
+    names: Sequence[str],
+    backbone: str,
+    device: str = "auto",
     templates: Sequence[str] = DEFAULT_TEMPLATES,
 ) -> Tuned:
     """Return the zero-shot classifier for a list of class names."""
@@ -109,4 +111,3 @@ def zero_shot(
     model.net.to(choose_device(device))
     head = ZeroShot().attach(model, classes).eval()
     return Tuned(head, classes, choose_precision(model.device))
-

@@ -30,9 +30,7 @@ class Checkpoints:
         self.interval_s = interval_s
         self._written = time.monotonic()
 
-    def tick(
-        self, phase: int, step: int, head: Head, optimizer: torch.optim.Optimizer
-    ) -> None:
+    def tick(self, phase: int, step: int, head: Head, optimizer: torch.optim.Optimizer) -> None:
         """Write a checkpoint when the last one is old enough."""
         if time.monotonic() - self._written >= self.interval_s:
             self.save(phase, step, head, optimizer)

@@ -42,7 +42,10 @@ def encode_classes(
 
 
 def scores(
-    head: Head, classes: ClassSet, pixels: Pixels, precision: Precision,
+    head: Head,
+    classes: ClassSet,
+    pixels: Pixels,
+    precision: Precision,
     indices: Sequence[int] | None = None,
 ) -> Tensor:
     """Return the logits (N, C) of the examples in fp32 on the CPU, test transform, dropout off."""

@@ -70,8 +70,14 @@ class Training:
     """One phase, ready to run: inputs, optimizer and the means to make a step."""
 
     def __init__(
-        self, head: Head, support: Support, recipe: Recipe, plan: Plan, precision: Precision,
-        seed: int, phase: int,
+        self,
+        head: Head,
+        support: Support,
+        recipe: Recipe,
+        plan: Plan,
+        precision: Precision,
+        seed: int,
+        phase: int,
     ) -> None:
         self.head = head
         self.model = head.model

@@ -40,8 +40,11 @@ class Pixels:
     """
 
     def __init__(
-        self, examples: Sequence[Example], preprocess: Preprocess,
-        recipe: Recipe | None = None, seed: int = 0,
+        self,
+        examples: Sequence[Example],
+        preprocess: Preprocess,
+        recipe: Recipe | None = None,
+        seed: int = 0,
     ) -> None:
         self.examples = examples
         self.preprocess = preprocess

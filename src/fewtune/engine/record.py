@@ -1,13 +1,13 @@
 """A run's folder: what is in it, how it is written, and how it is read again.
 
-    record.json          spec, plan, environment, metrics, cost: written last, so its presence
-                         means that the run is complete
-    spec.json plan.json  what was asked for, and how it was executed
-    task.json            classes, prompts and the drawn training images
-    adapter.safetensors  the tensors that differ from the backbone, nothing frozen
-    predictions.csv      key, label, prediction and confidence of every test image
-    metrics.jsonl        loss and rate of every step
-    README.md summary.png  a card and a picture for people
+record.json          spec, plan, environment, metrics, cost: written last, so its presence
+                     means that the run is complete
+spec.json plan.json  what was asked for, and how it was executed
+task.json            classes, prompts and the drawn training images
+adapter.safetensors  the tensors that differ from the backbone, nothing frozen
+predictions.csv      key, label, prediction and confidence of every test image
+metrics.jsonl        loss and rate of every step
+README.md summary.png  a card and a picture for people
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class RunFolder:
     def save_adapter(self, head: Head) -> None:
         """Write the trained tensors."""
         tensors = {k: v.detach().cpu().contiguous() for k, v in head.saved().items()}
-        meta = {"format": "pt", "fewtune": str(FORMAT)}
+        meta = {"fewtune": str(FORMAT)}  # one key: safetensors writes several in random order
         write_atomic(self.adapter, lambda path: save_file(tensors, path, meta))
 
     def load_adapter(self, head: Head) -> None:

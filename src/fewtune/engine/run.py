@@ -89,7 +89,12 @@ class Job:
     def baseline(self) -> Job:
         """Return the zero-shot job that this one is compared with: same prompts, same pixels."""
         return replace(
-            self, strategy=ZeroShot(), recipe=None, shots=None, seed=0, steps_scale=1.0,
+            self,
+            strategy=ZeroShot(),
+            recipe=None,
+            shots=None,
+            seed=0,
+            steps_scale=1.0,
             time_budget_s=None,
         )
 
@@ -144,7 +149,11 @@ def run(job: Job, tracker: Tracker) -> Result:
 
 
 def _execute(
-    job: Job, model: DualEncoder, folder: RunFolder, precision: Precision, tracker: Tracker,
+    job: Job,
+    model: DualEncoder,
+    folder: RunFolder,
+    precision: Precision,
+    tracker: Tracker,
     zero_shot: dict[str, Any] | None,
 ) -> None:
     """Train (where there is something to train), evaluate, write the folder."""
@@ -176,8 +185,11 @@ def _execute(
             "plan": plan.model_dump(mode="json"),
             "environment": environment(),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "task": {"classes": list(task.classes.names), "notes": list(task.notes),
-                     "images": {split: len(e) for split, e in task.splits().items()}},
+            "task": {
+                "classes": list(task.classes.names),
+                "notes": list(task.notes),
+                "images": {split: len(e) for split, e in task.splits().items()},
+            },
             "metrics": evaluate.metrics(logits, labels),
             "per_class": evaluate.per_class_recall(logits, labels),
             "cost": _cost(head, model, steps, trained_s, time.perf_counter() - started),
@@ -214,8 +226,14 @@ def attach(
 
 
 def _train(
-    job: Job, model: DualEncoder, support: Support, plan: Plan, precision: Precision,
-    folder: RunFolder, checkpoints: Checkpoints, tracker: Tracker,
+    job: Job,
+    model: DualEncoder,
+    support: Support,
+    plan: Plan,
+    precision: Precision,
+    folder: RunFolder,
+    checkpoints: Checkpoints,
+    tracker: Tracker,
 ) -> tuple[Head, Plan, int]:
     recipe = job.resolved_recipe()
     if recipe is None:
@@ -231,8 +249,9 @@ def _train(
         if index < resumed_phase:
             continue
         if not (folder.path / "plan.json").exists():
-            plan = _fit_budget(job, Training(head, support, phase.recipe, plan, precision,
-                                             job.seed, index), plan)
+            plan = _fit_budget(
+                job, Training(head, support, phase.recipe, plan, precision, job.seed, index), plan
+            )
             folder.write_plan(plan)
         training = Training(head, support, phase.recipe, plan, precision, job.seed, index)
         if type(head).prepare is not Head.prepare:

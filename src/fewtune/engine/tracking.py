@@ -191,8 +191,12 @@ class Wandb(Tracker):
     def start(self, folder: Path, spec: dict[str, Any]) -> None:
         """Start or continue the run named by the spec's hash."""
         self._run = self._wandb.init(
-            project="fewtune", id=folder.name[-12:], name=folder.name, dir=str(folder),
-            config=spec, resume="allow",
+            project="fewtune",
+            id=folder.name[-12:],
+            name=folder.name,
+            dir=str(folder),
+            config=spec,
+            resume="allow",
         )
 
     def log(self, step: Step) -> None:

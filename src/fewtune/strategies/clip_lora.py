@@ -52,12 +52,20 @@ class ClipLora(Strategy):
     title = "CLIP-LoRA"
     paper = "zanella2024cliplora"
     recipe = Recipe(
-        batch_size=32, optimizer="adamw", lr=2e-4, weight_decay=1e-2, schedule_unit="step",
-        min_lr=1e-6, length=500, length_unit="steps-per-shot",
+        batch_size=32,
+        optimizer="adamw",
+        lr=2e-4,
+        weight_decay=1e-2,
+        schedule_unit="step",
+        min_lr=1e-6,
+        length=500,
+        length_unit="steps-per-shot",
     )
     source = "authors' code"
 
-    matrices: str = Field("qkv", pattern="^[qkvo]+$", description="attention matrices: of q, k, v, o")
+    matrices: str = Field(
+        "qkv", pattern="^[qkvo]+$", description="attention matrices: of q, k, v, o"
+    )
     rank: int = Field(2, ge=1, le=1024, description="rank r of the update")
     alpha: float = Field(1.0, gt=0, description="numerator of the scale alpha / sqrt(r)")
     dropout: float = Field(0.25, ge=0, lt=1, description="dropout on the input of the update")

@@ -76,8 +76,16 @@ class ClipFit(Strategy):
     title = "CLIPFit"
     paper = "li2024clipfit"
     recipe = Recipe(
-        batch_size=32, drop_last=True, optimizer="sgd", lr=2e-3, weight_decay=5e-4, momentum=0.9,
-        schedule_unit="epoch", warmup=1, warmup_lr=1e-5, length=100,
+        batch_size=32,
+        drop_last=True,
+        optimizer="sgd",
+        lr=2e-3,
+        weight_decay=5e-4,
+        momentum=0.9,
+        schedule_unit="epoch",
+        warmup=1,
+        warmup_lr=1e-5,
+        length=100,
     )
     source = "authors' code"
 
@@ -88,11 +96,14 @@ class ClipFit(Strategy):
         "image", description="towers whose LayerNorms are trained"
     )
     lambda_: float = Field(
-        8.0, ge=0, description="weight of the regulariser (paper, few-shot: 8 on DTD and SUN397, "
-        "2 on the other nine data sets; base-to-new: 8)"
+        8.0,
+        ge=0,
+        description="weight of the regulariser (paper, few-shot: 8 on DTD and SUN397, "
+        "2 on the other nine data sets; base-to-new: 8)",
     )
     regulariser: Literal["cosine", "squared", "none"] = Field(
-        "cosine", description="keep class embeddings (cosine) or parameters (squared) near the start"
+        "cosine",
+        description="keep class embeddings (cosine) or parameters (squared) near the start",
     )
 
     def attach(self, model: DualEncoder, classes: ClassSet) -> Head:
@@ -103,8 +114,12 @@ class ClipFit(Strategy):
             with torch.no_grad():
                 head.teacher = model.encode(head.prompts(classes)).finish()
         towers = {"image": model.image, "text": model.text}
-        globs = [f"{towers[t].prefix}.*norm*" for t in NORMS[self.norms] if with_text or t == "image"]
+        globs = [
+            f"{towers[t].prefix}.*norm*" for t in NORMS[self.norms] if with_text or t == "image"
+        ]
         if with_text:
-            globs += [f"{block}.{bias}" for block in model.text.blocks for bias in BIASES[self.biases]]
+            globs += [
+                f"{block}.{bias}" for block in model.text.blocks for bias in BIASES[self.biases]
+            ]
         model.unfreeze(*globs)
         return head

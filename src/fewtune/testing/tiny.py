@@ -1,4 +1,4 @@
-"""Small models and tasks for tests, of this package and of plug-ins: offline, in milliseconds."""
+"""A random CLIP and a task of noisy gradients: offline, in milliseconds."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
@@ -27,19 +28,27 @@ def tiny_clip_folder(folder: Path, *, blocks: int = 4, seed: int = 0) -> Path:
     32 px images in 8 px patches, width 32, joint dimension 16, one token per character. The weights
     are larger than CLIP's initialisation, so that its outputs depend visibly on its inputs.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _character_tokenizer()
     tower: dict[str, Any] = {
-        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": blocks,
-        "num_attention_heads": 4, "initializer_factor": 2.0,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": blocks,
+        "num_attention_heads": 4,
+        "initializer_factor": 2.0,
     }
     config = CLIPConfig(
         text_config={
-            **tower, "vocab_size": len(tokenizer), "max_position_embeddings": CONTEXT,
-            "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
+            **tower,
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": CONTEXT,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
             "pad_token_id": tokenizer.eos_token_id,
         },
         vision_config={**tower, "image_size": SIZE_PX, "patch_size": 8},
-        projection_dim=16, initializer_factor=2.0,
+        projection_dim=16,
+        initializer_factor=2.0,
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -47,13 +56,26 @@ def tiny_clip_folder(folder: Path, *, blocks: int = 4, seed: int = 0) -> Path:
         for name, parameter in model.named_parameters():
             if name.endswith(".bias"):
                 torch.nn.init.normal_(parameter, std=0.1)
-    model.save_pretrained(folder)
+    save_file(
+        {name: value.contiguous() for name, value in model.state_dict().items()},
+        folder / "model.safetensors",
+        {"format": "pt"},
+    )
+    config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    write_json(folder / "preprocessor_config.json", {
-        "image_processor_type": "CLIPImageProcessor", "do_resize": True, "do_center_crop": True,
-        "size": {"shortest_edge": SIZE_PX}, "crop_size": {"height": SIZE_PX, "width": SIZE_PX},
-        "resample": 3, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25],
-    })
+    write_json(
+        folder / "preprocessor_config.json",
+        {
+            "image_processor_type": "CLIPImageProcessor",
+            "do_resize": True,
+            "do_center_crop": True,
+            "size": {"shortest_edge": SIZE_PX},
+            "crop_size": {"height": SIZE_PX, "width": SIZE_PX},
+            "resample": 3,
+            "image_mean": [0.5, 0.5, 0.5],
+            "image_std": [0.25, 0.25, 0.25],
+        },
+    )
     return folder
 
 
@@ -68,7 +90,10 @@ def _character_tokenizer() -> PreTrainedTokenizerFast:
         special_tokens=[(START, vocabulary[START]), (END, vocabulary[END])],
     )
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=START, eos_token=END, pad_token=END,
+        tokenizer_object=tokenizer,
+        bos_token=START,
+        eos_token=END,
+        pad_token=END,
         model_max_length=CONTEXT,
     )
 
@@ -106,6 +131,9 @@ def tiny_task(*, classes: int = 3, train: int = 4, test: int = 6, seed: int = 0)
         return tuple(example(name, c, i) for c in range(classes) for i in range(count))
 
     return Task(
-        "tiny", ClassSet(names, ("a photo of {}.",)),
-        split("train", train), split("val", 2), split("test", test),
+        "tiny",
+        ClassSet(names, ("a photo of {}.",)),
+        split("train", train),
+        split("val", 2),
+        split("test", test),
     )

@@ -1,0 +1,12 @@
+"""Small models and tasks, and the contract that every strategy keeps: public, for plug-in authors.
+
+from fewtune.testing import check_strategy
+
+def test_contract(tmp_path):
+    check_strategy(MyStrategy, tmp_path)
+"""
+
+from fewtune.testing.contract import CHECKS, check_strategy
+from fewtune.testing.tiny import tiny_clip, tiny_clip_folder, tiny_task
+
+__all__ = ["CHECKS", "check_strategy", "tiny_clip", "tiny_clip_folder", "tiny_task"]

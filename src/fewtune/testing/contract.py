@@ -1,0 +1,363 @@
+"""What every strategy promises, as checks that run on a random CLIP in a second or two each."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import torch
+
+
+from fewtune.core.errors import DataError
+from fewtune.core.files import read_json
+from fewtune.core.head import Head
+from fewtune.core.model import DualEncoder, Prompts
+from fewtune.core.spec import Plan, Recipe
+from fewtune.core.strategy import Strategy
+from fewtune.core.task import ClassSet, Support, Task
+from fewtune.engine.adapter import load_run
+from fewtune.engine.checkpoint import Checkpoints
+from fewtune.engine.evaluate import scores
+from fewtune.engine.fit import Training, find_cuts, tune
+from fewtune.engine.images import Pixels
+from fewtune.engine.run import Job, attach, run
+from fewtune.engine.tracking import Step, Tracker
+from fewtune.strategies.zero_shot import ZeroShot
+from fewtune.testing.tiny import tiny_clip, tiny_task
+
+STEPS = 6
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One strategy with one inference type, and a folder to work in."""
+
+    strategy: Strategy
+    folder: Path
+
+    @property
+    def recipe(self) -> Recipe:
+        """The default recipe; checks that train are not run without one."""
+        recipe = type(self.strategy).recipe
+        assert recipe is not None
+        return recipe
+
+    def model(self) -> DualEncoder:
+        """Return a fresh private copy of the tiny backbone."""
+        return tiny_clip(self.folder / "backbone")
+
+    def job(self, runs: str, task: Task | None = None, **changes: Any) -> Job:
+        """Return a job of about `STEPS` steps."""
+        task = task or tiny_task()
+        scale = 1.0
+        if type(self.strategy).recipe:
+            support = task.support()
+            scale = STEPS / self.recipe.total_steps(len(task.train), support.shots)
+        tiny_clip(self.folder / "backbone")
+        return replace(
+            Job(
+                self.strategy,
+                task,
+                str(self.folder / "backbone"),
+                steps_scale=scale,
+                device="cpu",
+                precision="fp32",
+                threads=1,
+                runs=self.folder / runs,
+            ),
+            **changes,
+        )
+
+    def attached(self, classes: ClassSet | None = None) -> Head:
+        """Return an untrained head on a fresh model."""
+        classes = classes or tiny_task().support().classes
+        recipe = type(self.strategy).recipe
+        return attach(self.strategy, self.model(), classes, recipe, seed=0)
+
+    def training(self, support: Support, cache: bool = True) -> Training:
+        """Return the first phase, ready to run."""
+        head = self.attached(support.classes)
+        scale = STEPS / self.recipe.total_steps(len(support.train), support.shots)
+        plan = Plan(device="cpu", threads=1, cache=cache, steps_scale=scale)
+        return Training(head, support, self.recipe, plan, "fp32", 0, 0)
+
+
+Check = Callable[[Subject], None]
+
+
+def options_survive_json(subject: Subject) -> None:
+    """A strategy equals itself after a trip through JSON."""
+    strategy = subject.strategy
+    assert type(strategy).model_validate_json(strategy.model_dump_json()) == strategy
+
+
+def out_of_bound_values_are_refused(subject: Subject) -> None:
+    """A value beyond a declared bound is an error, for every bounded field."""
+    kind = type(subject.strategy)
+    for name, field in kind.model_fields.items():
+        for bound in field.metadata:
+            for attribute, outside in (("ge", -1), ("gt", 0), ("le", 1), ("lt", 0)):
+                limit = getattr(bound, attribute, None)
+                if limit is None:
+                    continue
+                value = limit + outside if attribute in ("ge", "le") else limit
+                try:
+                    kind.model_validate({name: value})
+                except pydantic.ValidationError:
+                    continue
+                raise AssertionError(f"{kind.__name__} accepts {name}={value!r}")
+
+
+def starts_where_it_says(subject: Subject) -> None:
+    """Untrained logits equal zero-shot CLIP's exactly when the strategy says that they do."""
+    if subject.strategy.classifier == "linear":
+        return
+    task = tiny_task()
+    head = subject.attached()
+    reference = ZeroShot().attach(subject.model(), task.classes).eval()
+    pixels = Pixels(task.test, head.model.preprocess)
+    ours, zero = (scores(h, task.classes, pixels, "fp32") for h in (head, reference))
+    assert torch.allclose(ours, zero, atol=1e-4) == type(subject.strategy).starts_as_zero_shot
+
+
+def every_trained_tensor_learns(subject: Subject) -> None:
+    """Within three steps each trained tensor gets a gradient that is not zero."""
+    training = subject.training(tiny_task().support())
+    seen: set[str] = set()
+    for step in range(3):
+        training.step(step)
+        for name, parameter in training.head.trainable():
+            if parameter.grad is not None and bool(parameter.grad.any()):
+                seen.add(name)
+    assert seen == {name for name, _ in training.head.trainable()}
+
+
+def frozen_tensors_stay(subject: Subject) -> None:
+    """Training leaves every other tensor of the backbone bit-equal, and `original` restores all."""
+    training = subject.training(tiny_task().support())
+    model = training.head.model
+    for step in range(3):
+        training.step(step)
+    training.evaluation_mode()
+    before = dict(subject.model().net.named_parameters())
+    tuned = set(model.tuned())
+    after = {n.replace(".base.", "."): p for n, p in model.net.named_parameters()}
+    assert all(torch.equal(after[n], p) for n, p in before.items() if n not in tuned)
+    with model.original():
+        restored = dict(model.net.named_parameters())
+        assert restored.keys() == before.keys()
+        assert all(torch.equal(restored[name], before[name]) for name in before)
+
+
+def caching_changes_nothing(subject: Subject) -> None:
+    """Activations kept at the cut give the same training as streaming."""
+    states = []
+    for cache in (True, False):
+        training = subject.training(tiny_task().support(), cache)
+        for step in range(3):
+            training.step(step)
+        states.append({n: v.clone() for n, v in training.head.saved().items()})
+    cached, streamed = states
+    for name in cached:
+        assert torch.allclose(cached[name], streamed[name], atol=TOLERANCE), name
+
+
+def same_spec_gives_the_same_bytes(subject: Subject) -> None:
+    """Two runs of one spec write equal adapters and predictions."""
+    first, second = (run(subject.job(f"same{i}"), Tracker()).folder for i in range(2))
+    for name in ("adapter.safetensors", "predictions.csv"):
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def a_saved_run_gives_equal_logits(subject: Subject) -> None:
+    """What is loaded predicts what was evaluated, and the file holds nothing frozen."""
+    task = tiny_task()
+    result = run(subject.job("saved", task), Tracker())
+    tuned = load_run(result.folder, "cpu")
+    lines = (result.folder / "predictions.csv").read_text().splitlines()[1:]
+    confidence, label = tuned.scores(task.test).softmax(1).max(1)
+    assert [int(line.split(",")[2]) for line in lines] == label.tolist()
+    stored = torch.tensor([float(line.split(",")[3]) for line in lines])
+    assert torch.allclose(stored, confidence, atol=2e-6)
+    frozen = {id(p) for p in tuned.head.model.net.parameters()}
+    frozen -= {id(p) for p in tuned.head.model.tuned().values()}
+    assert not frozen & {id(v) for v in tuned.head.saved().values()}
+    assert result.record["cost"]["trained_parameters"] == sum(
+        v.numel() for v in tuned.head.saved().values()
+    )
+
+
+def class_order_does_not_matter(subject: Subject) -> None:
+    """Renumbering the classes permutes the columns of the scores and changes nothing else.
+
+    Dropout is off: its masks follow the rows of a batch.
+    """
+    if "dropout" in type(subject.strategy).model_fields:
+        subject = replace(subject, strategy=subject.strategy.model_copy(update={"dropout": 0.0}))
+    task = tiny_task()
+    order = [2, 0, 1]
+    moved = _relabel(task, order)
+    trained = []
+    for support in (task.support(), moved.support()):
+        training = subject.training(support)
+        for step in range(3):
+            training.step(step)
+        training.evaluation_mode()
+        pixels = Pixels(task.test, training.model.preprocess)
+        trained.append(scores(training.head, support.classes, pixels, "fp32"))
+    assert torch.allclose(trained[0][:, order], trained[1], atol=1e-3)
+
+
+def new_classes_as_declared(subject: Subject) -> None:
+    """A head that is not bound to its classes scores others; a bound one refuses."""
+    task = tiny_task()
+    result = run(subject.job("new", task), Tracker())
+    tuned = load_run(result.folder, "cpu")
+    other = ClassSet(("circle", "square", "star", "cross"), task.classes.templates)
+    if tuned.head.class_bound:
+        try:
+            tuned.with_classes(other)
+        except DataError:
+            return
+        raise AssertionError("a class-bound head accepted new classes")
+    assert tuned.with_classes(other).scores(task.test).shape == (len(task.test), 4)
+
+
+def a_resumed_run_equals_an_uninterrupted_one(subject: Subject) -> None:
+    """Interrupted halfway and continued, a run writes the same adapter."""
+    whole = run(subject.job("whole"), Tracker()).folder
+    try:
+        run(subject.job("broken"), _Interrupt(STEPS // 2))
+    except KeyboardInterrupt:
+        assert (subject.folder / "broken").is_dir()
+    else:
+        raise AssertionError("the run was not interrupted")
+    resumed = run(subject.job("broken"), Tracker()).folder
+    name = "adapter.safetensors"
+    assert (whole / name).read_bytes() == (resumed / name).read_bytes()
+
+
+def the_loss_falls(subject: Subject) -> None:
+    """Forty steps on one fixed batch lower the loss."""
+    recipe = subject.recipe.model_copy(
+        update={
+            "length": 40,
+            "length_unit": "steps",
+            "crop_scale": None,
+            "warmup": 0,
+            "schedule": "constant",
+            "batch_size": 16,
+        }
+    )
+    support = tiny_task().support()
+    head = subject.attached(support.classes)
+    plan = Plan(device="cpu", threads=1)
+    training = Training(head, support, recipe, plan, "fp32", 0, 0)
+    losses: list[float] = []
+    checkpoints = Checkpoints(subject.folder / "falls.safetensors", float("inf"))
+    tune(training, "tune", checkpoints, _Losses(losses))
+    assert sum(losses[-5:]) < sum(losses[:5])
+
+
+def prompts_cover_the_classes(subject: Subject) -> None:
+    """Every class has a prompt, in the order of the classes."""
+    head = subject.attached()
+    prompts: Prompts = head.prompts(head.classes)
+    assert sorted(set(prompts.owner)) == list(range(len(head.classes)))
+    assert prompts.classes == head.classes.names
+
+
+def the_record_is_complete(subject: Subject) -> None:
+    """A finished folder holds what its documentation lists and no unfinished state."""
+    folder = run(subject.job("record"), Tracker()).folder
+    names = {path.name for path in folder.iterdir()}
+    assert {
+        "record.json",
+        "spec.json",
+        "task.json",
+        "adapter.safetensors",
+        "predictions.csv",
+        "README.md",
+        "summary.png",
+    } <= names
+    assert "checkpoint.safetensors" not in names
+    record = read_json(folder / "record.json")
+    assert record["spec"]["strategy"] == subject.strategy.name()
+    assert 0 <= record["metrics"]["top1"] <= record["metrics"]["top5"] <= 1
+
+
+ALWAYS: tuple[Check, ...] = (
+    options_survive_json,
+    out_of_bound_values_are_refused,
+    starts_where_it_says,
+    same_spec_gives_the_same_bytes,
+    a_saved_run_gives_equal_logits,
+    new_classes_as_declared,
+    prompts_cover_the_classes,
+    the_record_is_complete,
+)
+TRAINED: tuple[Check, ...] = (
+    every_trained_tensor_learns,
+    frozen_tensors_stay,
+    caching_changes_nothing,
+    class_order_does_not_matter,
+    a_resumed_run_equals_an_uninterrupted_one,
+    the_loss_falls,
+)
+CHECKS: tuple[Check, ...] = ALWAYS + TRAINED
+
+
+def check_strategy(kind: type[Strategy], folder: Path) -> None:
+    """Run the whole contract for every inference type of a strategy.
+
+    Args:
+        kind: The strategy.
+        folder: An empty folder for the tiny backbone and the runs.
+
+    Raises:
+        AssertionError: A promise is broken.
+    """
+    checks = CHECKS if kind.recipe else ALWAYS
+    for inference, check in itertools.product(kind.types, checks):
+        check(Subject(kind(type=inference), folder / inference / check.__name__))
+
+
+def derived_cuts(strategy: Strategy, folder: Path) -> tuple[int, int | None]:
+    """Return the (image, text) cuts of a strategy on the tiny backbone: pinned in tests."""
+    subject = Subject(strategy, folder)
+    head = subject.attached()
+    cuts = find_cuts(head.model, head, head.classes)
+    return cuts.image, cuts.text
+
+
+class _Interrupt(Tracker):
+    """Raises KeyboardInterrupt after a number of steps, as Ctrl-C would."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def log(self, step: Step) -> None:
+        """Interrupt at the chosen step."""
+        if step.step == self.after:
+            raise KeyboardInterrupt
+
+
+class _Losses(Tracker):
+    def __init__(self, losses: list[float]) -> None:
+        self.losses = losses
+
+    def log(self, step: Step) -> None:
+        """Keep the loss."""
+        self.losses.append(step.loss)
+
+
+def _relabel(task: Task, order: list[int]) -> Task:
+    """Return the task with class order[i] at place i."""
+    place = {old: new for new, old in enumerate(order)}
+    train = tuple(replace(e, label=place[e.label]) for e in task.train)
+    return replace(task, classes=task.classes.select(order), train=train, val=(), test=())
