@@ -1,1 +1,104 @@
-"""Tuned models in the formats of other tools."""
+"""A finished run as files that other programs load without FewTune.
+
+An export is first written beside its place and read back by plain transformers; only if it then
+gives the logits of the live model does it move into place.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from fewtune.core.errors import AdapterError, ConfigError, RunError, did_you_mean
+from fewtune.engine.adapter import Tuned, load_run
+from fewtune.export import merged, peft_format
+from fewtune.export.probe import Probe, live_logits
+
+__all__ = ["FORMATS", "Format", "export_run"]
+
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way to export.
+
+    Attributes:
+        refuse: Raises AdapterError if the tuned model cannot be expressed.
+        write: Fills an empty folder; may change the model.
+        logits: Logits (N, C) of the probe, computed from the written files, by each of the ways in
+            which a user may compute them.
+    """
+
+    refuse: Callable[[Tuned], None]
+    write: Callable[[Tuned, Path], None]
+    logits: Callable[[Tuned, Path, Probe], list[Tensor]]
+
+
+FORMATS = {
+    "hf": Format(merged.refuse, merged.write, merged.logits),
+    "peft": Format(peft_format.refuse, peft_format.write, peft_format.logits),
+}
+
+
+def export_run(run: Path, to: str, out: Path, images: Sequence[Path] = ()) -> Path:
+    """Write a complete run to the new folder `out` and return it.
+
+    Args:
+        run: A run's folder.
+        to: "hf" (a merged model for transformers) or "peft" (a LoRA adapter).
+        out: Does not exist yet, or is empty.
+        images: Compared in addition to the built-in probe images.
+
+    Raises:
+        ConfigError: There is no such format, or `out` is in use.
+        RunError: `run` is not a complete run, or the disk does not take the files.
+        AdapterError: The run cannot be expressed in this format, or what was written does not give
+            the logits of the live model; nothing is left behind.
+    """
+    if to not in FORMATS:
+        raise ConfigError(f"There is no export format {to!r}.", hint=did_you_mean(to, FORMATS))
+    out = out.expanduser().absolute()
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise ConfigError(f"{out} exists already.", hint="Choose a new folder, or remove it first.")
+    tuned = load_run(run, "cpu")
+    FORMATS[to].refuse(tuned)
+    probe = Probe.make(tuned.head.model.preprocess, images)
+    wanted = live_logits(tuned, probe)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        FORMATS[to].write(tuned, temporary)
+        for found in FORMATS[to].logits(tuned, temporary, probe):
+            require_equal(found, wanted)
+        if out.exists():
+            out.rmdir()
+        os.replace(temporary, out)
+    except OSError as error:
+        raise RunError(
+            f"Cannot write {out}: {error.strerror or error}.",
+            hint="Free some space or choose another folder.",
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return out
+
+
+def require_equal(found: Tensor, wanted: Tensor) -> None:
+    """Compare logits, relative to the largest.
+
+    Raises:
+        AdapterError: They differ by more than `TOLERANCE`, or are not finite.
+    """
+    difference = float((found - wanted).abs().max() / wanted.abs().max().clamp_min(1e-12))
+    if not difference <= TOLERANCE:
+        raise AdapterError(
+            f"The export was refused: its logits differ from the live model's by {difference:.2g} "
+            f"of the largest (allowed: {TOLERANCE:g}).",
+            hint="Nothing was written. Please report this with the run's record.json.",
+        )
