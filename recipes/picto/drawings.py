@@ -1,4 +1,4 @@
-"""The pictures of one set, with their hashes and phrases, kept on disk so that rendering resumes."""
+"""The pictures of one set, their hashes and phrases, kept on disk so that rendering resumes."""
 
 import json
 import os

@@ -14,9 +14,11 @@ from fewtune.core.model import DualEncoder, Rows, Run, Stage, Tower
 class _ClipTower(Tower):
     """What both towers share: a transformer, read live."""
 
+    model: Any  # transformers' modules are not typed
+
     def __init__(self, model: nn.Module, projection: nn.Linear) -> None:
         super().__init__()
-        self.model: Any = model
+        self.model = model
         self.projection = projection
         self.width = self.model.config.hidden_size
         count = len(self.model.encoder.layers)

@@ -42,7 +42,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` atomically, as UTF-8 with "\\n" line ends on every system."""
+    """Write `text` to `path` atomically, as UTF-8 with LF line ends on every system."""
     write_bytes(path, text.encode())
 
 

@@ -27,21 +27,22 @@ class LoraLinear(nn.Module):
         self.base = base
         self.scale = scale
         self.dropout = dropout
-        factory = {"device": base.weight.device, "dtype": torch.float32}
-        self.A = nn.Parameter(torch.empty(rank, base.in_features, **factory))
-        self.B = nn.Parameter(torch.zeros(base.out_features, rank, **factory))
+        device = base.weight.device
+        self.A = nn.Parameter(torch.empty(rank, base.in_features, device=device))
+        self.B = nn.Parameter(torch.zeros(base.out_features, rank, device=device))
         nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer: (..., in) -> (..., out)."""
         branch = F.dropout(x, self.dropout, self.training)
-        return self.base(x) + self.scale * F.linear(F.linear(branch, self.A), self.B)
+        base: Tensor = self.base(x)
+        return base + self.scale * F.linear(F.linear(branch, self.A), self.B)
 
     def merged(self) -> nn.Linear:
         """Return one plain layer with the weight W + s * B A."""
-        layer = nn.utils.skip_init(nn.Linear, self.base.in_features, self.base.out_features)
-        layer = layer.to(self.base.weight)
+        layer = nn.Linear(self.base.in_features, self.base.out_features, device="meta")
         with torch.no_grad():
-            layer.weight.copy_(self.base.weight + self.scale * (self.B @ self.A))
-            layer.bias.copy_(self.base.bias)
-        return layer.requires_grad_(False)
+            weight = self.base.weight + self.scale * (self.B @ self.A)
+        layer.weight = nn.Parameter(weight, requires_grad=False)
+        layer.bias = nn.Parameter(self.base.bias.detach().clone(), requires_grad=False)
+        return layer.eval()

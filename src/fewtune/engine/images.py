@@ -12,18 +12,21 @@ import os
 import random
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as TF
+from torchvision.transforms.v2 import functional
 
 from fewtune.core.model import DualEncoder, Partial
 from fewtune.core.preprocess import Preprocess
 from fewtune.core.spec import Recipe
 from fewtune.core.task import Example
 from fewtune.data.decode import open_image
+
+TF: Any = functional  # torchvision is not typed
 
 CROP_RATIO = (3 / 4, 4 / 3)
 DECODED_BUDGET_BYTES = 1 << 30
@@ -65,7 +68,10 @@ class Pixels:
     def _uint8(self, index: int, view: int | None) -> Tensor:
         image = self._image(index)
         plain = view is None or self.recipe is None or self.recipe.crop_scale is None
-        return TF.pil_to_tensor(self._test(image) if plain else self._view(image, index, view))
+        pixels: Tensor = TF.pil_to_tensor(
+            self._test(image) if plain else self._view(image, index, view)
+        )
+        return pixels
 
     def _image(self, index: int) -> Image.Image:
         image = self._decoded.get(index)
@@ -79,10 +85,10 @@ class Pixels:
 
     def _test(self, image: Image.Image) -> Image.Image:
         size = self.preprocess.size_px
-        if self.preprocess.policy == "squash":
-            return TF.resize(image, [size, size], self._interpolation)
-        image = TF.resize(image, [size], self._interpolation)
-        return TF.center_crop(image, [size, size])
+        squash = self.preprocess.policy == "squash"
+        image = TF.resize(image, [size, size] if squash else [size], self._interpolation)
+        cropped: Image.Image = TF.center_crop(image, [size, size])
+        return cropped
 
     def _view(self, image: Image.Image, index: int, view: int | None) -> Image.Image:
         assert self.recipe is not None
@@ -92,8 +98,11 @@ class Pixels:
             rng, image.width, image.height, self.recipe.crop_scale
         )
         size = self.preprocess.size_px
-        crop = TF.resized_crop(image, top, left, height, width, [size, size], self._interpolation)
-        return TF.hflip(crop) if self.recipe.flip and rng.random() < 0.5 else crop
+        crop: Image.Image = TF.resized_crop(
+            image, top, left, height, width, [size, size], self._interpolation
+        )
+        mirrored: Image.Image = TF.hflip(crop) if self.recipe.flip and rng.random() < 0.5 else crop
+        return mirrored
 
 
 def view_rng(seed: int, key: str, view: int | None) -> random.Random:

@@ -26,7 +26,7 @@ from fewtune.engine.card import write_card
 from fewtune.engine.checkpoint import INTERVAL_S, Checkpoints
 from fewtune.engine.device import choose_device, choose_precision, peak_memory_mib
 from fewtune.engine.fit import Training, seed_step, support_embeddings, tune
-from fewtune.engine.images import Pixels
+from fewtune.engine.images import Pixels, chunks
 from fewtune.engine.record import RunFolder, environment
 from fewtune.engine.tracking import JsonLines, Tracker, Trackers
 from fewtune.strategies.zero_shot import ZeroShot
@@ -274,7 +274,7 @@ def _settle(head: Head, training: Training, support: Support) -> None:
     with torch.inference_mode():
         parts = [
             model.pixels(pixels.batch(part, None)).done().x
-            for part in evaluate.chunks(len(support.val), evaluate.EVALUATION_BATCH)
+            for part in chunks(len(support.val), evaluate.EVALUATION_BATCH)
         ]
         images = Partial(model.image, torch.cat(parts), len(model.image.stages()))
         text = evaluate.encode_classes(model, head, support.classes, precision)

@@ -11,7 +11,6 @@ from typing import Any
 import pydantic
 import torch
 
-
 from fewtune.core.errors import DataError
 from fewtune.core.files import read_json
 from fewtune.core.head import Head

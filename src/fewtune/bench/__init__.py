@@ -1,0 +1,1 @@
+"""What is made of several runs: for now the web page of a comparison."""
