@@ -90,7 +90,7 @@ def configure(name: str, options: Mapping[str, Any]) -> tuple[Strategy, Recipe |
     """
     kind = load_strategy(name)
     given = {key.replace("-", "_"): value for key, value in options.items()}
-    of_recipe = {} if kind.recipe is None else dict(Recipe.model_fields)
+    of_recipe = {} if kind.recipe is None else dict(type(kind.recipe).model_fields)
     unknown = [key for key in given if key not in kind.model_fields and key not in of_recipe]
     if unknown:
         raise ConfigError(
@@ -102,7 +102,7 @@ def configure(name: str, options: Mapping[str, Any]) -> tuple[Strategy, Recipe |
     if kind.recipe is None:
         return strategy, None
     changed = {key: value for key, value in given.items() if key in of_recipe and key not in own}
-    return strategy, _validated(Recipe, kind.recipe.model_dump() | changed, kind.name())
+    return strategy, _validated(type(kind.recipe), kind.recipe.model_dump() | changed, kind.name())
 
 
 def _validated(kind: type[F], values: Mapping[str, Any], owner: str) -> F:

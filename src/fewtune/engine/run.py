@@ -126,15 +126,8 @@ def run(job: Job, tracker: Tracker) -> Result:
     """
     if not job.task.test:
         raise DataError(f"Task '{job.task.name}' has no test images.")
-    device = choose_device(job.device)
-    precision = job.precision or choose_precision(device)
-    tracker.stage(f"loading {job.backbone}")
-    model = clip.load(job.backbone)
-    model.net.to(device)
-    prepare_inputs(model, job.resize)
-    spec = job.spec(model.revision, model.name, precision)
+    model, precision, folder = _prepare(job, tracker)
     baseline = job.baseline()
-    folder = RunFolder(job.runs / spec.folder())
     zero_folder = RunFolder(
         job.runs / baseline.spec(model.revision, model.name, precision).folder()
     )
@@ -146,6 +139,35 @@ def run(job: Job, tracker: Tracker) -> Result:
     if folder.path != zero_folder.path and not folder.complete():
         _execute(job, model, folder, precision, tracker, zero_shot)
     return Result(folder.path, folder.record(), zero_shot, fresh=True)
+
+
+def train(job: Job, tracker: Tracker) -> Path:
+    """Train on a task without test images and return the run's folder.
+
+    There is no baseline and no card, and the record has no metrics.
+
+    Raises:
+        DataError: The task has test images, which would be ignored, or no training images.
+        RunError: Training failed, or the folder cannot be written.
+    """
+    if job.task.test:
+        raise DataError(f"Task '{job.task.name}' has test images; use `run`.")
+    model, precision, folder = _prepare(job, tracker)
+    if not folder.complete():
+        _execute(job, model, folder, precision, tracker, None)
+    return folder.path
+
+
+def _prepare(job: Job, tracker: Tracker) -> tuple[DualEncoder, Precision, RunFolder]:
+    """Load the backbone and find the run's folder, which its revision names."""
+    device = choose_device(job.device)
+    precision = job.precision or choose_precision(device)
+    tracker.stage(f"loading {job.backbone}")
+    model = clip.load(job.backbone)
+    model.net.to(device)
+    prepare_inputs(model, job.resize)
+    spec = job.spec(model.revision, model.name, precision)
+    return model, precision, RunFolder(job.runs / spec.folder())
 
 
 def _execute(
@@ -174,11 +196,7 @@ def _execute(
         )
         trained_s = time.perf_counter() - started
         folder.save_adapter(head)
-        tracker.stage(f"encoding {len(task.test):,} test images")
-        pixels = Pixels(task.test, model.preprocess)
-        logits = evaluate.scores(head, support.classes, pixels, precision)
-        labels = torch.tensor([example.label for example in task.test])
-        folder.write_predictions(task.test, logits)
+        results = _results(head, support.classes, task, precision, folder, tracker)
         record = {
             "spec": spec.model_dump(mode="json"),
             "hash": spec.hash(),
@@ -190,14 +208,36 @@ def _execute(
                 "notes": list(task.notes),
                 "images": {split: len(e) for split, e in task.splits().items()},
             },
-            "metrics": evaluate.metrics(logits, labels),
-            "per_class": evaluate.per_class_recall(logits, labels),
+            **results,
             "cost": _cost(head, model, steps, trained_s, time.perf_counter() - started),
         }
-        write_card(folder, record, zero_shot)
+        if task.test:
+            write_card(folder, record, zero_shot)
         write_json(folder.path / "record.json", record)
         checkpoints.remove()
         tracker.finish(record)
+
+
+def _results(
+    head: Head,
+    classes: ClassSet,
+    task: Task,
+    precision: Precision,
+    folder: RunFolder,
+    tracker: Tracker,
+) -> dict[str, Any]:
+    """Evaluate on the test images, if there are any, and write the predictions."""
+    if not task.test:
+        return {"metrics": {}, "per_class": []}
+    tracker.stage(f"encoding {len(task.test):,} test images")
+    pixels = Pixels(task.test, head.model.preprocess)
+    logits = evaluate.scores(head, classes, pixels, precision)
+    labels = torch.tensor([example.label for example in task.test])
+    folder.write_predictions(task.test, logits)
+    return {
+        "metrics": evaluate.metrics(logits, labels),
+        "per_class": evaluate.per_class_recall(logits, labels),
+    }
 
 
 def prepare_inputs(model: DualEncoder, resize: ResizePolicy | None) -> None:
