@@ -1,1 +1,68 @@
 """FewTune: tune CLIP on a handful of labelled images."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fewtune.api import Classifier
+    from fewtune.core.discovery import load_strategy
+    from fewtune.core.errors import FewTuneError
+    from fewtune.core.spec import Recipe
+    from fewtune.core.task import ClassSet, Example, Task
+    from fewtune.data.layouts import open_task
+    from fewtune.engine.adapter import load_run
+    from fewtune.engine.run import Job, run
+    from fewtune.export import export_run
+
+    __version__: str
+
+__all__ = [
+    "ClassSet",
+    "Classifier",
+    "Example",
+    "FewTuneError",
+    "Job",
+    "Recipe",
+    "Task",
+    "__version__",
+    "export_run",
+    "load_run",
+    "load_strategy",
+    "open_task",
+    "run",
+]
+
+_HOMES = {
+    "ClassSet": "core.task",
+    "Classifier": "api",
+    "Example": "core.task",
+    "FewTuneError": "core.errors",
+    "Job": "engine.run",
+    "Recipe": "core.spec",
+    "Task": "core.task",
+    "export_run": "export",
+    "load_run": "engine.adapter",
+    "load_strategy": "core.discovery",
+    "open_task": "data.layouts",
+    "run": "engine.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that `import fewtune` costs nothing."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("fewtune")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fewtune' has no attribute {name!r}")
+    value = getattr(import_module(f"fewtune.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted(__all__)

@@ -6,15 +6,14 @@ gives the logits of the live model does it move into place.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
-from fewtune.core.errors import AdapterError, ConfigError, RunError, did_you_mean
+from fewtune.core.errors import AdapterError, ConfigError, did_you_mean
+from fewtune.core.folders import refuse_used, write_folder
 from fewtune.engine.adapter import Tuned, load_run
 from fewtune.export import merged, peft_format
 from fewtune.export.probe import Probe, live_logits
@@ -63,30 +62,18 @@ def export_run(run: Path, to: str, out: Path, images: Sequence[Path] = ()) -> Pa
     """
     if to not in FORMATS:
         raise ConfigError(f"There is no export format {to!r}.", hint=did_you_mean(to, FORMATS))
-    out = out.expanduser().absolute()
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise ConfigError(f"{out} exists already.", hint="Choose a new folder, or remove it first.")
+    refuse_used(out)
     tuned = load_run(run, "cpu")
     FORMATS[to].refuse(tuned)
     probe = Probe.make(tuned.head.model.preprocess, images)
     wanted = live_logits(tuned, probe)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        temporary.mkdir(parents=True)
-        FORMATS[to].write(tuned, temporary)
-        for found in FORMATS[to].logits(tuned, temporary, probe):
+
+    def fill(folder: Path) -> None:
+        FORMATS[to].write(tuned, folder)
+        for found in FORMATS[to].logits(tuned, folder, probe):
             require_equal(found, wanted)
-        if out.exists():
-            out.rmdir()
-        os.replace(temporary, out)
-    except OSError as error:
-        raise RunError(
-            f"Cannot write {out}: {error.strerror or error}.",
-            hint="Free some space or choose another folder.",
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return out
+
+    return write_folder(out, fill)
 
 
 def require_equal(found: Tensor, wanted: Tensor) -> None:

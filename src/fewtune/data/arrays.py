@@ -1,0 +1,124 @@
+"""Images and labels that a program holds in memory, checked and made into examples."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewtune.core.errors import DataError
+from fewtune.core.task import Example
+from fewtune.data.decode import InMemory
+
+
+def as_images(images: Any) -> list[Any]:
+    """Return the images as a list.
+
+    Raises:
+        DataError: There is none, or one is of another kind; its place is named.
+    """
+    if isinstance(images, str | Path | bytes) or hasattr(images, "getbands"):
+        raise DataError("X is a single image.", hint="Put it into a list: [image].")
+    try:
+        found = list(images)
+    except TypeError as error:
+        raise DataError(f"X is a {type(images).__name__}, expected a list of images.") from error
+    if not found:
+        raise DataError("X holds no images.")
+    for index, image in enumerate(found):
+        if isinstance(image, np.ndarray):
+            if image.dtype != np.uint8:
+                raise DataError(
+                    f"X[{index}] is an array of {image.dtype}, expected uint8 from 0 to 255.",
+                    hint="For floats in [0, 1]: (255 * x).round().astype('uint8').",
+                )
+        elif not (isinstance(image, str | Path) or hasattr(image, "getbands")):
+            raise DataError(
+                f"X[{index}] is a {type(image).__name__}, expected a path, a PIL image or an array "
+                "of uint8."
+            )
+    return found
+
+
+def as_labels(labels: Any) -> NDArray[Any]:
+    """Return the labels as an array of texts or of whole numbers.
+
+    Raises:
+        DataError: They are of another kind, or mixed.
+    """
+    try:
+        found = list(labels.tolist() if hasattr(labels, "tolist") else labels)
+    except TypeError as error:
+        raise DataError(f"y is a {type(labels).__name__}, expected a list of labels.") from error
+    for kind in (str, int | np.integer):
+        if all(isinstance(label, kind) for label in found):
+            return np.array(found)
+    strange = next((x for x in found if not isinstance(x, str | int | np.integer)), found[0])
+    raise DataError(
+        f"Labels must be all texts or all whole numbers, found {strange!r} "
+        f"({type(strange).__name__}) among {len(found)}."
+    )
+
+
+def as_source(image: Any) -> Any:
+    """Return the image as the source of an example."""
+    return Path(image).expanduser() if isinstance(image, str | Path) else InMemory(image)
+
+
+def class_names(
+    values: NDArray[Any], names: Sequence[str] | Mapping[Any, str] | None
+) -> tuple[str, ...]:
+    """Return the name of each label for the prompts.
+
+    Raises:
+        DataError: A label has no name.
+    """
+    labels = values.tolist()
+    if names is None:
+        return tuple(map(str, labels))
+    if isinstance(names, Mapping):
+        missing = [label for label in labels if label not in names]
+        if missing:
+            raise DataError(f"classes has no name for label {missing[0]!r}.")
+        return tuple(str(names[label]) for label in labels)
+    if len(names) != len(labels):
+        raise DataError(f"classes holds {len(names)} names, but y has {len(labels)} labels.")
+    return tuple(map(str, names))
+
+
+def training_examples(images: Sequence[Any], codes: NDArray[Any]) -> tuple[Example, ...]:
+    """Return the examples in an order that depends on contents and labels alone.
+
+    The key is a hash of the contents, since a run is named by its keys: other pixels are another
+    run.
+    """
+    seen: Counter[str] = Counter()
+    examples = []
+    for image, label in zip(images, codes.tolist(), strict=True):
+        digest = content_digest(image)
+        seen[digest] += 1
+        examples.append(Example(f"{digest}-{seen[digest]}", label, as_source(image)))
+    return tuple(sorted(examples, key=lambda example: (example.label, example.key)))
+
+
+def content_digest(image: Any) -> str:
+    """Return 24 hexadecimal digits of the stored bytes or the pixels.
+
+    Raises:
+        DataError: A file cannot be read.
+    """
+    if isinstance(image, np.ndarray):
+        content = repr(image.shape).encode() + image.tobytes()
+    elif isinstance(image, str | Path):
+        try:
+            content = Path(image).expanduser().read_bytes()
+        except OSError as error:
+            raise DataError(f"Cannot read image {image}: {error.strerror or error}.") from error
+    else:
+        content = f"{image.size} {image.mode}".encode() + image.tobytes()
+    return hashlib.sha256(content).hexdigest()[:24]
