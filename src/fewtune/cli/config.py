@@ -26,7 +26,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"Cannot read --config {path}: {error.strerror or error}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"{path} is not valid TOML: {error}.", hint='A line looks like: lr = 2e-4'
+            f"{path} is not valid TOML: {error}.", hint="A line looks like: lr = 2e-4"
         ) from error
     return {key.strip("_").replace("_", "-"): value for key, value in values.items()}
 
@@ -39,9 +39,7 @@ def as_defaults(
     Raises:
         ConfigError: A key is no flag, or a value is not what the flag takes.
     """
-    options = {
-        p.opts[0].removeprefix("--"): p for p in parameters if isinstance(p, click.Option)
-    }
+    options = {p.opts[0].removeprefix("--"): p for p in parameters if isinstance(p, click.Option)}
     options = {key: option for key, option in options.items() if key not in NOT_IN_FILES}
     defaults = {}
     for key, value in values.items():

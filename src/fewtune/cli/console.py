@@ -98,11 +98,6 @@ class Console:
         return RichConsole(stderr=stderr or self.machine, highlight=False, emoji=False)
 
 
-def emit(text: str) -> None:
-    """Write text to stdout as it is: rows of csv or jsonl."""
-    sys.stdout.write(text)
-
-
 def complain(text: str) -> None:
     """Print one line on stderr, whatever the console's settings."""
     print(" ".join(text.split()), file=sys.stderr, flush=True)
@@ -113,12 +108,6 @@ def tolerate_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-
-
-def silence_stdout() -> None:
-    """Point stdout nowhere, after its reader has gone."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def duration(seconds: float) -> str:

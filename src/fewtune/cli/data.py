@@ -41,11 +41,17 @@ def info(location: str, machine: bool) -> None:
     console = Console(machine=machine)
     task = open_data(location)
     if machine:
-        console.json({
-            "task": task.name, "classes": list(task.classes.names), "counts": count(task),
-            "notes": list(task.notes), "fingerprint": task.fingerprint(),
-            "licence": task.licence, "citation": task.citation,
-        })
+        console.json(
+            {
+                "task": task.name,
+                "classes": list(task.classes.names),
+                "counts": count(task),
+                "notes": list(task.notes),
+                "fingerprint": task.fingerprint(),
+                "licence": task.licence,
+                "citation": task.citation,
+            }
+        )
         return
     show_summary(task, console)
     show_counts(task, console)
@@ -64,19 +70,28 @@ class Data(click.Group):
 
 
 LOCATION = ["location"]
-command = Data("data", help=__doc__, commands={
-    "verify": Command(
-        "verify", callback=verify,
-        help="Decode every image once and report what is wrong; the exit status is 1 if a finding "
-        "is an error. A second look at an unchanged folder takes no time.",
-        params=[
-            click.Argument(LOCATION, metavar="DIR|NAME"),
-            Option(["--shots"], type=Number(True, ge=1), help="Report classes with fewer images."),
-            JSON,
-        ],
-    ),
-    "info": Command(
-        "info", callback=info, help="Show layout, classes and counts, without opening an image.",
-        params=[click.Argument(LOCATION, metavar="DIR|NAME"), JSON],
-    ),
-})
+command = Data(
+    "data",
+    help=__doc__,
+    commands={
+        "verify": Command(
+            "verify",
+            callback=verify,
+            help="Decode every image once and report what is wrong; the exit status is 1 if a "
+            "finding is an error. A second look at an unchanged folder takes no time.",
+            params=[
+                click.Argument(LOCATION, metavar="DIR|NAME"),
+                Option(
+                    ["--shots"], type=Number(True, ge=1), help="Report classes with fewer images."
+                ),
+                JSON,
+            ],
+        ),
+        "info": Command(
+            "info",
+            callback=info,
+            help="Show layout, classes and counts, without opening an image.",
+            params=[click.Argument(LOCATION, metavar="DIR|NAME"), JSON],
+        ),
+    },
+)

@@ -15,7 +15,7 @@ import click
 from fewtune.cli.console import Console
 from fewtune.cli.options import Command, Option
 from fewtune.cli.runs import baseline_record, find_run
-from fewtune.core.errors import DataError, did_you_mean
+from fewtune.core.errors import DataError, RunError, did_you_mean
 from fewtune.core.task import ClassSet, Example, Task
 
 if TYPE_CHECKING:
@@ -24,12 +24,18 @@ if TYPE_CHECKING:
 OPTIONS = (
     click.Argument(["folder"], metavar="RUN"),
     Option(["--data"], metavar="DIR|NAME", help="Images to measure the run on."),
-    Option(["--new-classes"], is_flag=True,
-           help="Use the classes of --data instead of the run's; needs class prompts, so not "
-           "with --type vision."),
+    Option(
+        ["--new-classes"],
+        is_flag=True,
+        help="Use the classes of --data instead of the run's; needs class prompts, so not "
+        "with --type vision.",
+    ),
     Option(["--device"], default="auto", shown="auto", help="auto, cpu, cuda."),
-    Option(["machine", "--json"], is_flag=True,
-           help="Print one JSON object on stdout; words go to stderr."),
+    Option(
+        ["machine", "--json"],
+        is_flag=True,
+        help="Print one JSON object on stdout; words go to stderr.",
+    ),
 )
 
 
@@ -55,12 +61,15 @@ def _recorded(folder: str, console: Console) -> None:
     if console.machine:
         console.json({"folder": str(opened.path), "record": record, "zero_shot": zero_shot})
         return
+    if not record["metrics"]:
+        raise RunError(
+            f"{opened.path} was made without test images.",
+            hint="Measure it on some: fewtune evaluate RUN --data DIR",
+        )
     show_results(console, record, zero_shot)
 
 
-def _measured(
-    folder: str, data: str, new_classes: bool, device: str, console: Console
-) -> None:
+def _measured(folder: str, data: str, new_classes: bool, device: str, console: Console) -> None:
     from fewtune.cli.images import check, open_data
     from fewtune.cli.tables import show_metrics
     from fewtune.data.verify import repair
@@ -73,19 +82,22 @@ def _measured(
     tuned, examples = match_classes(tuned, task, new_classes)
     metrics = measure(tuned, examples)
     if console.machine:
-        console.json({
-            "folder": str(path), "data": data, "images": len(examples),
-            "classes": list(tuned.classes.names), "metrics": metrics,
-        })
+        console.json(
+            {
+                "folder": str(path),
+                "data": data,
+                "images": len(examples),
+                "classes": list(tuned.classes.names),
+                "metrics": metrics,
+            }
+        )
         return
     console.line()
     console.line(f"{task.name}, {len(tuned.classes)} classes, {len(examples):,} images")
     show_metrics(console, metrics)
 
 
-def match_classes(
-    tuned: Tuned, task: Task, new_classes: bool
-) -> tuple[Tuned, tuple[Example, ...]]:
+def match_classes(tuned: Tuned, task: Task, new_classes: bool) -> tuple[Tuned, tuple[Example, ...]]:
     """Return the classifier and the images to measure it on, labelled with its classes.
 
     Raises:

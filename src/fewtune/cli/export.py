@@ -20,8 +20,13 @@ from fewtune.cli.runs import find_run
 OPTIONS = (
     click.Argument(["folder"], metavar="RUN"),
     Option(["target", "--to"], type=OneOf(("hf", "peft")), required=True, help="Format."),
-    Option(["output", "-o", "--output"], type=click.Path(path_type=Path), required=True,
-           metavar="DIR", help="Folder to write."),
+    Option(
+        ["output", "-o", "--output"],
+        type=click.Path(path_type=Path),
+        required=True,
+        metavar="DIR",
+        help="Folder to write.",
+    ),
     Option(["machine", "--json"], is_flag=True, help="Print one JSON object on stdout."),
 )
 

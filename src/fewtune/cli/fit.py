@@ -9,8 +9,7 @@ What is set where: the paper's recipe, then --config, then flags; the last one c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +23,7 @@ from fewtune.core.discovery import load_strategy, strategy_names
 from fewtune.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fewtune.core.spec import Recipe
     from fewtune.core.strategy import Strategy
-    from fewtune.core.task import Task
-    from fewtune.engine.run import Job, Result
-    from fewtune.engine.tracking import Tracker
 
 DEFAULT_STRATEGY = "clip-lora"
 EXECUTION = "Execution"
@@ -72,14 +67,17 @@ OPTIONS: tuple[Option, ...] = (
     Option(["machine", "--json"], is_flag=True, section=EXECUTION,
            help="Print one JSON object on stdout; words go to stderr."),
     Option(["--quiet"], is_flag=True, section=EXECUTION, help="Leave out progress."),
-)
+)  # fmt: skip
 
 
 class Fit(Command):
     """`fit`: becomes the command of one strategy, with that strategy's flags."""
 
     def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None,
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:
         """Parse with the flags of the strategy that is named in the arguments or the config."""
@@ -158,17 +156,22 @@ def strategy_command(strategy: type[Strategy], *, assumed: bool = False) -> Comm
         )
 
     def fit(**values: Any) -> None:
+        from fewtune.cli.launch import execute
+
         ctx = click.get_current_context()
         options = given(ctx, list(strategy.model_fields))
         recipe = given(ctx, list(type(strategy.recipe).model_fields)) if strategy.recipe else {}
         if assumed and not values["quiet"]:
             Console(machine=values["machine"]).line(f"No strategy given: {name} it is.")
-        execute(strategy, values, options, recipe)
+        execute(strategy, values, {**options, **recipe})
 
     doc = (strategy.__doc__ or "").strip()
     title = f"{strategy.title}. {doc}"
     return Command(
-        "fit", params=list(params), callback=fit, help=title,
+        "fit",
+        params=list(params),
+        callback=fit,
+        help=title,
         options_metavar=f"{name} --data DATA [OPTIONS]",
     )
 
@@ -185,123 +188,3 @@ def recipe_options(strategy: type[Strategy]) -> list[Option]:
         return []
     section = f"Recipe (defaults of {strategy.name()}, source: {strategy.source})"
     return list(field_options(type(strategy.recipe), section, strategy.recipe.model_dump()))
-
-
-def execute(
-    kind: type[Strategy], values: Mapping[str, Any], options: Mapping[str, Any],
-    overrides: Mapping[str, Any],
-) -> Result:
-    """Check the data, run, and print the table.
-
-    Args:
-        values: All flags by parameter name.
-        options: The strategy's fields that were given.
-        overrides: The recipe's fields that were given.
-    """
-    console = Console(machine=values["machine"], quiet=values["quiet"])
-    if not values["data"]:
-        raise ConfigError(
-            "No images were given.",
-            hint="Add --data DIR, a folder with a folder of images for each class.",
-        )
-    from fewtune.cli.progress import make_terminal
-    from fewtune.engine.run import run
-    from fewtune.engine.tracking import Trackers, make_tracker
-
-    trackers: list[Tracker] = [make_tracker(values["tracker"])]
-    task = _task(values)
-    strategy, recipe = configure(kind, task.name, values["recipe_name"], options, overrides)
-    task = _checked(task, values, console)
-    job = _job(values, strategy, recipe, task)
-    with make_terminal(console) as terminal:
-        result = run(job, Trackers([terminal, *trackers]))
-    show(result, console)
-    return result
-
-
-def configure(
-    kind: type[Strategy], task: str, recipe_name: str, options: Mapping[str, Any],
-    overrides: Mapping[str, Any],
-) -> tuple[Strategy, Recipe | None]:
-    """Return the strategy and its recipe: the named recipe's values below those that were given.
-
-    Raises:
-        ConfigError: There is no such recipe, or values do not go together.
-    """
-    named: dict[str, Any] = {}
-    if recipe_name.lower() != "paper":
-        from fewtune.engine.recipes import named_recipe
-
-        named = named_recipe(recipe_name, kind.name(), task)
-    fields = {key: value for key, value in named.items() if key in kind.model_fields}
-    strategy = kind.model_validate({**fields, **options})
-    if kind.recipe is None:
-        return strategy, None
-    rest = {key: value for key, value in named.items() if key not in kind.model_fields}
-    changed = {**kind.recipe.model_dump(), **rest, **overrides}
-    return strategy, type(kind.recipe).model_validate(changed)
-
-
-def _task(values: Mapping[str, Any]) -> Task:
-    from fewtune.cli.images import open_data
-
-    task = open_data(
-        values["data"], templates=values["templates"], descriptions=values["descriptions"]
-    )
-    name = values["name"]
-    if name and not all(c.isalnum() or c in "-_." for c in name.strip(".") or "/"):
-        raise ConfigError(
-            f"--name {name!r} cannot be part of a folder's name.",
-            hint="Use letters, digits, '-', '_' and '.'.",
-        )
-    return replace(task, name=name) if name else task
-
-
-def _checked(task: Task, values: Mapping[str, Any], console: Console) -> Task:
-    from fewtune.cli.images import check, usable, warn_of_photographs
-
-    report = check(task, values["shots"], console)
-    task = usable(task, report, console)
-    warn_of_photographs(task, values["backbone"], console)
-    return task
-
-
-def _job(
-    values: Mapping[str, Any], strategy: Strategy, recipe: Recipe | None, task: Task
-) -> Job:
-    from fewtune.engine.run import Job
-
-    return Job(
-        strategy, task, values["backbone"], recipe,
-        shots=values["shots"],
-        seed=values["seed"],
-        steps_scale=values["steps_scale"],
-        time_budget_s=values["time_budget_s"],
-        templates=values["prompts"],
-        resize=values["resize"],
-        precision=None if values["precision"] == "auto" else values["precision"],
-        device=values["device"],
-        threads=values["threads"],
-        runs=values["runs"],
-    )
-
-
-def show(result: Result, console: Console) -> None:
-    """Print the results: a table, the files to open and the command to type next."""
-    from fewtune.cli.tables import show_results
-
-    if console.machine:
-        console.json({
-            "folder": str(result.folder), "fresh": result.fresh, "record": result.record,
-            "zero_shot": result.zero_shot,
-        })
-        return
-    if not result.fresh:
-        console.line("This run is complete already; these are its results.")
-    show_results(console, result.record, result.zero_shot)
-    console.line()
-    console.line(f"run      {result.folder}")
-    for name, text in (("README.md", "card"), ("summary.png", "picture")):
-        if (result.folder / name).exists():
-            console.line(f"{text:<8} {result.folder / name}")
-    console.line(f"next     fewtune predict {result.folder} image.jpg")

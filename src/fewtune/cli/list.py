@@ -1,7 +1,8 @@
 """List strategies, backbones, data sets, trackers and runs.
 
-Plain `fewtune list` names all but the runs. `fewtune list runs [DIR]` reads ./runs or DIR.
---verbose shows what is known of each backbone's checkpoint, and each strategy's flags.
+Plain `fewtune list` names all but the runs. `fewtune list runs [DIR]` reads ./runs or DIR;
+`fewtune list backbones NAME` tells what is known of one backbone. --verbose shows what is known of
+each backbone's checkpoint, and each strategy's flags.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import click
 from fewtune.backbones.catalog import ASSETS, CATALOG, DEFAULT_BACKBONE, EMBEDDED, backbone_names
 from fewtune.cli.console import Console
 from fewtune.cli.options import Command, Option, flag_name, show
+from fewtune.cli.runs import RUNS, summaries
 from fewtune.core.discovery import load_strategy, plugins, strategy_names
-from fewtune.core.errors import ConfigError, FewTuneError, RunError, did_you_mean
+from fewtune.core.errors import ConfigError, RunError, did_you_mean
 
 NOT_DATA_SETS = ("catalog", "folder")
 TRACKERS = {
@@ -51,25 +53,25 @@ LISTS: dict[str, Callable[[], dict[str, str]]] = {
 
 OPTIONS = (
     click.Argument(["what"], required=False, metavar=f"[{'|'.join((*LISTS, 'runs'))}]"),
-    click.Argument(["folder"], required=False, type=click.Path(path_type=Path), metavar="[DIR]"),
+    click.Argument(["where"], required=False, metavar="[DIR|NAME]"),
     Option(["--verbose", "-v"], is_flag=True, help="Say more of each."),
     Option(["machine", "--json"], is_flag=True, help="Print one JSON object on stdout."),
 )
 
 
-def run(what: str | None, folder: Path | None, verbose: bool, machine: bool) -> None:
+def run(what: str | None, where: str | None, verbose: bool, machine: bool) -> None:
     """Print a list."""
     console = Console(machine=machine)
     if what is not None and what not in (*LISTS, "runs"):
-        raise ConfigError(
-            f"There is no list {what!r}.", hint=did_you_mean(what, [*LISTS, "runs"])
-        )
-    if folder is not None and what != "runs":
-        raise ConfigError(f"{folder} is one argument too many.", hint="Only runs have a folder.")
+        raise ConfigError(f"There is no list {what!r}.", hint=did_you_mean(what, [*LISTS, "runs"]))
+    if where is not None and what not in ("runs", "backbones"):
+        raise ConfigError(f"{where!r} is one argument too many.", hint="See `fewtune list --help`.")
     if what == "runs":
-        _runs(folder, console)
-    elif verbose and what in ("backbones", "strategies"):
-        (_backbones if what == "backbones" else _strategies)(console)
+        _runs(Path(where) if where else RUNS, console)
+    elif what == "backbones" and (verbose or where):
+        _backbones((where,) if where else backbone_names(), console)
+    elif what == "strategies" and verbose:
+        _strategies(console)
     else:
         _names([what] if what else list(LISTS), console)
 
@@ -89,15 +91,12 @@ def _names(chosen: Sequence[str], console: Console) -> None:
     console.line(page.getvalue().rstrip())
 
 
-def _backbones(console: Console) -> None:
+def _backbones(names: Sequence[str], console: Console) -> None:
     from fewtune.backbones.checkpoint import describe
 
     facts: dict[str, Any] = {}
-    for name in backbone_names():
-        try:
-            facts[name] = asdict(describe(name))
-        except FewTuneError as error:
-            facts[name] = {"error": str(error)}
+    for name in names:
+        facts[name] = asdict(describe(name))
     if console.machine:
         console.json(facts)
         return
@@ -108,7 +107,7 @@ def _backbones(console: Console) -> None:
 
 def _pairs(values: dict[str, Any], console: Console) -> None:
     for key, value in values.items():
-        if value is not None and value != "":
+        if key != "name" and value is not None and value != "":
             text = ", ".join(_inner(value)) if isinstance(value, dict | list | tuple) else value
             console.line(f"  {key.replace('_', ' '):<20}  {show(text)}")
 
@@ -123,18 +122,22 @@ def _strategies(console: Console) -> None:
     lines = strategy_names()
     kinds = {name: load_strategy(name) for name in lines}
     if console.machine:
-        console.json({
-            name: {
-                "title": kind.title, "paper": kind.paper, "types": kind.types,
-                "fields": {
-                    flag_name(field): {"default": info.default, "help": info.description}
-                    for field, info in kind.model_fields.items()
-                },
-                "recipe": kind.recipe.model_dump() if kind.recipe else None,
-                "source": kind.source,
+        console.json(
+            {
+                name: {
+                    "title": kind.title,
+                    "paper": kind.paper,
+                    "types": kind.types,
+                    "fields": {
+                        flag_name(field): {"default": info.default, "help": info.description}
+                        for field, info in kind.model_fields.items()
+                    },
+                    "recipe": kind.recipe.model_dump() if kind.recipe else None,
+                    "source": kind.source,
+                }
+                for name, kind in kinds.items()
             }
-            for name, kind in kinds.items()
-        })
+        )
         return
     for name, kind in kinds.items():
         console.line(f"{name}: {lines[name]}")
@@ -143,10 +146,13 @@ def _strategies(console: Console) -> None:
             console.line(f"  {flag:<34} {info.description}")
 
 
-def _runs(folder: Path | None, console: Console) -> None:
-    from fewtune.cli.runs import RUNS, summaries
+def _score(run: dict[str, Any]) -> str:
+    if not run["complete"]:
+        return "unfinished"
+    return "not tested" if run["top1"] is None else f"{100 * run['top1']:.2f}"
 
-    folder = folder or RUNS
+
+def _runs(folder: Path, console: Console) -> None:
     if not folder.is_dir():
         raise RunError(
             f"There is no folder {str(folder)!r} here.",
@@ -163,13 +169,15 @@ def _runs(folder: Path | None, console: Console) -> None:
             console.warn(f"{name}: {run['error']}")
             continue
         scale = run["steps_scale"]
-        rows.append([
-            name,
-            str(run["shots"] or "all"),
-            str(run["seed"]),
-            "" if scale == 1.0 else f"x{scale:.3g}",
-            f"{100 * run['top1']:.2f}" if run["complete"] else "unfinished",
-        ])
+        rows.append(
+            [
+                name,
+                str(run["shots"] or "all"),
+                str(run["seed"]),
+                "" if scale == 1.0 else f"x{scale:.3g}",
+                _score(run),
+            ]
+        )
     if rows:
         console.table(["run", "shots", "seed", "steps", "top-1"], rows)
     else:

@@ -22,7 +22,6 @@ from fewtune.core.errors import ConfigError, FewTuneError, did_you_mean
 EXIT_UNEXPECTED = 1
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
-EXIT_BROKEN_PIPE = 141
 OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
 
 
@@ -93,7 +92,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status; errors become one line on stderr.
 
     0 success, 1 unexpected error or errors in the data (`data verify`), 2 wrong usage or input,
-    3 some images were skipped (`predict`), 130 interrupted.
+    3 some images were skipped (`predict`), 130 interrupted. A reader of stdout that goes away, such
+    as `head`, ends the program without a word (click exits with status 1).
     """
     try:
         result = fewtune.main(list(arguments), prog_name="fewtune", standalone_mode=False)
@@ -101,9 +101,6 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         console.complain("interrupted: type the same command to continue")
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        console.silence_stdout()
-        return EXIT_BROKEN_PIPE
     except Exception as error:
         if "--debug" in arguments:
             traceback.print_exception(error)

@@ -35,8 +35,13 @@ class Option(click.Option):
     """
 
     def __init__(
-        self, declarations: Sequence[str], *, section: str = OPTIONS, shown: str = "",
-        help: str = "", **rest: Any,
+        self,
+        declarations: Sequence[str],
+        *,
+        section: str = OPTIONS,
+        shown: str = "",
+        help: str = "",
+        **rest: Any,
     ) -> None:
         super().__init__(declarations, help=f"{help}  [{shown}]" if shown else help, **rest)
         self.section = section
@@ -59,7 +64,7 @@ class Command(click.Command):
                     formatter.write_dl(records)
 
 
-class Kind(click.ParamType):
+class Kind(click.ParamType[Any]):
     """Base of the types below."""
 
     def refuse(self, value: object, param: click.Parameter | None) -> ConfigError:
@@ -75,8 +80,14 @@ class Number(Kind):
     """A number within bounds; "none" where the field may be unset."""
 
     def __init__(
-        self, whole: bool, *, ge: float | None = None, gt: float | None = None,
-        le: float | None = None, lt: float | None = None, nullable: bool = False,
+        self,
+        whole: bool,
+        *,
+        ge: float | None = None,
+        gt: float | None = None,
+        le: float | None = None,
+        lt: float | None = None,
+        nullable: bool = False,
     ) -> None:
         self.whole = whole
         self.name = "integer" if whole else "number"
@@ -134,9 +145,7 @@ class OneOf(Kind):
         """Return the names as the help page shows them."""
         return f"[{self.name}]"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the name as it is declared.
 
         Raises:
@@ -145,7 +154,8 @@ class OneOf(Kind):
         folded = {name.lower(): name for name in self.names}
         if str(value).lower() not in folded:
             raise ConfigError(
-                f"{flag_of(param)} has no {str(value)!r}.", hint=did_you_mean(str(value), self.names)
+                f"{flag_of(param)} has no {str(value)!r}.",
+                hint=did_you_mean(str(value), self.names),
             )
         return folded[str(value).lower()]
 
@@ -157,11 +167,10 @@ class Checked(Kind):
         from pydantic import TypeAdapter
 
         self.name = "text"
-        self._adapter: Any = TypeAdapter(typing.Annotated[field.annotation, field])
+        annotated: Any = typing.Annotated[field.annotation, field]
+        self._adapter: Any = TypeAdapter(annotated)
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Any:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the validated value.
 
         Raises:
@@ -281,6 +290,4 @@ def show(value: object) -> str:
 
 def given(ctx: click.Context, names: Sequence[str]) -> dict[str, Any]:
     """Return those of the named values that stand on the command line or in its config file."""
-    return {
-        name: ctx.params[name] for name in names if ctx.get_parameter_source(name) in GIVEN
-    }
+    return {name: ctx.params[name] for name in names if ctx.get_parameter_source(name) in GIVEN}

@@ -37,26 +37,47 @@ SUFFIXES = {".csv": "csv", ".jsonl": "jsonl"}
 OPTIONS = (
     click.Argument(["paths"], nargs=-1, metavar="[RUN] PATH..."),
     Option(["--classes"], metavar="A,B,C", help="Class names: label zero-shot, without a run."),
-    Option(["--backbone"], shown=DEFAULT_BACKBONE, metavar="NAME",
-           help="Backbone for --classes."),
-    Option(["templates", "--template"], multiple=True, metavar="TEXT",
-           help="Prompt for --classes, with {} for the class name; may be repeated.  "
-           "[a photo of a {}.]"),
-    Option(["style", "--format"], type=OneOf(FORMATS), shown="as -o ends, else table",
-           help="How to print."),
-    Option(["--top"], type=Number(True, ge=1), default=1, shown="1",
-           help="Classes to name for each image."),
-    Option(["output", "-o", "--output"], type=click.Path(path_type=Path), metavar="FILE",
-           help="Write to a file, which appears when all is done."),
-    Option(["--batch"], type=Number(True, ge=1), default=64, shown="64",
-           help="Images at a time."),
+    Option(["--backbone"], shown=DEFAULT_BACKBONE, metavar="NAME", help="Backbone for --classes."),
+    Option(
+        ["templates", "--template"],
+        multiple=True,
+        metavar="TEXT",
+        help="Prompt for --classes, with {} for the class name; may be repeated.  "
+        "[a photo of a {}.]",
+    ),
+    Option(
+        ["style", "--format"],
+        type=OneOf(FORMATS),
+        shown="as -o ends, else table",
+        help="How to print.",
+    ),
+    Option(
+        ["--top"],
+        type=Number(True, ge=1),
+        default=1,
+        shown="1",
+        help="Classes to name for each image.",
+    ),
+    Option(
+        ["output", "-o", "--output"],
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write to a file, which appears when all is done.",
+    ),
+    Option(["--batch"], type=Number(True, ge=1), default=64, shown="64", help="Images at a time."),
     Option(["--device"], default="auto", shown="auto", help="auto, cpu, cuda."),
 )
 
 
 def run(
-    paths: tuple[str, ...], classes: str | None, backbone: str | None,
-    templates: tuple[str, ...], style: str | None, top: int, output: Path | None, batch: int,
+    paths: tuple[str, ...],
+    classes: str | None,
+    backbone: str | None,
+    templates: tuple[str, ...],
+    style: str | None,
+    top: int,
+    output: Path | None,
+    batch: int,
     device: str,
 ) -> int:
     """Print or write the predictions and return the exit status."""
@@ -76,6 +97,7 @@ def run(
     if output is None:
         _write(sys.stdout, style, predictions, tuned, top)
     else:
+
         def write(temporary: Path) -> None:
             with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
                 _write(file, style, predictions, tuned, top)
@@ -113,7 +135,10 @@ class Skipped:
 
 
 def _classifier(
-    paths: Sequence[str], classes: str | None, backbone: str | None, templates: Sequence[str],
+    paths: Sequence[str],
+    classes: str | None,
+    backbone: str | None,
+    templates: Sequence[str],
     device: str,
 ) -> Tuned:
     from fewtune.cli.runs import find_run

@@ -29,7 +29,9 @@ class Terminal(Tracker):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
         self.close()
@@ -100,8 +102,10 @@ class Bar(Terminal):
 
     def log(self, step: Step) -> None:
         """Move the bar."""
-        fields = {
-            "loss": f"{step.loss:.4f}", "rate": f"{step.lr:.2e}", "left": duration(step.left_s)
+        fields: dict[str, Any] = {
+            "loss": f"{step.loss:.4f}",
+            "rate": f"{step.lr:.2e}",
+            "left": duration(step.left_s),
         }
         if self._bar is None or self._task is None or step.phase != self._phase:
             self.close()

@@ -22,13 +22,13 @@ def find_run(text: str) -> Path:
     path = Path(text).expanduser()
     if path.exists():
         return path
-    folders = [folder for folder in _folders(RUNS)] if path.name == text else []
+    folders = _folders(RUNS) if path.name == text else []
     found = [f for f in folders if f.name == text or f.name.rpartition("-")[2].startswith(text)]
     if len(found) == 1:
         return found[0]
     if found:
-        names = ", ".join(folder.name for folder in found[:3])
-        raise RunError(f"{text!r} is the start of {len(found)} runs: {names}.", hint="Type more.")
+        some = ", ".join(folder.name for folder in found[:3])
+        raise RunError(f"{text!r} is the start of {len(found)} runs: {some}.", hint="Type more.")
     names = [str(f) for f in _folders(path.parent if path.name != text else RUNS)]
     hint = did_you_mean(text, names) if names else "`fewtune fit` makes runs."
     raise RunError(f"There is no run {text!r}.", hint=f"{hint} See `fewtune list runs`.")
@@ -59,7 +59,7 @@ def _summary(run: Path) -> dict[str, Any]:
         "shots": spec["shots"],
         "seed": spec["seed"],
         "steps_scale": record["plan"]["steps_scale"] if complete else spec["steps_scale"],
-        "top1": record["metrics"]["top1"] if complete else None,
+        "top1": record["metrics"].get("top1") if complete else None,
     }
 
 

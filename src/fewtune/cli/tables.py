@@ -67,7 +67,7 @@ def label(record: dict[str, Any]) -> str:
     """Return the strategy's name, and the factor on its steps where they were scaled."""
     scale = record["plan"]["steps_scale"]
     scaled = scale != 1.0 and record["spec"]["recipe"] is not None
-    return record["spec"]["strategy"] + (f"\nsteps x{scale:.3g}" if scaled else "")
+    return str(record["spec"]["strategy"]) + (f"\nsteps x{scale:.3g}" if scaled else "")
 
 
 def metric_cells(metrics: dict[str, float]) -> list[str]:

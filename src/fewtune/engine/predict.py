@@ -147,7 +147,7 @@ def _score(tuned: Tuned, text: Partial | None, images: Sequence[Any]) -> Tensor:
     examples = [Example(str(i), 0, InMemory(image)) for i, image in enumerate(images)]
     pixels = Pixels(examples, model.preprocess).batch(range(len(examples)), None)
     with torch.inference_mode(), autocast(model.device, tuned.precision):
-        logits = tuned.head(model.pixels(pixels), text).logits.float().cpu()
+        logits: Tensor = tuned.head(model.pixels(pixels), text).logits.float().cpu()
     return logits.softmax(1)
 
 

@@ -1,0 +1,105 @@
+"""What `fewtune fit` does once its flags are read: check the images, run, print the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from fewtune.backbones.catalog import resolve as resolve_backbone
+from fewtune.cli.console import Console
+from fewtune.cli.images import check, open_data, usable, warn_of_photographs
+from fewtune.cli.progress import make_terminal
+from fewtune.cli.tables import show_results
+from fewtune.core.errors import ConfigError
+from fewtune.core.spec import Recipe
+from fewtune.core.strategy import Strategy
+from fewtune.core.task import Task
+from fewtune.engine.recipes import configure, named_recipe
+from fewtune.engine.job import Job
+from fewtune.engine.run import Result, run
+from fewtune.engine.tracking import Trackers, make_tracker
+
+
+def execute(kind: type[Strategy], values: Mapping[str, Any], options: Mapping[str, Any]) -> Result:
+    """Check the data, run, and print the table.
+
+    Args:
+        values: All flags by parameter name.
+        options: The fields of the strategy and of its recipe that were given.
+    """
+    console = Console(machine=values["machine"], quiet=values["quiet"])
+    if not values["data"]:
+        raise ConfigError(
+            "No images were given.",
+            hint="Add --data DIR, a folder with a folder of images for each class.",
+        )
+    resolve_backbone(values["backbone"])
+    tracker = make_tracker(values["tracker"])
+    task = _task(values)
+    named: dict[str, Any] = {}
+    if values["recipe_name"].lower() != "paper":
+        named = named_recipe(values["recipe_name"], kind.name(), task.name)
+    strategy, recipe = configure(kind.name(), {**named, **options})
+    report = check(task, values["shots"], console)
+    task = usable(task, report, console)
+    warn_of_photographs(task, values["backbone"], console)
+    with make_terminal(console) as terminal:
+        result = run(_job(values, strategy, recipe, task), Trackers([terminal, tracker]))
+    show(result, console)
+    return result
+
+
+def _task(values: Mapping[str, Any]) -> Task:
+    task = open_data(
+        values["data"], templates=values["templates"], descriptions=values["descriptions"]
+    )
+    name = values["name"]
+    if name and not all(c.isalnum() or c in "-_." for c in name.strip(".") or "/"):
+        raise ConfigError(
+            f"--name {name!r} cannot be part of a folder's name.",
+            hint="Use letters, digits, '-', '_' and '.'.",
+        )
+    return replace(task, name=name) if name else task
+
+
+def _job(values: Mapping[str, Any], strategy: Strategy, recipe: Recipe | None, task: Task) -> Job:
+    return Job(
+        strategy,
+        task,
+        values["backbone"],
+        recipe,
+        shots=values["shots"],
+        seed=values["seed"],
+        steps_scale=values["steps_scale"],
+        time_budget_s=values["time_budget_s"],
+        templates=values["prompts"],
+        resize=values["resize"],
+        precision=None if values["precision"] == "auto" else values["precision"],
+        device=values["device"],
+        threads=values["threads"],
+        runs=values["runs"],
+    )
+
+
+def show(result: Result, console: Console) -> None:
+    """Print the results: a table, the files to open and the command to type next."""
+    if console.machine:
+        console.json(
+            {
+                "folder": str(result.folder),
+                "fresh": result.fresh,
+                "record": result.record,
+                "zero_shot": result.zero_shot,
+            }
+        )
+        return
+    if not result.fresh:
+        console.line("This run is complete already; these are its results.")
+    show_results(console, result.record, result.zero_shot)
+    console.line()
+    console.line(f"run      {result.folder}")
+    for name, text in (("README.md", "card"), ("summary.png", "picture")):
+        if (result.folder / name).exists():
+            console.line(f"{text:<8} {result.folder / name}")
+    console.line(f"next     fewtune predict {result.folder} image.jpg")
