@@ -22,7 +22,8 @@ from sklearn.linear_model import LogisticRegression
 from fewtune.core.discovery import load_strategy, strategy_names
 from fewtune.core.task import Example, Task, few_shot
 from fewtune.data.layouts import open_task
-from fewtune.engine.run import Job, run
+from fewtune.engine.job import Job
+from fewtune.engine.run import run
 from fewtune.engine.tracking import Tracker
 
 SHOTS = 16
@@ -60,9 +61,7 @@ def main() -> None:
 
     lines = "| strategy | top-1 | trained parameters | recipe |\n| --- | --- | --- | --- |\n"
     lines += row("chance", [1 / len(task.classes)], "0")
-    lines += row(
-        "logistic regression on raw pixels", [raw_pixels(task, s) for s in SEEDS], "7,850"
-    )
+    lines += row("logistic regression on raw pixels", [raw_pixels(task, s) for s in SEEDS], "7,850")
     others = [name for name in strategy_names() if name != "zero-shot"]
     for name in ("zero-shot", *others):
         scale = SCALES.get(name, 1.0)
@@ -71,8 +70,13 @@ def main() -> None:
         for seed in seeds:
             strategy = load_strategy(name)()
             job = Job(
-                strategy, task, arguments.backbone, shots=None if name == "zero-shot" else SHOTS,
-                seed=seed, steps_scale=scale, runs=runs,
+                strategy,
+                task,
+                arguments.backbone,
+                shots=None if name == "zero-shot" else SHOTS,
+                seed=seed,
+                steps_scale=scale,
+                runs=runs,
             )
             records.append(run(job, Tracker()).record)
             print(name, seed, records[-1]["metrics"]["top1"], records[-1]["cost"], flush=True)

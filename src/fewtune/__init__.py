@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from fewtune.core.task import ClassSet, Example, Task
     from fewtune.data.layouts import open_task
     from fewtune.engine.adapter import load_run
-    from fewtune.engine.run import Job, run
+    from fewtune.engine.job import Job
+    from fewtune.engine.run import run
     from fewtune.export import export_run
 
     __version__: str
@@ -39,7 +40,7 @@ _HOMES = {
     "Classifier": "api",
     "Example": "core.task",
     "FewTuneError": "core.errors",
-    "Job": "engine.run",
+    "Job": "engine.job",
     "Recipe": "core.spec",
     "Task": "core.task",
     "export_run": "export",

@@ -36,7 +36,8 @@ from fewtune.data.arrays import (
 from fewtune.engine.adapter import Tuned, load_run
 from fewtune.engine.recipes import configure
 from fewtune.engine.record import RunFolder
-from fewtune.engine.run import Job, train
+from fewtune.engine.job import Job
+from fewtune.engine.run import train
 from fewtune.engine.tracking import Tracker
 
 LABELS = "labels.json"

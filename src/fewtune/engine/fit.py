@@ -7,6 +7,7 @@ resume from.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import time
@@ -60,10 +61,11 @@ def seed_step(seed: int, phase: int, step: int) -> None:
     torch.manual_seed(int.from_bytes(hashlib.sha256(name).digest()[:8]) >> 1)
 
 
-def epoch_order(seed: int, epoch: int, count: int) -> list[int]:
+@functools.lru_cache(maxsize=2)
+def epoch_order(seed: int, epoch: int, count: int) -> tuple[int, ...]:
     """Return the order in which an epoch visits the training images."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    return torch.randperm(count, generator=generator).tolist()
+    return tuple(torch.randperm(count, generator=generator).tolist())
 
 
 class Training:
@@ -109,7 +111,7 @@ class Training:
         epoch, index = divmod(step, self.per_epoch)
         order = epoch_order(self.seed, epoch, self.count)
         size = self.recipe.batch_size
-        batch = order[index * size : (index + 1) * size]
+        batch = list(order[index * size : (index + 1) * size])
         self.model.training(True)
         self.head.train()
         seed_step(self.seed, self.phase, step)
@@ -127,7 +129,7 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("rate", 1.0)
         loss = self.forward(step)
-        value = loss.item()
+        value = float(loss.detach())
         if not math.isfinite(value):
             raise RunError(
                 f"The loss became {value} at step {step + 1} of {self.total}.",
@@ -185,6 +187,11 @@ def tune(training: Training, name: str, checkpoints: Checkpoints, tracker: Track
             left = (time.perf_counter() - began) / (done - start) * (training.total - done)
             tracker.log(Step(name, done, training.total, loss, rate, left))
             checkpoints.tick(training.phase, done, training.head, training.optimizer)
+    except torch.OutOfMemoryError as error:
+        raise RunError(
+            f"{training.model.device} ran out of memory at step {done + 1} of {training.total}.",
+            hint=f"Use smaller batches: --batch-size {max(1, training.recipe.batch_size // 2)}.",
+        ) from error
     except KeyboardInterrupt:
         checkpoints.save(training.phase, done, training.head, training.optimizer)
         raise

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fewtune.core.errors import ConfigError, did_you_mean
+from fewtune.core.errors import ConfigError, RunError, did_you_mean
 from fewtune.core.files import write_text
 
 
@@ -127,8 +127,14 @@ class JsonLines(Tracker):
 
     def _append(self, value: dict[str, Any]) -> None:
         assert self._path is not None
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(value) + "\n")
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(value) + "\n")
+        except OSError as error:
+            raise RunError(
+                f"Cannot write {self._path}: {error.strerror or error}.",
+                hint="Free some space and type the same command again; the run continues.",
+            ) from error
 
     def _drop_from(self, phase: str, step: int) -> None:
         assert self._path is not None

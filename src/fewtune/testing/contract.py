@@ -23,7 +23,8 @@ from fewtune.engine.checkpoint import Checkpoints
 from fewtune.engine.evaluate import scores
 from fewtune.engine.fit import Training, find_cuts, tune
 from fewtune.engine.images import Pixels
-from fewtune.engine.run import Job, attach, run
+from fewtune.engine.job import Job
+from fewtune.engine.run import attach, run
 from fewtune.engine.tracking import Step, Tracker
 from fewtune.strategies.zero_shot import ZeroShot
 from fewtune.testing.tiny import tiny_clip, tiny_task

@@ -27,7 +27,8 @@ from fewtune.core.task import Example
 from fewtune.data.decode import InMemory
 from fewtune.engine.adapter import load_run
 from fewtune.engine.recipes import configure
-from fewtune.engine.run import Job, run
+from fewtune.engine.job import Job
+from fewtune.engine.run import run
 from fewtune.engine.tracking import Tracker
 from fewtune.export import FORMATS, export_run, merged, require_equal
 from fewtune.export.probe import Probe, probe_images

@@ -1,0 +1,80 @@
+"""What a run is asked for, and the zero-shot run that it is compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from fewtune.core.preprocess import ResizePolicy
+from fewtune.core.spec import Precision, Recipe, Spec, Templates
+from fewtune.core.strategy import Strategy
+from fewtune.core.task import Task
+from fewtune.engine.checkpoint import INTERVAL_S
+from fewtune.strategies.zero_shot import ZeroShot
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run is asked for.
+
+    Attributes:
+        task: The whole task, before few-shot draws, with a test split.
+        recipe: The strategy's recipe with all overrides; None for its default.
+        shots: Training images per class; None for all.
+        precision: None chooses by device.
+        threads: CPU threads; None for as many as torch uses.
+        runs: The folder that holds run folders.
+    """
+
+    strategy: Strategy
+    task: Task
+    backbone: str
+    recipe: Recipe | None = None
+    shots: int | None = None
+    seed: int = 0
+    steps_scale: float = 1.0
+    time_budget_s: float | None = None
+    templates: Templates = "all"
+    resize: ResizePolicy | None = None
+    precision: Precision | None = None
+    device: str = "auto"
+    threads: int | None = None
+    runs: Path = field(default=Path("runs"))
+    checkpoint_interval_s: float = INTERVAL_S
+
+    def resolved_recipe(self) -> Recipe | None:
+        """Return the recipe in force; None for a strategy that trains nothing."""
+        default = type(self.strategy).recipe
+        return (self.recipe or default) if default else None
+
+    def spec(self, revision: str, name: str, precision: Precision) -> Spec:
+        """Return what the run is, given the backbone's revision and canonical name."""
+        return Spec(
+            strategy=self.strategy.name(),
+            version=self.strategy.version,
+            options=self.strategy.model_dump(mode="json", exclude_defaults=True),
+            recipe=self.resolved_recipe(),
+            task=self.task.name,
+            data=self.task.fingerprint(),
+            backbone=name,
+            revision=revision,
+            precision=precision,
+            shots=self.shots,
+            seed=self.seed,
+            templates=self.templates,
+            resize=self.resize,
+            steps_scale=self.steps_scale,
+            time_budget_s=self.time_budget_s,
+        )
+
+    def baseline(self) -> Job:
+        """Return the zero-shot job that this one is compared with: same prompts, same pixels."""
+        return replace(
+            self,
+            strategy=ZeroShot(),
+            recipe=None,
+            shots=None,
+            seed=0,
+            steps_scale=1.0,
+            time_budget_s=None,
+        )
