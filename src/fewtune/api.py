@@ -34,9 +34,9 @@ from fewtune.data.arrays import (
     training_examples,
 )
 from fewtune.engine.adapter import Tuned, load_run
+from fewtune.engine.job import Job
 from fewtune.engine.recipes import configure
 from fewtune.engine.record import RunFolder
-from fewtune.engine.job import Job
 from fewtune.engine.run import train
 from fewtune.engine.tracking import Tracker
 

@@ -26,8 +26,8 @@ from fewtune.core.model import DualEncoder
 from fewtune.core.task import Example
 from fewtune.data.decode import InMemory
 from fewtune.engine.adapter import load_run
-from fewtune.engine.recipes import configure
 from fewtune.engine.job import Job
+from fewtune.engine.recipes import configure
 from fewtune.engine.run import run
 from fewtune.engine.tracking import Tracker
 from fewtune.export import FORMATS, export_run, merged, require_equal
@@ -39,7 +39,7 @@ BASE = "base_model.model."
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_clip_folder(tmp_path_factory.mktemp("backbone") / "clip")
+    return tiny_clip_folder(tmp_path_factory.mktemp("backbone") / "clip", blocks=2)
 
 
 @pytest.fixture(scope="module")
