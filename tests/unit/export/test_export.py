@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,14 @@ from fewtune.data.decode import InMemory
 from fewtune.engine.adapter import load_run
 from fewtune.engine.job import Job
 from fewtune.engine.recipes import configure
-from fewtune.engine.run import run
+from fewtune.engine.run import train
 from fewtune.engine.tracking import Tracker
 from fewtune.export import FORMATS, export_run, merged, require_equal
 from fewtune.export.probe import Probe, probe_images
 from fewtune.testing import tiny_clip_folder, tiny_task
 
 BASE = "base_model.model."
+TASK = replace(tiny_task(), test=())
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +59,10 @@ def tuned_run(strategy: str, backbone: Path, runs: Path, **options: Any) -> Path
         options |= {"lr": 0.05, "length": 2, "length_unit": "steps", "warmup": 0}
     made, recipe = configure(strategy, options)
     job = Job(
-        made, tiny_task(), str(backbone), recipe, precision="fp32", device="cpu", runs=runs,
+        made, TASK, str(backbone), recipe, precision="fp32", device="cpu", runs=runs,
         **job_options,
     )  # fmt: skip
-    return run(job, Tracker()).folder
+    return train(job, Tracker())
 
 
 def live(folder: Path) -> Tensor:
@@ -215,14 +217,11 @@ def test_the_folder_is_a_backbone_again(backbone: Path, runs: Path, tmp_path: Pa
 def test_several_prompts_of_a_class_are_averaged(
     backbone: Path, runs: Path, tmp_path: Path
 ) -> None:
-    from dataclasses import replace
-
-    task = tiny_task()
     templates = ("a photo of {}.", "a drawing of {}.", "{}")
-    task = replace(task, classes=replace(task.classes, templates=templates))
+    task = replace(TASK, classes=replace(TASK.classes, templates=templates))
     strategy, recipe = configure("clip-lora", {"lr": 0.05, "length": 1, "length_unit": "steps"})
     job = Job(strategy, task, str(backbone), recipe, precision="fp32", runs=runs, device="cpu")
-    folder = run(job, Tracker()).folder
+    folder = train(job, Tracker())
     out = export_run(folder, "hf", tmp_path / "out")
     classes = load_file(out / "classes.safetensors")["embeddings"]
     torch.testing.assert_close(classes.norm(dim=-1), torch.ones(3))
