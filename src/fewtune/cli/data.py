@@ -1,8 +1,8 @@
 """Look at images before training on them.
 
 \b
-  fewtune data verify DIR   decode every image and report what is wrong; exit status 1 if errors
-  fewtune data info DIR     layout, classes and counts, without opening an image
+  fewtune data verify DIR   decode every image and report what is wrong
+  fewtune data info DIR     layout, classes and counts; opens no image
 """
 
 from __future__ import annotations

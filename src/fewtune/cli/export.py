@@ -1,8 +1,8 @@
 """Turn a run into a folder that other programs load.
 
 \b
-  fewtune export RUN --to hf -o DIR     whole model, tuned weights merged; for transformers
-  fewtune export RUN --to peft -o DIR   low-rank weights alone; for PeftModel.from_pretrained
+  fewtune export RUN --to hf -o DIR    merged model, for transformers
+  fewtune export RUN --to peft -o DIR  low-rank weights, for peft
 
 An export is refused unless its logits match the run's.
 """

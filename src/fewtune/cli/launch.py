@@ -15,8 +15,8 @@ from fewtune.core.errors import ConfigError
 from fewtune.core.spec import Recipe
 from fewtune.core.strategy import Strategy
 from fewtune.core.task import Task
-from fewtune.engine.recipes import configure, named_recipe
 from fewtune.engine.job import Job
+from fewtune.engine.recipes import configure, named_recipe
 from fewtune.engine.run import Result, run
 from fewtune.engine.tracking import Trackers, make_tracker
 
@@ -34,13 +34,13 @@ def execute(kind: type[Strategy], values: Mapping[str, Any], options: Mapping[st
             "No images were given.",
             hint="Add --data DIR, a folder with a folder of images for each class.",
         )
+    strategy, recipe = configure(kind.name(), options)
     resolve_backbone(values["backbone"])
     tracker = make_tracker(values["tracker"])
     task = _task(values)
-    named: dict[str, Any] = {}
     if values["recipe_name"].lower() != "paper":
         named = named_recipe(values["recipe_name"], kind.name(), task.name)
-    strategy, recipe = configure(kind.name(), {**named, **options})
+        strategy, recipe = configure(kind.name(), {**named, **options})
     report = check(task, values["shots"], console)
     task = usable(task, report, console)
     warn_of_photographs(task, values["backbone"], console)

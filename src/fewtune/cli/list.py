@@ -114,7 +114,7 @@ def _pairs(values: dict[str, Any], console: Console) -> None:
 
 def _inner(value: dict[str, Any] | Sequence[Any]) -> list[str]:
     if isinstance(value, dict):
-        return [f"{key} {show(entry)}" for key, entry in value.items()]
+        return [f"{key.replace('_', ' ')} {show(entry)}" for key, entry in value.items()]
     return [show(entry) for entry in value]
 
 

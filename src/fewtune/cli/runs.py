@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fewtune.core.errors import RunError, did_you_mean
 from fewtune.core.files import read_json
-from fewtune.core.spec import Spec
+
+if TYPE_CHECKING:
+    from fewtune.core.spec import Spec
 
 RUNS = Path("runs")
 

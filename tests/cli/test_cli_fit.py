@@ -1,0 +1,217 @@
+"""`fewtune fit` from a folder to a table, and every way in which it says no."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from commands import CLASSES, Cli, short
+
+from fewtune.cli.images import looks_like_photographs, open_data
+from fewtune.core.files import read_json
+from fewtune.engine import fit as loop
+from fixtures import class_folders, picture, write_image
+
+
+def spec_of(runs: Path, strategy: str) -> dict[str, object]:
+    spec: dict[str, object] = read_json(next(runs.glob(f"{strategy}-*")) / "spec.json")
+    return spec
+
+
+def test_fit_prints_zero_shot_first_then_the_strategy(
+    cli: Cli, images: Path, backbone: Path, place: Path
+) -> None:
+    outcome = cli("fit", *short(images, backbone), "--steps-scale", "0.5")
+    assert outcome.status == 0, outcome.err
+    out = outcome.out
+    assert out.startswith("No strategy given: clip-lora it is.\n")
+    assert "pets: 3 classes, images: 12 train, 9 test" in out
+    assert "estimate: 1 steps" in out
+    assert "step 1/1, loss" in out
+    assert out.index("zero-shot  ") < out.index("clip-lora  ") < out.index("gain ")
+    assert "steps x0.5" in out
+    assert max(map(len, out[out.index("top-1") :].splitlines()[:5])) <= 80
+    folder = next((place / "runs").glob("clip-lora-*")).relative_to(place)
+    assert f"next     fewtune predict {folder} image.jpg" in out
+
+    again = cli("fit clip-lora", *short(images, backbone), "--steps-scale", "0.5")
+    assert again.status == 0
+    assert "complete already" in again.out
+    assert "step 1/1" not in again.out
+    assert out[out.index("top-1") :] == again.out[again.out.index("top-1") :]
+
+
+def test_json_is_all_there_is_on_stdout(cli: Cli, images: Path, backbone: Path) -> None:
+    outcome = cli("fit linear-probe --json", *short(images, backbone), "--views", "1")
+    assert outcome.status == 0, outcome.err
+    value = json.loads(outcome.out)
+    assert set(value) == {"folder", "fresh", "record", "zero_shot"}
+    assert value["fresh"] is True
+    assert value["record"]["spec"]["strategy"] == "linear-probe"
+    assert 0 <= value["zero_shot"]["metrics"]["top1"] <= 1
+    assert "step 2/2" in outcome.err
+
+
+def test_quiet_leaves_the_results(cli: Cli, images: Path, backbone: Path) -> None:
+    outcome = cli("fit zero-shot --quiet --data", images, "--backbone", backbone)
+    assert outcome.status == 0
+    assert outcome.err == ""
+    assert "estimate" not in outcome.out
+    assert "top-1" in outcome.out
+
+
+def test_flags_beat_the_file_and_the_file_beats_the_recipe(
+    cli: Cli, images: Path, backbone: Path, place: Path
+) -> None:
+    (place / "run.toml").write_text(
+        f'strategy = "clipfit"\nbackbone = "{backbone}"\nlambda = 2\nlr = 0.5\nflip = false\n'
+        'length-unit = "steps"\nlength = 1\nbatch_size = 2\ntemplate = ["a {}.", "one {}."]\n'
+        "warmup_lr = 'none'\nshots = 2\nquiet = true\ntime-budget = '1h'\n"
+    )
+    outcome = cli("fit --config run.toml --lr 0.25 --shots 1 --data", images)
+    assert outcome.status == 0, outcome.err
+    assert "No strategy given" not in outcome.out
+    spec = spec_of(place / "runs", "clipfit")
+    recipe = spec["recipe"]
+    assert isinstance(recipe, dict)
+    assert spec["options"] == {"lambda_": 2.0}
+    assert (spec["shots"], recipe["lr"], recipe["batch_size"]) == (1, 0.25, 2)
+    assert (recipe["flip"], recipe["warmup_lr"], recipe["momentum"]) == (False, None, 0.9)
+    assert spec["time_budget_s"] == 3600
+    task = read_json(next((place / "runs").glob("clipfit-*")) / "task.json")
+    assert task["templates"] == ["a {}.", "one {}."]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rnk = 3", "unknown key 'rnk'. Did you mean 'rank'?"),
+        ("rank = [2, 4]", "rank is a list of 2 values, but one run takes one value."),
+        ("rank = 0", "run.toml: --rank must be a whole number from 1 to 1024, found '0'."),
+        ("rank = 2.5", "found '2.5'"),
+        ("rank = true", "rank must be a number or a text in quotes, found True."),
+        ("flip = 1", "flip must be true or false, found 1."),
+        ("[rank]\nx = 1", "[rank] is a table."),
+        ("rank = ", "is not valid TOML"),
+        ("config = 'b.toml'", "unknown key 'config'"),
+        ("strategy = 'clipfti'", "Did you mean 'clipfit'?"),
+    ],
+)
+def test_config_files_are_checked_as_strictly_as_flags(
+    cli: Cli, place: Path, text: str, message: str
+) -> None:
+    (place / "run.toml").write_text(text)
+    outcome = cli("fit --config run.toml --data x")
+    assert outcome.status == 2
+    assert message in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("", "No images were given. Add --data DIR"),
+        ("--data nowhere", "There is no data set and no folder called 'nowhere'."),
+        ("--data ./nowhere", "does not exist"),
+        ("--data x --backbone ViT-B61", "Did you mean 'ViT-B16'?"),
+        ("--data x --backbone ./nothing", "there is no such file or folder"),
+        ("--data x --shots 0", "--shots must be a whole number at least 1, found '0'."),
+        ("--data x --steps-scale 0", "--steps-scale must be a number above 0"),
+        ("--data x --seed -1", "--seed must be a whole number from 0"),
+        ("--data x --time-budget soon", "--time-budget must be a time such as"),
+        ("--data x --tracker wndb", "--tracker has no 'wndb'. Did you mean 'wandb'?"),
+        ("--data x --precision fp16", "--precision has no 'fp16'."),
+        ("zero-shot --data x --type vision", "zero-shot has no --type vision."),
+    ],
+)
+def test_bad_flags_are_refused_before_anything_is_read(cli: Cli, flags: str, message: str) -> None:
+    outcome = cli(f"fit {flags}")
+    assert outcome.status == 2
+    assert message in outcome.err
+    assert outcome.out.count("\n") <= 1
+
+
+def test_bad_names_and_devices(cli: Cli, images: Path, backbone: Path, place: Path) -> None:
+    assert "cannot be part of" in cli("fit --name a/b", *short(images, backbone)).err
+    assert "There is no device 'tpu'" in cli("fit --device tpu", *short(images, backbone)).err
+    outcome = cli("fit --recipe sead", *short(images, backbone))
+    assert "Did you mean 'seed'?" in outcome.err
+    assert not list(place.glob("runs/*"))
+
+
+def test_prompts_longer_than_the_context(cli: Cli, images: Path, backbone: Path) -> None:
+    outcome = cli("fit --template", "a" * 100 + " {}.", *short(images, backbone))
+    assert outcome.status == 2
+    assert "tokens, but this backbone takes at most" in outcome.err
+
+
+def test_templates_need_a_place_for_the_name(cli: Cli, images: Path, backbone: Path) -> None:
+    outcome = cli("fit --template photo", *short(images, backbone))
+    assert "must hold '{}' exactly once" in outcome.err
+
+
+def test_one_class_is_refused(cli: Cli, backbone: Path, place: Path) -> None:
+    outcome = cli("fit", *short(class_folders(place / "lone", {"cat": 3}), backbone))
+    assert outcome.status == 2
+    assert "a classifier needs at least 2" in outcome.err
+
+
+def test_bad_images_are_reported_and_left_out(cli: Cli, backbone: Path, place: Path) -> None:
+    root = class_folders(place / "pets", {"cat": 4, "dog": 4})
+    (root / "cat" / "zz.jpg").write_bytes(b"<html>")
+    (root / "dog" / "zz.png").write_bytes(b"")
+    picture(1, mode="CMYK").save(root / "dog" / "print.jpg")
+    outcome = cli("fit zero-shot --shots 9 --data", root, "--backbone", backbone)
+    assert outcome.status == 0, outcome.err
+    assert "error: 2 images cannot be read: cat/zz.jpg (it is not an image but a web page" in (
+        outcome.out
+    )
+    assert "warning: 2 classes with fewer than 9 training images" in outcome.out
+    assert "also: 1 image stored in other modes than RGB (CMYK 1)" in outcome.out
+    assert "left out 2 images that cannot be read" in outcome.out
+    assert "own stratified test split" in outcome.out
+
+
+def test_ctrl_c_keeps_what_was_done(
+    cli: Cli, images: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch, place: Path
+) -> None:
+    make_step = loop.Training.step
+
+    def interrupted(self: loop.Training, step: int) -> tuple[float, float]:
+        if step == 1:
+            raise KeyboardInterrupt
+        return make_step(self, step)
+
+    monkeypatch.setattr(loop.Training, "step", interrupted)
+    outcome = cli("fit clip-lora", *short(images, backbone))
+    assert outcome.status == 130
+    assert outcome.err.strip() == "interrupted: type the same command to continue"
+    assert "unfinished" in cli("list runs").out
+    monkeypatch.undo()
+    outcome = cli("fit clip-lora", *short(images, backbone))
+    assert outcome.status == 0
+    assert "continuing after step 1 of 2" in outcome.out
+
+
+def test_a_loss_that_explodes(cli: Cli, images: Path, backbone: Path) -> None:
+    outcome = cli("fit clip-lora --lr 1e30 --optimizer sgd", *short(images, backbone))
+    assert outcome.status == 2
+    assert "The loss became" in outcome.err
+    assert "Lower the learning rate: --lr" in outcome.err
+
+
+def test_photographs_are_told_from_pictograms(place: Path) -> None:
+    flat = class_folders(place / "flat", {"a": 2, "b": 2})
+    assert not looks_like_photographs(open_data(str(flat)))
+    for name in ("a", "b"):
+        for index in range(2):
+            path = write_image(place / "rich" / name / f"{index}.png")
+            picture((name, index), (7, 6)).resize((240, 220), 3).save(path)
+    assert looks_like_photographs(open_data(str(place / "rich")))
+
+
+def test_strategies_are_known_in_any_spelling(cli: Cli, images: Path, backbone: Path) -> None:
+    outcome = cli("fit Zero_Shot --quiet --data", images, "--backbone", backbone)
+    assert outcome.status == 0
+    assert len(CLASSES) == 3

@@ -1,0 +1,147 @@
+"""What can be read without torch, and how errors of usage look."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+import pytest
+from commands import Cli
+
+from fewtune.cli import console, main
+from fewtune.core.discovery import plugins
+from fewtune.core.errors import DataError
+
+HEAVY = ("torch", "torchvision", "transformers", "numpy", "pydantic", "rich", "PIL")
+
+
+def modules_after(arguments: Sequence[str]) -> set[str]:
+    code = (
+        "import sys\nfrom fewtune.cli.main import run\n"
+        f"status = run({list(arguments)!r})\n"
+        "print(*sorted(sys.modules), file=sys.stderr)\nsys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["list"], ["fit", "--help"]])
+def test_imports_nothing_heavy(arguments: list[str]) -> None:
+    assert not modules_after(arguments) & set(HEAVY)
+
+
+def test_help_names_every_verb(cli: Cli) -> None:
+    outcome = cli("--help")
+    assert outcome.status == 0
+    for name, line in main.verbs().items():
+        assert name in outcome.out
+        assert line[:30] in outcome.out
+    assert {"data", "evaluate", "export", "fit", "list", "predict"} <= set(main.verbs())
+
+
+@pytest.mark.parametrize("verb", [*main.verbs(), "data verify", "data info", "fit zero-shot"])
+def test_every_verb_has_help_in_80_columns(cli: Cli, verb: str) -> None:
+    outcome = cli(f"{verb} --help")
+    assert outcome.status == 0
+    assert outcome.out.startswith("Usage: fewtune")
+    assert max(map(len, outcome.out.splitlines())) <= 80
+
+
+def test_version(cli: Cli) -> None:
+    assert cli("--version").out == f"fewtune {version('fewtune')}\n"
+
+
+def test_list_names_strategies_backbones_data_and_trackers(cli: Cli) -> None:
+    out = cli("list").out
+    for name in (*plugins("strategies"), "ViT-B16", "picto", "fashion", "wandb"):
+        assert name in out
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("fti", "There is no command 'fti'. Did you mean 'fit'?"),
+        ("data verfy x", "There is no command 'data verfy'. Did you mean 'verify'?"),
+        ("list strategy", "There is no list 'strategy'. Did you mean 'strategies'?"),
+        ("list data DIR", "'DIR' is one argument too many."),
+        ("fit clip-lroa", "There is no strategy 'clip-lroa'. Did you mean 'clip-lora'?"),
+        ("fit --rnk 3", "There is no option --rnk. Did you mean '--rank'?"),
+        ("fit --device", "requires an argument"),
+        ("export", "Missing argument 'RUN'"),
+        ("list backbones ViT-B61", "Did you mean 'ViT-B16'?"),
+        ("list runs", "There is no folder 'runs' here."),
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_2(cli: Cli, line: str, message: str) -> None:
+    outcome = cli(line)
+    assert outcome.status == 2
+    assert outcome.out == ""
+    assert outcome.err.startswith("error: ")
+    assert message in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def raising(error: BaseException) -> click.Command:
+    def callback() -> None:
+        raise error
+
+    return click.Command("list", callback=callback)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (DataError("Bad.", hint="Mend it."), 2, "error: Bad. Mend it."),
+        (OSError(28, "No space left on device", "a"), 2, "error: No space left on device: a."),
+        (MemoryError(), 2, "error: Out of memory. Try a smaller --batch-size"),
+        (ValueError("a\nb"), 1, "error: unexpected ValueError: a b. To see where, type: fewtune"),
+        (KeyboardInterrupt(), 130, "interrupted: type the same command to continue"),
+    ],
+)
+def test_every_exception_is_one_line(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: int, line: str
+) -> None:
+    monkeypatch.setattr("fewtune.cli.list.command", raising(error))
+    outcome = cli("list")
+    assert outcome.status == status
+    assert outcome.err.strip().startswith(line)
+    assert "Traceback" not in outcome.err
+
+
+def test_debug_shows_the_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fewtune.cli.list.command", raising(DataError("Bad.")))
+    outcome = cli("--debug list")
+    assert outcome.status == 2
+    assert "Traceback" in outcome.err
+    assert outcome.err.endswith("error: Bad.\n")
+
+
+def test_the_reader_of_a_pipe_may_leave(images: Path) -> None:
+    command = [sys.executable, "-m", "fewtune", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+def test_a_terminal_without_utf8_gets_escapes(place: Path) -> None:
+    (place / "ima­ges").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "fewtune", "list", "ünknown"],
+        capture_output=True,
+        env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+    )
+    assert done.returncode == 2
+    assert b"\\xfcnknown" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0s"), (59.6, "1m00s"), (92, "1m32s"), (3720, "1h02m")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert console.duration(seconds) == text
