@@ -1,0 +1,107 @@
+"""Try FewTune in a minute, offline: two methods on an embedded sample, and a web page.
+
+The embedded pictogram model `picto` is tuned on 16 images a class of a Fashion-MNIST sample with
+CLIP-LoRA and CLIPFit, both with shortened recipes, and compared with zero-shot. Nothing is
+downloaded. The same command again shows the same results.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fewtune.backbones.catalog import EMBEDDED
+from fewtune.cli.console import Console, count, duration
+from fewtune.cli.options import Command, Number, Option
+
+if TYPE_CHECKING:
+    from fewtune.core.task import Task
+    from fewtune.engine.job import Job
+    from fewtune.engine.run import Result
+
+TASK = "fashion"
+SHOTS = 16
+# Factors on the recipes' lengths, for 100 steps each. On a slow or busy machine the budget shortens
+# a run further, and the table says so.
+STEPS_SCALE = {"clip-lora": 0.0125, "clipfit": 0.2}
+TRAINING_BUDGET_S = 30.0
+RUNS = "fewtune-quickstart"
+PAGE = "fewtune-quickstart.html"
+NEXT = "fewtune fit --data MY_IMAGES --shots 16"
+
+OPTIONS = (
+    Option(["--out"], type=click.Path(path_type=Path, file_okay=False), default=Path(),
+           shown="the current folder", metavar="DIR", help="Where the page and the runs go."),
+    Option(["--seed"], type=Number(True, ge=0, le=2**31 - 1), default=0, shown="0",
+           help="Seed of the draw and of training."),
+    Option(["--backbone"], default=EMBEDDED, hidden=True),
+)  # fmt: skip
+
+
+def run(out: Path, seed: int, backbone: str) -> None:
+    """Run the comparison, print its table and write its page."""
+    from fewtune.bench.page import write_page
+    from fewtune.cli.progress import make_terminal
+    from fewtune.datasets.catalog import resolve
+    from fewtune.engine.run import run as execute
+
+    console = Console()
+    task = resolve(TASK)
+    console.line(
+        f"{len(STEPS_SCALE)} methods on {len(task.classes)} classes, {SHOTS} training images each; "
+        "about a minute, no network."
+    )
+    with make_terminal(console) as terminal:
+        results = [
+            execute(job, terminal) for job in jobs(task, backbone, seed, (out / RUNS).absolute())
+        ]
+    page = out / PAGE
+    write_page(page, results, "FewTune quickstart: fashion from 16 images a class", NEXT, task)
+    show(console, results)
+    console.line()
+    console.line(f"page  {page.absolute()}")
+    console.line(f"next  {NEXT}")
+
+
+def jobs(task: Task, backbone: str, seed: int, runs: Path) -> list[Job]:
+    """Return the shortened runs."""
+    from fewtune.core.discovery import load_strategy
+    from fewtune.engine.job import Job
+
+    return [
+        Job(
+            load_strategy(name)(), task, backbone, shots=SHOTS, seed=seed, steps_scale=scale,
+            time_budget_s=TRAINING_BUDGET_S, runs=runs,
+        )
+        for name, scale in STEPS_SCALE.items()
+    ]  # fmt: skip
+
+
+def show(console: Console, results: list[Result]) -> None:
+    """Print a row for each run, zero-shot first."""
+    from fewtune.engine.outcome import percent, rows, signed
+
+    table = [
+        [
+            row.title + (" (best)" if row.best else ""),
+            percent(row.metrics["top1"]),
+            "" if row.gain is None else signed(row.gain),
+            percent(row.metrics["f1"]),
+            count(row.parameters) if row.steps else "",
+            duration(row.seconds) if row.steps else "",
+            f"x{row.steps_scale:.2g}" if row.steps else "",
+        ]
+        for row in rows(results[0].zero_shot, [result.record for result in results])
+    ]
+    console.line()
+    console.table(["", "top-1", "gain", "F1", "trained", "time", "steps"], table)
+    console.line(
+        "In percent. steps: factor on the recipe's length, so these are not the full methods."
+    )
+    if results[0].record["spec"]["backbone"] == EMBEDDED:
+        console.line("picto is a pictogram model: this says nothing about photographs.")
+
+
+command = Command("quickstart", params=list(OPTIONS), callback=run, help=__doc__)
