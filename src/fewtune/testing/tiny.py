@@ -22,6 +22,18 @@ SIZE_PX = 32
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
+PREPROCESSOR = {
+    "image_processor_type": "CLIPImageProcessor",
+    "do_resize": True,
+    "do_center_crop": True,
+    "size": {"shortest_edge": SIZE_PX},
+    "crop_size": {"height": SIZE_PX, "width": SIZE_PX},
+    "resample": 3,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.25, 0.25, 0.25],
+}
+
+
 def tiny_clip_folder(folder: Path, *, blocks: int = 4, seed: int = 0) -> Path:
     """Write a random CLIPModel with tokenizer and preprocessor to `folder` and return it.
 
@@ -30,6 +42,15 @@ def tiny_clip_folder(folder: Path, *, blocks: int = 4, seed: int = 0) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _character_tokenizer()
+    config = _config(tokenizer, blocks)
+    save_file(_weights(config, seed), folder / "model.safetensors", {"format": "pt"})
+    config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    write_json(folder / "preprocessor_config.json", PREPROCESSOR)
+    return folder
+
+
+def _config(tokenizer: PreTrainedTokenizerFast, blocks: int) -> CLIPConfig:
     tower: dict[str, Any] = {
         "hidden_size": 32,
         "intermediate_size": 64,
@@ -37,46 +58,28 @@ def tiny_clip_folder(folder: Path, *, blocks: int = 4, seed: int = 0) -> Path:
         "num_attention_heads": 4,
         "initializer_factor": 2.0,
     }
-    config = CLIPConfig(
-        text_config={
-            **tower,
-            "vocab_size": len(tokenizer),
-            "max_position_embeddings": CONTEXT,
-            "bos_token_id": tokenizer.bos_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-            "pad_token_id": tokenizer.eos_token_id,
-        },
-        vision_config={**tower, "image_size": SIZE_PX, "patch_size": 8},
-        projection_dim=16,
-        initializer_factor=2.0,
+    text = {
+        **tower,
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": CONTEXT,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.eos_token_id,
+    }
+    vision = {**tower, "image_size": SIZE_PX, "patch_size": 8}
+    return CLIPConfig(
+        text_config=text, vision_config=vision, projection_dim=16, initializer_factor=2.0
     )
+
+
+def _weights(config: CLIPConfig, seed: int) -> dict[str, torch.Tensor]:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = CLIPModel(config)
         for name, parameter in model.named_parameters():
             if name.endswith(".bias"):
                 torch.nn.init.normal_(parameter, std=0.1)
-    save_file(
-        {name: value.contiguous() for name, value in model.state_dict().items()},
-        folder / "model.safetensors",
-        {"format": "pt"},
-    )
-    config.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    write_json(
-        folder / "preprocessor_config.json",
-        {
-            "image_processor_type": "CLIPImageProcessor",
-            "do_resize": True,
-            "do_center_crop": True,
-            "size": {"shortest_edge": SIZE_PX},
-            "crop_size": {"height": SIZE_PX, "width": SIZE_PX},
-            "resample": 3,
-            "image_mean": [0.5, 0.5, 0.5],
-            "image_std": [0.25, 0.25, 0.25],
-        },
-    )
-    return folder
+    return {name: value.contiguous() for name, value in model.state_dict().items()}
 
 
 def _character_tokenizer() -> PreTrainedTokenizerFast:
