@@ -53,7 +53,13 @@ def load_strategy(name: str) -> type[Strategy]:
                 hint=did_you_mean(name, strategy_names()) + " See `fewtune list strategies`.",
             )
         module_name = found[0].value.partition(":")[0]
-    return _only_strategy(importlib.import_module(module_name))
+    kind = _only_strategy(importlib.import_module(module_name))
+    if kind.name() != folded:
+        raise ConfigError(
+            f"The plug-in {name!r} is defined in a file called {kind.name().replace('-', '_')}.py.",
+            hint="A strategy's entry point has the name of its file, with dashes.",
+        )
+    return kind
 
 
 def _only_strategy(module: object) -> type[Strategy]:

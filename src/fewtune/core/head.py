@@ -93,12 +93,12 @@ class Head(nn.Module):
         every backbone.
         """
         z = self.image(images.finish())
+        w = None if classes is None else self.text(classes.finish())
         with torch.autocast(z.device.type, enabled=False):
             direction = F.normalize(z.float(), dim=-1)
             if self.classifier == "linear":
                 return Output(self.linear(direction * self.model.dim**0.5), z)
-            assert classes is not None
-            w = self.text(classes.finish())
+            assert w is not None
             logits = self.model.logit_scale * direction @ F.normalize(w.float(), dim=-1).T
         return Output(logits, z, w)
 

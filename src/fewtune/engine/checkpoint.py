@@ -7,14 +7,14 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from fewtune.core.errors import RunError
-from fewtune.core.files import write_atomic
 from fewtune.core.head import Head
+from fewtune.engine.tensors import misfits, write_tensors
 
 INTERVAL_S = 20.0
+OPTIMIZER = "optimizer."
 
 
 class Checkpoints:
@@ -37,11 +37,10 @@ class Checkpoints:
 
     def save(self, phase: int, step: int, head: Head, optimizer: torch.optim.Optimizer) -> None:
         """Write the state after `step` steps of a phase, atomically."""
-        tensors = {name: value.detach().cpu().contiguous() for name, value in head.saved().items()}
+        tensors = head.saved()
         for key, value in _optimizer_state(head, optimizer).items():
-            tensors[f"optimizer.{key}"] = value.detach().cpu().contiguous()
-        meta = {"phase": str(phase), "step": str(step)}
-        write_atomic(self.path, lambda path: save_file(tensors, path, meta))
+            tensors[f"{OPTIMIZER}{key}"] = value
+        write_tensors(self.path, tensors, {"phase": str(phase), "step": str(step)})
         self._written = time.monotonic()
 
     def phase(self) -> int:
@@ -49,7 +48,11 @@ class Checkpoints:
         return self._meta()[0] if self.path.exists() else 0
 
     def restore(self, phase: int, head: Head, optimizer: torch.optim.Optimizer) -> int:
-        """Load the checkpoint if it is of this phase and return how many steps are done."""
+        """Load the checkpoint if it is of this phase and return how many steps are done.
+
+        Raises:
+            RunError: The file is damaged or of another run; head and optimizer are as they were.
+        """
         if not self.path.exists():
             return 0
         of_phase, step = self._meta()
@@ -57,10 +60,14 @@ class Checkpoints:
             return 0
         with safe_open(self.path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        for name, value in head.saved().items():
+        saved = head.saved()
+        strange = misfits(saved, {k: v for k, v in tensors.items() if not k.startswith(OPTIMIZER)})
+        if strange:
+            raise self._unreadable(f"it does not fit at {strange[0]!r}")
+        for name, value in saved.items():
             value.copy_(tensors[name])
         for name, parameter in head.trainable():
-            prefix = f"optimizer.{name}."
+            prefix = f"{OPTIMIZER}{name}."
             state = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
             optimizer.state[parameter] = {
                 key: value if key == "step" else value.to(parameter.device)
@@ -77,11 +84,14 @@ class Checkpoints:
             with safe_open(self.path, "pt") as file:
                 meta = file.metadata()
             return int(meta["phase"]), int(meta["step"])
-        except (SafetensorError, OSError, KeyError, TypeError) as error:
-            raise RunError(
-                f"{self.path} is not a readable checkpoint: {error}.",
-                hint="Delete the file to start this run again.",
-            ) from error
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise self._unreadable(str(error)) from error
+
+    def _unreadable(self, why: str) -> RunError:
+        return RunError(
+            f"{self.path} is not a checkpoint of this run: {why}.",
+            hint="Delete the file to start this run again.",
+        )
 
 
 def _optimizer_state(head: Head, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

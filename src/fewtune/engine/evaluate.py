@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from fewtune.core.errors import RunError
 from fewtune.core.head import Head
 from fewtune.core.model import DualEncoder, Partial, Prompts
 from fewtune.core.spec import Precision
@@ -48,7 +49,11 @@ def scores(
     precision: Precision,
     indices: Sequence[int] | None = None,
 ) -> Tensor:
-    """Return the logits (N, C) of the examples in fp32 on the CPU, test transform, dropout off."""
+    """Return the logits (N, C) of the examples in fp32 on the CPU, test transform, dropout off.
+
+    Raises:
+        RunError: A score is NaN or infinite.
+    """
     chosen = range(len(pixels.examples)) if indices is None else indices
     model = head.model
     text = encode_classes(model, head, classes, precision)
@@ -57,33 +62,54 @@ def scores(
         for part in chunks(len(chosen), EVALUATION_BATCH):
             batch = model.pixels(pixels.batch([chosen[i] for i in part], None))
             parts.append(head(batch, text).logits.float().cpu())
-    return torch.cat(parts) if parts else torch.empty(0, len(classes))
+    logits = torch.cat(parts) if parts else torch.empty(0, len(classes))
+    if not bool(logits.isfinite().all()):
+        raise RunError(
+            "The classifier's scores are not finite numbers: its training diverged.",
+            hint="Train with a lower learning rate (--lr).",
+        )
+    return logits
 
 
 def metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """Return top-1, top-5, macro recall (mean per class), precision, F1 and calibration error.
 
-    All are shares in [0, 1]; classes without test images do not enter the macro averages. The
-    calibration error is the expected one over 15 equal bins of confidence (Guo et al., 2017).
+    All are shares in [0, 1]; classes without test images do not enter the macro averages.
     """
     from torchmetrics.functional.classification import (
         multiclass_accuracy,
-        multiclass_calibration_error,
         multiclass_f1_score,
         multiclass_precision,
         multiclass_recall,
     )
 
     count = logits.shape[1]
-    values = {
-        "top1": multiclass_accuracy(logits, labels, count, average="micro"),
-        "top5": multiclass_accuracy(logits, labels, count, average="micro", top_k=min(5, count)),
-        "recall": multiclass_recall(logits, labels, count, average="macro"),
-        "precision": multiclass_precision(logits, labels, count, average="macro"),
-        "f1": multiclass_f1_score(logits, labels, count, average="macro"),
-        "calibration_error": multiclass_calibration_error(logits, labels, count, n_bins=15),
+    present = torch.bincount(labels, minlength=count) > 0
+    of_class = {
+        "recall": multiclass_recall(logits, labels, count, average="none"),
+        "precision": multiclass_precision(logits, labels, count, average="none"),
+        "f1": multiclass_f1_score(logits, labels, count, average="none"),
     }
-    return {name: float(value) for name, value in values.items()}
+    return {
+        "top1": float(multiclass_accuracy(logits, labels, count, average="micro")),
+        "top5": float(
+            multiclass_accuracy(logits, labels, count, average="micro", top_k=min(5, count))
+        ),
+        **{name: float(values[present].mean()) for name, values in of_class.items()},
+        "calibration_error": calibration_error(logits, labels),
+    }
+
+
+def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """Return the expected calibration error over equal bins of confidence (Guo et al., 2017).
+
+    torchmetrics takes scores that happen to lie in [0, 1] for probabilities; these are logits.
+    """
+    confidence, predicted = logits.double().softmax(1).max(1)
+    excess = confidence - (predicted == labels).double()
+    index = (confidence * bins).ceil().long().clamp(1, bins) - 1
+    sums = torch.zeros(bins, dtype=torch.double).index_add(0, index, excess)
+    return float(sums.abs().sum() / len(labels))
 
 
 def per_class_recall(logits: Tensor, labels: Tensor) -> list[float | None]:

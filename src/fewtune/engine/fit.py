@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fewtune.core.errors import RunError
+from fewtune.core.errors import ConfigError, RunError
 from fewtune.core.head import Head
 from fewtune.core.model import DualEncoder, Partial
 from fewtune.core.spec import Plan, Precision, Recipe
@@ -25,6 +25,7 @@ from fewtune.core.task import ClassSet, Support
 from fewtune.engine.checkpoint import Checkpoints
 from fewtune.engine.device import autocast, peak_memory_mib
 from fewtune.engine.images import Pixels, TrainingInputs
+from fewtune.engine.interrupt import interrupt_later
 from fewtune.engine.tracking import Estimate, Step, Tracker
 
 
@@ -57,14 +58,19 @@ def _cut(batch: Partial) -> int:
 
 def seed_step(seed: int, phase: int, step: int) -> None:
     """Reseed torch for one step of one phase."""
-    name = f"{seed}\0{phase}\0{step}".encode()
-    torch.manual_seed(int.from_bytes(hashlib.sha256(name).digest()[:8]) >> 1)
+    torch.manual_seed(_stream(seed, phase, step))
+
+
+def _stream(*names: object) -> int:
+    """Return a seed below 2^63 that belongs to these names alone."""
+    text = "\0".join(map(str, names))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1
 
 
 @functools.lru_cache(maxsize=2)
 def epoch_order(seed: int, epoch: int, count: int) -> tuple[int, ...]:
     """Return the order in which an epoch visits the training images."""
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    generator = torch.Generator().manual_seed(_stream(seed, "order", epoch))
     return tuple(torch.randperm(count, generator=generator).tolist())
 
 
@@ -93,6 +99,11 @@ class Training:
         self.per_epoch = recipe.steps_per_epoch(self.count)
         self.total = recipe.total_steps(self.count, support.shots, self.scale)
         self.parameters = dict(head.trainable())
+        if not any(parameter.numel() for parameter in self.parameters.values()):
+            raise ConfigError(
+                "With these options there is nothing to train.",
+                hint="Leave out the options that switch off what the strategy trains.",
+            )
         self.optimizer = make_optimizer(recipe, head)
         cuts = find_cuts(self.model, head, support.classes)
         self.cuts = cuts if plan.cache else Cuts(0, cuts.text and 0)
@@ -182,8 +193,9 @@ def tune(training: Training, name: str, checkpoints: Checkpoints, tracker: Track
     done = start
     try:
         for step in range(start, training.total):
-            loss, rate = training.step(step)
-            done = step + 1
+            with interrupt_later():  # else a step could be half made, or made and not counted
+                loss, rate = training.step(step)
+                done = step + 1
             left = (time.perf_counter() - began) / (done - start) * (training.total - done)
             tracker.log(Step(name, done, training.total, loss, rate, left))
             checkpoints.tick(training.phase, done, training.head, training.optimizer)

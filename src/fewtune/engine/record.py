@@ -18,20 +18,23 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from fewtune.core.errors import AdapterError, RunError
-from fewtune.core.files import read_json, write_atomic, write_json, write_text
+from fewtune.core.files import read_json, write_json, write_text
 from fewtune.core.head import Head
-from fewtune.core.spec import Plan, Spec
+from fewtune.core.spec import Frozen, Plan, Spec
 from fewtune.core.task import ClassSet, Example, Task
+from fewtune.engine.tensors import misfits, write_tensors
 
 FORMAT = 1
+
+F = TypeVar("F", bound=Frozen)
 
 
 class RunFolder:
@@ -55,14 +58,22 @@ class RunFolder:
         return (self.path / "record.json").exists()
 
     def begin(self, spec: Spec, task: Task) -> None:
-        """Write what is known before training."""
+        """Write what is known before training, over what an interrupted run left.
+
+        Raises:
+            RunError: A newer FewTune wrote the folder, or it cannot be written.
+        """
+        if (self.path / "spec.json").exists():
+            self.spec()
+        for left in self.path.glob(".*.tmp"):  # of a process that was killed while writing
+            left.unlink(missing_ok=True)
         write_json(self.path / "spec.json", {"format": FORMAT, **spec.model_dump(mode="json")})
         write_json(self.path / "task.json", _task_to_json(task))
 
     def plan(self) -> Plan | None:
         """Return the plan that an interrupted run was started with."""
         path = self.path / "plan.json"
-        return Plan.model_validate(read_json(path)) if path.exists() else None
+        return _validated(Plan, read_json(path), path) if path.exists() else None
 
     def write_plan(self, plan: Plan) -> None:
         """Store the plan before the first step."""
@@ -88,7 +99,7 @@ class RunFolder:
                 f"{self.path} has format {found}; this FewTune reads format {FORMAT}.",
                 hint="Upgrade: pip install -U fewtune",
             )
-        return Spec.model_validate(value)
+        return _validated(Spec, value, path)
 
     def record(self) -> dict[str, Any]:
         """Return record.json of a complete run.
@@ -117,9 +128,8 @@ class RunFolder:
 
     def save_adapter(self, head: Head) -> None:
         """Write the trained tensors."""
-        tensors = {k: v.detach().cpu().contiguous() for k, v in head.saved().items()}
-        meta = {"fewtune": str(FORMAT)}  # one key: safetensors writes several in random order
-        write_atomic(self.adapter, lambda path: save_file(tensors, path, meta))
+        # One key of metadata: safetensors writes several in random order.
+        write_tensors(self.adapter, head.saved(), {"fewtune": str(FORMAT)})
 
     def load_adapter(self, head: Head) -> None:
         """Read the trained tensors into a head that was attached in the same way.
@@ -135,8 +145,7 @@ class RunFolder:
                 f"{self.adapter} cannot be read: {error}.", hint="Train the run again."
             ) from error
         wanted = head.saved()
-        strange = sorted(set(wanted) ^ set(tensors))
-        strange += [k for k in set(wanted) & set(tensors) if wanted[k].shape != tensors[k].shape]
+        strange = misfits(wanted, tensors)
         if strange:
             raise AdapterError(
                 f"{self.adapter} does not belong to this run: {len(strange)} tensors differ, "
@@ -160,6 +169,18 @@ class RunFolder:
         with (self.path / "predictions.csv").open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         return [int(row["label"]) for row in rows], [int(row["prediction"]) for row in rows]
+
+
+def _validated(kind: type[F], value: Any, path: Path) -> F:
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise RunError(
+            f"{path} does not describe a run: {field or 'its content'}: {first['msg'].lower()}.",
+            hint="Restore the file, or remove the folder and train again.",
+        ) from error
 
 
 def environment() -> dict[str, str]:

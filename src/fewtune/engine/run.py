@@ -190,7 +190,8 @@ class _Execution:
         steps = 0
         for index, phase in enumerate(self.job.strategy.phases(recipe)):
             seed_step(self.job.seed, index, -1)
-            head = phase.attach(self.model, self.support.classes, head)
+            with autocast(self.model.device, self.precision):
+                head = phase.attach(self.model, self.support.classes, head)
             if index < resumed_phase:
                 continue
             if self.folder.plan() is None:
@@ -264,8 +265,15 @@ def _locked(folder: RunFolder) -> Iterator[None]:
     except ImportError:  # Windows has no flock; two processes on one run are then not noticed
         yield
         return
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with (folder.path / ".lock").open("w") as file:
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        file = (folder.path / ".lock").open("w")
+    except OSError as error:
+        raise RunError(
+            f"Cannot write in {folder.path}: {error.strerror or error}.",
+            hint="Choose another folder for runs.",
+        ) from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
