@@ -204,7 +204,12 @@ def _draw_matrix(
     images = matrix.sum(1, keepdims=True)
     shares = np.divide(100 * matrix, images, out=np.full_like(matrix, np.nan), where=images > 0)
     colours = colormaps["Blues"].with_extremes(bad=PALE)
-    image = axes.imshow(shares, cmap=colours, vmin=0, vmax=100, interpolation="nearest")
+    edges = np.arange(count + 1) - 0.5
+    image = axes.pcolormesh(
+        edges, edges, shares, cmap=colours, vmin=0, vmax=100, edgecolors="white", lw=0.8
+    )
+    axes.set_aspect("equal")
+    axes.invert_yaxis()
     _heading(axes, "Confusion", "rows: true class, columns: prediction, % of the class's images")
     ticks = [outcome.shorten(name, 18) for name in names]
     axes.set_yticks(range(count), ticks)
@@ -214,10 +219,6 @@ def _draw_matrix(
     if 3 < count <= ANNOTATED_CLASSES:
         for label in axes.get_xticklabels():
             label.set(ha="right", rotation_mode="anchor")
-    axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color="white", lw=0.8)
-    axes.tick_params(which="minor", size=0)
     axes.spines[:].set_visible(False)
     axes.set_anchor("N")
     if count <= ANNOTATED_CLASSES:
