@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,3 +57,11 @@ def tuned(backbone: Path, images: Path, tmp_path_factory: pytest.TempPathFactory
     arguments = ["fit", "clip-lora", *short(images, backbone), "--quiet", "--runs", str(runs)]
     assert run(arguments) == 0
     return next(runs.glob("clip-lora-*"))
+
+
+@pytest.fixture
+def baseline(tuned: Path, place: Path) -> Path:
+    """The finished zero-shot run, in ./runs, so that a test need not make its own."""
+    folder = next(tuned.parent.glob("zero-shot-*"))
+    shutil.copytree(folder, place / "runs" / folder.name)
+    return place / "runs" / folder.name

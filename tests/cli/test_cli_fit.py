@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
-from commands import CLASSES, Cli, short
+import torch
+from commands import Cli, short
 
-from fewtune.cli.images import looks_like_photographs, open_data
+from fewtune.cli.console import Console
+from fewtune.cli.images import looks_like_photographs, open_data, warn_of_photographs
+from fewtune.core.discovery import load_strategy
+from fewtune.core.errors import RunError
 from fewtune.core.files import read_json
 from fewtune.engine import fit as loop
+from fewtune.engine.job import Job
+from fewtune.engine.recipes import named_recipe
+from fewtune.engine.tracking import Tracker
 from fixtures import class_folders, picture, write_image
 
 
@@ -42,6 +50,7 @@ def test_fit_prints_zero_shot_first_then_the_strategy(
     assert out[out.index("top-1") :] == again.out[again.out.index("top-1") :]
 
 
+@pytest.mark.usefixtures("baseline")
 def test_json_is_all_there_is_on_stdout(cli: Cli, images: Path, backbone: Path) -> None:
     outcome = cli("fit linear-probe --json", *short(images, backbone), "--views", "1")
     assert outcome.status == 0, outcome.err
@@ -53,8 +62,9 @@ def test_json_is_all_there_is_on_stdout(cli: Cli, images: Path, backbone: Path) 
     assert "step 2/2" in outcome.err
 
 
+@pytest.mark.usefixtures("baseline")
 def test_quiet_leaves_the_results(cli: Cli, images: Path, backbone: Path) -> None:
-    outcome = cli("fit zero-shot --quiet --data", images, "--backbone", backbone)
+    outcome = cli("fit Zero_Shot --quiet --precision fp32 --data", images, "--backbone", backbone)
     assert outcome.status == 0
     assert outcome.err == ""
     assert "estimate" not in outcome.out
@@ -173,6 +183,7 @@ def test_bad_images_are_reported_and_left_out(cli: Cli, backbone: Path, place: P
     assert "own stratified test split" in outcome.out
 
 
+@pytest.mark.usefixtures("baseline")
 def test_ctrl_c_keeps_what_was_done(
     cli: Cli, images: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch, place: Path
 ) -> None:
@@ -194,24 +205,55 @@ def test_ctrl_c_keeps_what_was_done(
     assert "continuing after step 1 of 2" in outcome.out
 
 
-def test_a_loss_that_explodes(cli: Cli, images: Path, backbone: Path) -> None:
-    outcome = cli("fit clip-lora --lr 1e30 --optimizer sgd", *short(images, backbone))
+@pytest.mark.usefixtures("baseline")
+def test_a_loss_that_is_no_number(
+    cli: Cli, images: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        loop.Training, "forward", lambda *_: torch.tensor(math.nan).requires_grad_()
+    )
+    outcome = cli("fit clip-lora", *short(images, backbone))
     assert outcome.status == 2
-    assert "The loss became" in outcome.err
-    assert "Lower the learning rate: --lr" in outcome.err
+    assert "The loss became nan at step 1 of 2." in outcome.err
+    assert "Lower the learning rate: --lr 2e-05." in outcome.err
+    assert "unfinished" in cli("list runs").out
 
 
-def test_photographs_are_told_from_pictograms(place: Path) -> None:
+def test_photographs_are_told_from_pictograms(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     flat = class_folders(place / "flat", {"a": 2, "b": 2})
     assert not looks_like_photographs(open_data(str(flat)))
     for name in ("a", "b"):
         for index in range(2):
             path = write_image(place / "rich" / name / f"{index}.png")
             picture((name, index), (7, 6)).resize((240, 220), 3).save(path)
-    assert looks_like_photographs(open_data(str(place / "rich")))
+    task = open_data(str(place / "rich"))
+    assert looks_like_photographs(task)
+    warn_of_photographs(task, "ViT-B16", Console())
+    assert capsys.readouterr().err == ""
+    warn_of_photographs(task, "Picto", Console())
+    assert "picto is a pictogram model" in capsys.readouterr().err
 
 
-def test_strategies_are_known_in_any_spelling(cli: Cli, images: Path, backbone: Path) -> None:
-    outcome = cli("fit Zero_Shot --quiet --data", images, "--backbone", backbone)
-    assert outcome.status == 0
-    assert len(CLASSES) == 3
+def test_named_recipes_stand_below_flags(
+    cli: Cli, images: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[Job] = []
+
+    def stop(job: Job, tracker: Tracker) -> None:
+        jobs.append(job)
+        raise RunError("Enough.")
+
+    monkeypatch.setattr("fewtune.cli.launch.run", stop)
+    flags = ["--data", images, "--backbone", backbone, "--name", "caltech101"]
+    for further in ([], ["--recipe", "seed"], ["--recipe", "seed", "--lr", "0.125"]):
+        assert "Enough." in cli("fit clip-adapter", *flags, *further).err
+    paper, seed, flagged = (job.recipe for job in jobs)
+    named = named_recipe("seed", "clip-adapter", "caltech101")
+    assert paper == load_strategy("clip-adapter").recipe != seed
+    assert seed is not None
+    assert flagged is not None
+    assert seed.lr == named["lr"] != 0.125
+    assert flagged.lr == 0.125
+    assert flagged.length == seed.length == named["length"]

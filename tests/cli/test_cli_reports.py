@@ -50,6 +50,7 @@ def test_unknown_classes_need_a_word(cli: Cli, tuned: Path, place: Path) -> None
     assert json.loads(outcome.out)["classes"] == ["dgo", "horse"]
 
 
+@pytest.mark.usefixtures("baseline")
 def test_a_linear_head_knows_no_new_classes(
     cli: Cli, images: Path, backbone: Path, place: Path
 ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewtune.core.discovery import load_strategy
 from fewtune.core.errors import RunError, did_you_mean
 from fewtune.core.files import read_json
 
@@ -67,7 +68,8 @@ def _summary(run: Path) -> dict[str, Any]:
 
 def baseline_record(run: Path, spec: Spec) -> dict[str, Any] | None:
     """Return the record of the zero-shot run beside a run; None if it is not there."""
-    fields = {"strategy": "zero-shot", "version": 1, "options": {}, "recipe": None}
+    version = load_strategy("zero-shot").version
+    fields = {"strategy": "zero-shot", "version": version, "options": {}, "recipe": None}
     whole = {"shots": None, "seed": 0, "steps_scale": 1.0, "time_budget_s": None}
     path = run.parent / spec.model_copy(update={**fields, **whole}).folder() / "record.json"
     record: dict[str, Any] | None = read_json(path) if path.exists() else None
