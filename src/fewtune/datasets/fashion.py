@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from fewtune.core.errors import DataError
+from fewtune.core.folders import write_folder
 from fewtune.core.task import Task
 from fewtune.data.table import SPLIT_ALIASES, Row, Table, to_task
 from fewtune.data.text import read_descriptions
@@ -88,6 +89,16 @@ def load(
         licence=LICENCE,
         citation=CITATION,
     )
+
+
+def write_sample(folder: Path, archive: Path = ARCHIVE) -> Path:
+    """Write the images to the new folder `folder` as SPLIT/CLASS/INDEX.png, with their licence.
+
+    Raises:
+        ConfigError: `folder` is in use.
+        RunError: The disk does not take the files; nothing is left behind.
+    """
+    return write_folder(folder, lambda place: _open(archive).extractall(place))
 
 
 @functools.lru_cache(maxsize=4)
