@@ -193,12 +193,12 @@ def tune(training: Training, name: str, checkpoints: Checkpoints, tracker: Track
     done = start
     try:
         for step in range(start, training.total):
-            with interrupt_later():  # else a step could be half made, or made and not counted
+            with interrupt_later():  # a step is made, counted and logged, or none of these
                 loss, rate = training.step(step)
                 done = step + 1
-            left = (time.perf_counter() - began) / (done - start) * (training.total - done)
-            tracker.log(Step(name, done, training.total, loss, rate, left))
-            checkpoints.tick(training.phase, done, training.head, training.optimizer)
+                left = (time.perf_counter() - began) / (done - start) * (training.total - done)
+                tracker.log(Step(name, done, training.total, loss, rate, left))
+                checkpoints.tick(training.phase, done, training.head, training.optimizer)
     except torch.OutOfMemoryError as error:
         raise RunError(
             f"{training.model.device} ran out of memory at step {done + 1} of {training.total}.",
