@@ -97,7 +97,7 @@ def test_every_field_of_every_strategy_has_a_flag(name: str) -> None:
 def test_help_of_a_strategy_shows_its_defaults_and_bounds(cli: Cli) -> None:
     out = " ".join(cli("fit clip-lora --help").out.split())
     assert "--rank INTEGER Rank r of the update. [2; from 1 to 1024]" in out
-    assert "--lr NUMBER Peak learning rate. [0.0002; above 0]" in out
+    assert "--lr NUMBER Peak learning rate. [0.0002; above 0 " in out
     assert out.index("--rank") < out.index("--lr ") < out.index("--data DIR")
 
 

@@ -1,9 +1,7 @@
 """Look at images before training on them.
 
-\b
-  fewtune data verify DIR   decode every image and report what is wrong
-  fewtune data info DIR     layout, classes and counts; opens no image
-  fewtune data sample DIR   write the images that come with FewTune to a folder
+`fewtune data info DIR` counts them, `fewtune data verify DIR` opens each of them, and
+`fewtune data sample DIR` writes some to try FewTune on.
 """
 
 from __future__ import annotations
@@ -89,6 +87,7 @@ command = Data(
         "verify": Command(
             "verify",
             callback=verify,
+            short_help="Decode every image and report what is wrong.",
             help="Decode every image once and report what is wrong; the exit status is 1 if a "
             "finding is an error. A second look at an unchanged folder takes no time.",
             params=[
@@ -102,12 +101,14 @@ command = Data(
         "info": Command(
             "info",
             callback=info,
+            short_help="Show layout, classes and counts.",
             help="Show layout, classes and counts, without opening an image.",
             params=[click.Argument(LOCATION, metavar="DIR|NAME"), JSON],
         ),
         "sample": Command(
             "sample",
             callback=sample,
+            short_help="Write the images that come with FewTune.",
             help="Write the images that come with FewTune, 1,160 pieces of clothing, to a new "
             "folder: something to try every other command on.",
             params=[

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fewtune.backbones.catalog import resolve as resolve_backbone
 from fewtune.cli.console import Console
 from fewtune.cli.images import check, open_data, usable, warn_of_photographs
-from fewtune.cli.progress import make_terminal
 from fewtune.cli.tables import show_results
 from fewtune.core.errors import ConfigError
-from fewtune.core.spec import Recipe
-from fewtune.core.strategy import Strategy
-from fewtune.core.task import Task
-from fewtune.engine.job import Job
-from fewtune.engine.recipes import configure, named_recipe
-from fewtune.engine.run import Result, run
-from fewtune.engine.tracking import Trackers, make_tracker
+
+if TYPE_CHECKING:
+    from fewtune.core.spec import Recipe
+    from fewtune.core.strategy import Strategy
+    from fewtune.core.task import Task
+    from fewtune.engine.job import Job
+    from fewtune.engine.run import Result
 
 
 def execute(kind: type[Strategy], values: Mapping[str, Any], options: Mapping[str, Any]) -> Result:
@@ -28,6 +27,11 @@ def execute(kind: type[Strategy], values: Mapping[str, Any], options: Mapping[st
         values: All flags by parameter name.
         options: The fields of the strategy and of its recipe that were given.
     """
+    from fewtune.cli.progress import make_terminal
+    from fewtune.engine.recipes import configure, named_recipe
+    from fewtune.engine.run import run
+    from fewtune.engine.tracking import Trackers, make_tracker
+
     console = Console(machine=values["machine"], quiet=values["quiet"])
     if not values["data"]:
         raise ConfigError(
@@ -64,6 +68,8 @@ def _task(values: Mapping[str, Any]) -> Task:
 
 
 def _job(values: Mapping[str, Any], strategy: Strategy, recipe: Recipe | None, task: Task) -> Job:
+    from fewtune.engine.job import Job
+
     return Job(
         strategy,
         task,
