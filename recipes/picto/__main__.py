@@ -1,7 +1,10 @@
 """The command line of the recipe: `python -m recipes.picto --help`."""
 
 import argparse
+import shutil
 from pathlib import Path
+
+from recipes.picto.sources import Sources, download
 
 ASSETS = Path(__file__).parents[2] / "src" / "fewtune" / "assets" / "picto"
 
@@ -21,7 +24,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--decay", type=int, default=0, help="steps of falling rate at the end")
     train.add_argument("--start", default="trunk", help="checkpoint to continue from")
     train.add_argument("--to", default="trunk", help="checkpoint to write")
-    train.add_argument("--threads", type=int, default=2)
+    train.add_argument("--plain", type=float, default=0.5, help="share of plain views")
+    train.add_argument("--workers", type=int, default=2, help="cores; 1 on a GPU")
     align = steps.add_parser("align", help="train the text tower, tune both")
     align.add_argument("--start", default="trunk", help="checkpoint of the image tower")
     align.add_argument("--to", default="model", help="model folder to write, below --work")
@@ -29,9 +33,18 @@ def _parser() -> argparse.ArgumentParser:
     align.add_argument("--joint-steps", type=int, default=200)
     align.add_argument("--pictures", type=int, default=100_000)
     align.add_argument("--threads", type=int, default=2)
+    evaluate = steps.add_parser("evaluate", help="score a model folder, write its card")
+    evaluate.add_argument("--model", type=Path, help="model folder  [--work/model]")
+    evaluate.add_argument("--digits", action="store_true", help="score the digits as well")
+    evaluate.add_argument("--tuned", action="store_true", help="tune with the fewtune command")
+    evaluate.add_argument("--training", help="the card's words about the training")
+    evaluate.add_argument("--hardware", help="the card's words about the hardware")
+    evaluate.add_argument("--threads", type=int, default=2)
     export = steps.add_parser("export", help="copy a model folder into the package")
-    export.add_argument("--start", default="model", help="model folder below --work")
+    export.add_argument("--model", type=Path, help="model folder  [--work/model]")
     export.add_argument("--target", type=Path, default=ASSETS)
+    sample = steps.add_parser("sample", help="write the sample task of the quickstart")
+    sample.add_argument("--target", type=Path, default=ASSETS.parent / "sample" / "fashion.zip")
     return parser
 
 
@@ -40,7 +53,14 @@ def _train(options: argparse.Namespace) -> None:
     from recipes.picto.pack import read_pack
     from recipes.picto.train import Leg, train
 
-    leg = Leg(options.until, options.px, options.batch, options.decay, threads=options.threads)
+    leg = Leg(
+        options.until,
+        options.px,
+        options.batch,
+        options.decay,
+        workers=options.workers,
+        plain_share=options.plain,
+    )
     start, target = (options.work / f"{n}.safetensors" for n in (options.start, options.to))
     train(read_pack(options.work / TRAIN_PACK), leg, target if target.exists() else start, target)
 
@@ -78,12 +98,29 @@ def _align(options: argparse.Namespace) -> None:
     export(model, options.work / "tokenizer", options.work / options.to)
 
 
+def _evaluate(options: argparse.Namespace) -> None:
+    import torch
+
+    from recipes.picto.report import evaluate
+
+    torch.set_num_threads(options.threads)
+    folder = options.model or options.work / "model"
+    words = {"training": options.training, "hardware": options.hardware}
+    evaluate(folder, options.work, options.digits, options.tuned, words)
+
+
+def _export(options: argparse.Namespace) -> None:
+    folder = options.model or options.work / "model"
+    options.target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(folder.iterdir()):
+        shutil.copyfile(path, options.target / path.name)
+    shutil.copyfile(options.work / "attribution.json", options.target / "attribution.json")
+
+
 def main() -> None:
     """Runs one step of the recipe."""
     options = _parser().parse_args()
     if options.step == "download":
-        from recipes.picto.sources import download
-
         download(options.work)
     elif options.step == "render":
         from recipes.picto.render import render
@@ -95,8 +132,14 @@ def main() -> None:
         _train(options)
     elif options.step == "align":
         _align(options)
+    elif options.step == "evaluate":
+        _evaluate(options)
+    elif options.step == "export":
+        _export(options)
     else:
-        raise NotImplementedError
+        from recipes.picto.sample import write_sample
+
+        write_sample(Sources(options.work).fashion_mnist, options.target)
 
 
 if __name__ == "__main__":

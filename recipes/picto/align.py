@@ -42,7 +42,7 @@ class Alignment:
     joint_batch: int = 256
     pictures: int = 100_000
     seed: int = 0
-    matrix_rate: float = 0.02
+    matrix_rate: float = 0.006
     joint_share: float = 0.15  # of the rates, in the joint part
 
 
@@ -148,7 +148,7 @@ class Aligner:
         drawn = PhraseBatches(self.rows, self.pack.phrase_of, self.plan.seed + 2)
         names = self._named(("text_", "vision_model", "visual_projection", "logit_scale"))
         share = self.plan.joint_share
-        optimiser = MuonAdam(names, self.plan.matrix_rate * share, 2e-3 * share)
+        optimiser = MuonAdam(names, self.plan.matrix_rate * share, 1e-3 * share)
         started, running = time.monotonic(), 0.0
         for step in range(1, self.plan.joint_steps + 1):
             rows = self.rows[drawn.draw(self.plan.joint_batch)]

@@ -17,7 +17,6 @@ from recipes.picto.network import PIXEL_MEAN, PIXEL_STD
 from recipes.picto.pack import Pack
 
 PLAIN, INVERTED, COLOURED = 0, 1, 2
-MODE_SHARES = (0.5, 0.25, 0.25)
 SHADED_SHARE = 0.6
 BLURRED_SHARE = 0.3
 
@@ -29,11 +28,12 @@ class Pictures:
     masks: NDArray[np.uint8]  # (M, P, P), levels 0 to 15
     indexed: NDArray[np.uint8]  # (K, P, P), palette indices
     palette: NDArray[np.uint8]  # (K, 16, 3)
+    plain_share: float = 0.5
 
     @classmethod
-    def of(cls, pack: Pack) -> "Pictures":
+    def of(cls, pack: Pack, plain_share: float = 0.5) -> "Pictures":
         """Unpacks all pictures into memory: 2 KiB each."""
-        return cls(pack.masks(), pack.indexed(), pack.palette)
+        return cls(pack.masks(), pack.indexed(), pack.palette, plain_share)
 
     def plain(self, rows: NDArray[np.int64]) -> torch.Tensor:
         """Pictures (B, 3, P, P) in 0 to 1, as they are on white paper."""
@@ -56,12 +56,14 @@ class Pictures:
             if generator is None:
                 pictures[is_mono] = (1 - ink).expand(-1, 3, -1, -1)
             else:
-                pictures[is_mono] = paint_mono(ink, masks, generator)
+                pictures[is_mono] = paint_mono(ink, masks, self.plain_share, generator)
         if not mono.all():
             at = rows[~mono] - len(self.masks)
             levels = torch.from_numpy(self.indexed[at]).long()
             palette = torch.from_numpy(self.palette[at]).float() / 255
-            pictures[torch.from_numpy(~mono)] = paint_colour(levels, palette, generator)
+            pictures[torch.from_numpy(~mono)] = paint_colour(
+                levels, palette, self.plain_share, generator
+            )
         return pictures
 
 
@@ -69,11 +71,10 @@ def _uniform(generator: torch.Generator, low: float, high: float, *shape: int) -
     return torch.rand(*shape, generator=generator) * (high - low) + low
 
 
-def _modes(count: int, generator: torch.Generator) -> torch.Tensor:
-    draws = torch.multinomial(
-        torch.tensor(MODE_SHARES), count, replacement=True, generator=generator
-    )
-    return draws.view(-1, 1, 1, 1)
+def _modes(count: int, plain_share: float, generator: torch.Generator) -> torch.Tensor:
+    draws = torch.rand(count, 1, 1, 1, generator=generator)
+    painted = torch.where(draws < (1 + plain_share) / 2, INVERTED, COLOURED)
+    return torch.where(draws < plain_share, PLAIN, painted)
 
 
 def _shades(count: int, px: int, generator: torch.Generator) -> torch.Tensor:
@@ -85,12 +86,27 @@ def _shades(count: int, px: int, generator: torch.Generator) -> torch.Tensor:
     return 1 + coarse + grain * _uniform(generator, 0, 0.1, count, 1, 1, 1)
 
 
+def fill_holes(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Drawings (N, P, P) with everything that they enclose, as (N, 1, P, P).
+
+    All drawings are padded and stacked into one tall picture, whose outside is one component.
+    """
+    count, px = masks.shape[:2]
+    tall = np.pad(masks, ((0, 0), (1, 1), (1, 1))).reshape(count * (px + 2), px + 2)
+    components, _ = ndimage.label(~tall)
+    filled = (components != components[0, 0]).reshape(count, 1, px + 2, px + 2)
+    return np.asarray(filled[..., 1:-1, 1:-1])
+
+
 def paint_mono(
-    ink: torch.Tensor, masks: NDArray[np.uint8], generator: torch.Generator
+    ink: torch.Tensor,
+    masks: NDArray[np.uint8],
+    plain_share: float,
+    generator: torch.Generator,
 ) -> torch.Tensor:
     """Colours masks (B, 1, P, P): paper, filled inside and ink."""
     count, px = len(ink), ink.shape[-1]
-    mode = _modes(count, generator)
+    mode = _modes(count, plain_share, generator)
     tint = torch.where(mode == COLOURED, 1.0, 0.0)
     grey_paper = torch.where(
         mode == INVERTED,
@@ -116,19 +132,21 @@ def paint_mono(
     chosen = shaded.flatten().nonzero().flatten()
     inside = torch.zeros(count, 1, px, px)
     if len(chosen):
-        filled = [ndimage.binary_fill_holes(masks[i] > 5) for i in chosen.tolist()]
-        inside[chosen] = torch.from_numpy(np.stack(filled)).float().unsqueeze(1)
+        inside[chosen] = torch.from_numpy(fill_holes(masks[chosen.numpy()] > 5)).float()
     picture = torch.lerp(picture, (fill * shades).expand(-1, 3, -1, -1), inside)
     return torch.lerp(picture, pen.expand(-1, -1, px, px), ink * strength).clamp_(0, 1)
 
 
 def paint_colour(
-    levels: torch.Tensor, palette: torch.Tensor, generator: torch.Generator | None
+    levels: torch.Tensor,
+    palette: torch.Tensor,
+    plain_share: float,
+    generator: torch.Generator | None,
 ) -> torch.Tensor:
     """Colours palette indices (B, P, P): on white, on a random ground, or in inverted grey."""
     count = len(levels)
     if generator is not None:
-        mode = _modes(count, generator).view(-1, 1)
+        mode = _modes(count, plain_share, generator).view(-1, 1)
         ground = torch.rand(count, 3, generator=generator)
         palette = palette.clone()
         palette[:, 0] = torch.where(mode == COLOURED, ground, palette[:, 0])
@@ -162,8 +180,8 @@ def move(pictures: torch.Tensor, generator: torch.Generator, size_px: int) -> to
         ],
         dim=1,
     )
-    # Shrinking by more than a third would alias: sample twice as fine, then average.
-    fine = 2 if size_px <= pictures.shape[-1] * 2 / 3 else 1
+    # Halving the size would alias: sample twice as fine, then average.
+    fine = 2 if size_px * 2 <= pictures.shape[-1] else 1
     grid = functional.affine_grid(
         matrix, [count, 3, size_px * fine, size_px * fine], align_corners=False
     )

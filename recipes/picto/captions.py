@@ -24,6 +24,7 @@ TEMPLATES = (
 )
 WITH_KIND = ("a photo of a {}, a type of {}.", "{}, a kind of {}", "a {} is a {}")
 SCENE_TEMPLATES = ("{}", "{}", "a picture of {}", "a drawing of {}.")
+LONGEST_NAME = 6
 # Shares of captions that speak of something else than the name itself.
 TAG_SHARE, SAME_SHARE, NARROWER_SHARE, WIDER_SHARE, KIND_SHARE = 0.2, 0.15, 0.08, 0.05, 0.15
 
@@ -35,6 +36,14 @@ def _swap(text: str, related: dict[str, dict[str, list[str]]], key: str, rng: ra
         return text
     noun = rng.choice(nouns)
     return text.replace(noun, rng.choice(related[noun][key]), 1)
+
+
+def _shorten(text: str, rng: random.Random) -> str:
+    """At most six words: longer names are lists of tags, of which some are kept in their order."""
+    words = text.split()
+    if len(words) <= LONGEST_NAME:
+        return text
+    return " ".join(words[at] for at in sorted(rng.sample(range(len(words)), LONGEST_NAME)))
 
 
 def caption(phrase: dict[str, Any], rng: random.Random) -> str:
@@ -59,8 +68,8 @@ def caption(phrase: dict[str, Any], rng: random.Random) -> str:
             break
     wider = related.get(text, {}).get("wider")
     if wider and rng.random() < KIND_SHARE:
-        return rng.choice(WITH_KIND).format(text, rng.choice(wider))
-    return rng.choice(TEMPLATES).format(text)
+        return rng.choice(WITH_KIND).format(_shorten(text, rng), rng.choice(wider))
+    return rng.choice(TEMPLATES).format(_shorten(text, rng))
 
 
 def vocabulary_texts(phrases: list[dict[str, Any]]) -> Iterator[str]:

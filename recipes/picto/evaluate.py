@@ -121,7 +121,6 @@ def retrieval(encoder: Encoder, pack: Pack, pictures: Pictures, seed: int = 0) -
     return {
         "image_to_text": 100 * float((scores.argmax(axis=1) == right).mean()),
         "text_to_image": 100 * float((scores.argmax(axis=0) == right).mean()),
-        "chance": 100 / len(rows),
     }
 
 
@@ -132,7 +131,7 @@ def nouns(encoder: Encoder, pack: Pack, pictures: Pictures) -> dict[str, float]:
     rows = np.flatnonzero(labels >= 0)
     image = encoder.images(pictures.plain(rows))
     score = encoder.accuracy(image, labels[rows], list(NOUNS), ICON)
-    return {"zero_shot": score, "icons": float(len(rows)), "chance": 100 / len(NOUNS)}
+    return {"zero_shot": score, "icons": float(len(rows))}
 
 
 def few_shot_probes(

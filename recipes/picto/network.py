@@ -52,10 +52,15 @@ def build(seed: int, config: CLIPConfig | None = None) -> CLIPModel:
     return CLIPModel(config)
 
 
-def image_features(model: CLIPModel, pixels: torch.Tensor) -> torch.Tensor:
-    """Unit features (B, D) of normalised pixels (B, 3, P, P) at any multiple of the patch size."""
+def project_images(model: CLIPModel, pixels: torch.Tensor) -> torch.Tensor:
+    """Features (B, D) of normalised pixels (B, 3, P, P) at any multiple of the patch size."""
     pooled = model.vision_model(pixel_values=pixels, interpolate_pos_encoding=True).pooler_output
-    return torch.nn.functional.normalize(model.visual_projection(pooled), dim=-1)
+    return model.visual_projection(pooled)
+
+
+def image_features(model: CLIPModel, pixels: torch.Tensor) -> torch.Tensor:
+    """Unit features (B, D) of the same."""
+    return torch.nn.functional.normalize(project_images(model, pixels), dim=-1)
 
 
 def text_features(model: CLIPModel, ids: torch.Tensor) -> torch.Tensor:

@@ -32,14 +32,20 @@ class MuonAdam:
     def __init__(
         self,
         named: dict[str, nn.Parameter],
-        matrix_rate: float = 0.02,
-        other_rate: float = 2e-3,
+        matrix_rate: float = 0.006,
+        other_rate: float = 1e-3,
+        head_rate: float = 5e-4,
         decay: float = 0.01,
     ) -> None:
-        """Two-dimensional parameters named `...layers...` go to Muon."""
+        """Two-dimensional parameters named `...layers...` go to Muon.
+
+        Parameters named `head...` have a rate of their own: Adam moves the vectors of rare words
+        as far as those of common ones, and at the rate of the tower they drown the prior.
+        """
         self.matrices = {n: p for n, p in named.items() if p.ndim == 2 and ".layers." in n}
         self.others = {n: p for n, p in named.items() if n not in self.matrices}
         self.matrix_rate, self.other_rate, self.decay = matrix_rate, other_rate, decay
+        self.head_rate = head_rate
         self.first = {n: torch.zeros_like(p) for n, p in named.items()}
         self.second = {n: torch.zeros_like(p) for n, p in self.others.items()}
         self.steps = 0
@@ -62,13 +68,17 @@ class MuonAdam:
     def step(self, factor: float) -> None:
         """One update with both rates times `factor`; clears the gradients."""
         self.steps += 1
-        self._adam(self.other_rate * factor)
+        head = [n for n in self.others if n.startswith("head.")]
+        self._adam([n for n in self.others if n not in head], self.other_rate * factor)
+        self._adam(head, self.head_rate * factor)
         self._muon(self.matrix_rate * factor)
         for parameter in (*self.matrices.values(), *self.others.values()):
             parameter.grad = None
 
-    def _adam(self, rate: float, betas: tuple[float, float] = (0.9, 0.98)) -> None:
-        names = [n for n, p in self.others.items() if p.grad is not None]
+    def _adam(
+        self, candidates: list[str], rate: float, betas: tuple[float, float] = (0.9, 0.98)
+    ) -> None:
+        names = [n for n in candidates if self.others[n].grad is not None]
         if not names:
             return
         weights: list[torch.Tensor] = [self.others[n] for n in names]

@@ -63,7 +63,8 @@ class Scene:
         """One sentence that states every factor."""
         turned = "tilted " if self.turned else ""
         if self.count > 1:
-            return f"{COUNTS[self.count - 1]} {turned}{self.colour} {self.shape}s"
+            plural = "crosses" if self.shape == "cross" else f"{self.shape}s"
+            return f"{COUNTS[self.count - 1]} {turned}{self.colour} {plural}"
         where = "in the center" if self.place == "center" else f"at the {self.place}"
         return f"one {self.size} {turned}{self.colour} {self.shape} {where}"
 

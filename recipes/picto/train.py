@@ -1,12 +1,13 @@
 """Trains the image tower by classifying the words of icon names.
 
-The tower's unit feature is compared with one learned vector a word (cosine, learned scale, bias by
-word frequency), so its feature space is ready for a text tower. Steps are a pure function of
+The tower's unit feature is compared with one learned vector a word (from zero, with a bias by
+word frequency), so that its feature space is ready for a text tower. Steps are a pure function of
 (seed, step): a resumed run continues as if it had never stopped.
 """
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +20,13 @@ from transformers import CLIPModel
 
 from recipes.picto import checkpoint
 from recipes.picto.augment import Pictures, normalise
-from recipes.picto.network import build, image_features
+from recipes.picto.network import build, project_images
 from recipes.picto.optimiser import MuonAdam
 from recipes.picto.pack import Pack
 from recipes.picto.targets import WordTargets, soft_cross_entropy
 
 WARM_UP_STEPS = 100
-MAX_SCALE = 100.0
+REPORT_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Leg:
     decay: int = 0
     seed: int = 0
     save_every_s: float = 120.0
-    threads: int = 2
+    workers: int = 2
+    plain_share: float = 0.5
 
     def rate_factor(self, step: int) -> float:
         """Warm up, hold, and fall linearly over the last `decay` steps."""
@@ -47,20 +49,24 @@ class Leg:
 
 
 class WordHead(nn.Module):
-    """Cosine classification of unit features (B, D) over V words."""
+    """Linear classification of features (B, D) over V words, starting at their frequencies.
 
-    def __init__(self, frequency: torch.Tensor, dim: int, seed: int = 0) -> None:
+    Features are standardised over the batch: those of a fresh network share one direction, beside
+    which the differences between pictures would not be seen.
+    """
+
+    def __init__(self, frequency: torch.Tensor, dim: int) -> None:
         """`frequency` (V,) sets the bias to the log of the unigram distribution."""
         super().__init__()
-        generator = torch.Generator().manual_seed(seed)
-        self.words = nn.Parameter(torch.randn(len(frequency), dim, generator=generator) / dim**0.5)
+        self.words = nn.Parameter(torch.zeros(len(frequency), dim))
         self.bias = nn.Parameter(frequency.clamp(min=1e-6).log())
-        self.log_scale = nn.Parameter(torch.tensor(float(np.log(12.0))))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Logits (B, V)."""
-        scale = self.log_scale.exp().clamp(max=MAX_SCALE)
-        return scale * features @ functional.normalize(self.words, dim=1).T + self.bias
+        """Logits (B, V); needs a batch of many different pictures or texts."""
+        features = features.float()
+        centred = features - features.mean(dim=0)
+        standard = centred / (centred.square().mean(dim=0) + 1e-5 * features.square().mean()).sqrt()
+        return standard @ self.words.T + self.bias
 
 
 def is_validation(rows: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -90,11 +96,12 @@ class WordTraining:
         self.targets = WordTargets.of(pack)
         self.head = WordHead(self.targets.frequency, self.model.config.projection_dim)
         self.head.to(self.device)
-        self.pictures, self.phrase_of = Pictures.of(pack), pack.phrase_of
+        self.pictures, self.phrase_of = Pictures.of(pack, leg.plain_share), pack.phrase_of
         usable = self.targets.usable(pack)
         held = is_validation(usable)
         self.rows, self.validation = usable[~held], usable[held]
-        self.optimiser = MuonAdam(self._named())
+        self.trained = self._named()
+        self.optimiser = MuonAdam(self.trained)
         self.step = 0
 
     def _named(self) -> dict[str, nn.Parameter]:
@@ -111,8 +118,29 @@ class WordTraining:
         ids, shares = self.targets.ids[phrases], self.targets.shares[phrases]
         pixels = normalise(pictures).to(self.device)
         with torch.autocast("cuda", torch.bfloat16, enabled=self.device == "cuda"):
-            logits = self.head(image_features(self.model, pixels))
+            logits = self.head(project_images(self.model, pixels))
         return soft_cross_entropy(logits, ids.to(self.device), shares.to(self.device))
+
+    def _shard(self, job: tuple[NDArray[np.int64], int]) -> tuple[float, list[torch.Tensor]]:
+        """Loss and gradients of the views of some rows; `job` is (rows, seed of the views)."""
+        rows, seed = job
+        views = self.pictures.views(rows, torch.Generator().manual_seed(seed), self.leg.size_px)
+        loss = self.loss(rows, views)
+        return loss.item(), list(torch.autograd.grad(loss, list(self.trained.values())))
+
+    def backward(self, rows: NDArray[np.int64], pool: ThreadPoolExecutor) -> float:
+        """Fills the gradients of one batch and returns its loss.
+
+        Each worker takes its own part of the batch on one core: where other programs share the
+        cores, that waits less than operators that are split between them.
+        """
+        workers, seed = self.leg.workers, self.leg.seed * 1_000_003 + self.step
+        parts = np.array_split(rows, workers)
+        jobs = [(part, seed * workers + index) for index, part in enumerate(parts)]
+        shards = list(pool.map(self._shard, jobs))
+        for index, parameter in enumerate(self.trained.values()):
+            parameter.grad = torch.stack([grads[index] for _, grads in shards]).mean(dim=0)
+        return sum(loss for loss, _ in shards) / workers
 
     @torch.no_grad()
     def validate(self, count: int = 1024) -> float:
@@ -139,14 +167,14 @@ class WordTraining:
         self.optimiser.load(groups["optimiser"])
         self.step = int(facts["step"])
 
-    def save(self, path: Path, seconds: float) -> None:
+    def save(self, path: Path) -> None:
         """Writes everything that a resumed run needs."""
         groups = {
             "model": self.model.state_dict(),
             "head": self.head.state_dict(),
             "optimiser": self.optimiser.state(),
         }
-        facts = {"step": self.step, "seconds": seconds, "vocabulary": self.targets.vocabulary}
+        facts = {"step": self.step, "vocabulary": self.targets.vocabulary}
         checkpoint.save(path, groups, facts)
 
     def run(self, path: Path) -> None:
@@ -154,39 +182,35 @@ class WordTraining:
         started = saved = time.monotonic()
         first, running = self.step, 0.0
         stream = batches(self.rows, self.leg.batch, self.leg.seed, self.step)
-        while self.step < self.leg.until:
-            generator = torch.Generator().manual_seed(self.leg.seed * 1_000_003 + self.step)
-            rows = next(stream)
-            loss = self.loss(rows, self.pictures.views(rows, generator, self.leg.size_px))
-            loss.backward()
-            self.optimiser.step(self.leg.rate_factor(self.step))
-            self.step += 1
-            running += loss.item()
-            if self.step % 50 == 0:
-                spent = time.monotonic() - started
-                rate = (self.step - first) * self.leg.batch / spent
-                scale = self.head.log_scale.exp().item()
-                print(
-                    f"step {self.step} loss {running / 50:.3f} scale {scale:.1f}"
-                    f" {rate:.0f} pictures/s",
-                    flush=True,
-                )
-                running = 0.0
-            if time.monotonic() - saved > self.leg.save_every_s:
-                self.save(path, time.monotonic() - started)
-                saved = time.monotonic()
-        self.save(path, time.monotonic() - started)
+        with ThreadPoolExecutor(self.leg.workers) as pool:
+            while self.step < self.leg.until:
+                running += self.backward(next(stream), pool)
+                self.optimiser.step(self.leg.rate_factor(self.step))
+                self.step += 1
+                if self.step % REPORT_STEPS == 0:
+                    self._report(running / REPORT_STEPS, first, time.monotonic() - started)
+                    running = 0.0
+                if time.monotonic() - saved > self.leg.save_every_s:
+                    self.save(path)
+                    saved = time.monotonic()
+        self.save(path)
         print(f"step {self.step} validation {self.validate():.3f} nats", flush=True)
+
+    def _report(self, loss: float, first: int, seconds: float) -> None:
+        rate = (self.step - first) * self.leg.batch / seconds
+        print(f"step {self.step} loss {loss:.3f} {rate:.0f} pictures/s", flush=True)
 
 
 def train(pack: Pack, leg: Leg, start: Path, path: Path) -> None:
     """Runs one leg from `start` (where it exists), writing `path`."""
-    torch.set_num_threads(leg.threads)
+    torch.set_num_threads(1)
     training = WordTraining(pack, leg)
-    print(
-        f"{len(training.rows)} pictures, {len(training.targets.vocabulary)} words, entropy"
-        f" {-(training.targets.frequency * training.targets.frequency.log()).sum():.2f} nats"
-    )
     if start.exists():
         training.load(start)
+    share = training.targets.frequency.clamp(min=1e-9)
+    print(
+        f"{len(training.rows)} pictures, {len(share)} words, entropy"
+        f" {-(share * share.log()).sum():.2f} nats, from step {training.step}",
+        flush=True,
+    )
     training.run(path)

@@ -17,8 +17,8 @@ _SCENE_WORDS = {*SHAPES, *COLOURS, *COUNTS, *PLACES, "small", "large", "tilted"}
 
 def describe_scene(caption: str) -> dict[str, Any]:
     """The entry of a scene: its factor words, all of weight 1, and no other texts."""
-    words = [word.rstrip("s") if word != "cross" else word for word in caption.split()]
-    words = ["cross" if word == "crosse" else word for word in words]
+    singular = {f"{shape}s": shape for shape in SHAPES} | {"crosses": "cross"}
+    words = [singular.get(word, word) for word in caption.split()]
     return {"text": caption, "words": {w: 1.0 for w in words if w in _SCENE_WORDS}, "scene": True}
 
 

@@ -1,0 +1,53 @@
+"""Few-shot rows of the card: the `fewtune` command on Fashion-MNIST, all 10,000 test images."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from recipes.picto.evaluate import FASHION_CLASSES, SEEDS, SHOTS, draw, read_fashion
+
+STRATEGIES = ("clip-lora", "clipfit", "clip-adapter")
+TRAIN_IMAGES = 100  # of each class, for `fewtune` to draw shots from
+
+
+def write_folder(fashion_folder: Path, target: Path) -> None:
+    """Fashion-MNIST as `train/<class>/*.png` (a part) and `test/<class>/*.png` (all 10,000)."""
+    for split, source in (("train", "train"), ("test", "t10k")):
+        pixels, labels = read_fashion(fashion_folder, source)
+        rows = draw(labels, TRAIN_IMAGES, seed=0) if split == "train" else np.arange(len(labels))
+        for name in FASHION_CLASSES:
+            (target / split / name).mkdir(parents=True, exist_ok=True)
+        for row in rows:
+            path = target / split / FASHION_CLASSES[labels[row]] / f"{row:05d}.png"
+            if not path.exists():
+                Image.fromarray(pixels[row]).save(path)
+
+
+def _fit(strategy: str, shots: int, seed: int, data: Path, model: Path, runs: Path) -> float:
+    command = ["fewtune", "fit", strategy, "--data", str(data), "--backbone", str(model)]
+    command += ["--shots", str(shots), "--seed", str(seed), "--runs", str(runs), "--json"]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    if finished.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{finished.stderr[-2000:]}")
+    return 100 * float(json.loads(finished.stdout)["test"]["accuracy"])
+
+
+def tune(
+    fashion_folder: Path, model: Path, work: Path, shots: tuple[int, ...] = SHOTS
+) -> dict[str, dict[str, float]]:
+    """Mean test accuracy in percent by strategy and shots; complete runs are not repeated."""
+    data = work / "fashion"
+    write_folder(fashion_folder, data)
+    scores: dict[str, dict[str, float]] = {}
+    for strategy in STRATEGIES:
+        scores[strategy] = {}
+        for count in shots:
+            runs = [
+                _fit(strategy, count, seed, data, model.resolve(), work / "runs") for seed in SEEDS
+            ]
+            scores[strategy][str(count)] = float(np.mean(runs))
+            print(f"{strategy} {count} shots: {scores[strategy][str(count)]:.1f}", flush=True)
+    return scores
