@@ -117,14 +117,25 @@ class RunFolder:
         return value
 
     def classes(self) -> ClassSet:
-        """Return the classes that the run was trained on."""
-        value = read_json(self.path / "task.json")
-        return ClassSet(
-            tuple(value["classes"]),
-            tuple(value["templates"]),
-            tuple(tuple(texts) for texts in value["descriptions"]),
-            tuple(value["counts"]),
-        )
+        """Return the classes that the run was trained on.
+
+        Raises:
+            RunError: task.json is missing or damaged.
+        """
+        path = self.path / "task.json"
+        value = read_json(path)
+        try:
+            return ClassSet(
+                tuple(value["classes"]),
+                tuple(value["templates"]),
+                tuple(tuple(texts) for texts in value["descriptions"]),
+                tuple(value["counts"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise RunError(
+                f"{path} does not describe the classes of a run.",
+                hint="Restore the file, or remove the folder and train again.",
+            ) from error
 
     def save_adapter(self, head: Head) -> None:
         """Write the trained tensors."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import (
     accuracy_score,
@@ -59,6 +59,7 @@ def assert_as_scikit_learn(logits: Tensor, labels: Tensor) -> None:
     assert np.mean([r for r in recalls if r is not None]) == pytest.approx(recall, abs=1e-6)
 
 
+@settings(max_examples=25)
 @given(
     st.integers(2, 12),
     st.integers(1, 80),

@@ -47,7 +47,7 @@ def largest_gap(one: list[float], two: list[float]) -> float:
 def test_crops_are_distributed_as_those_of_torchvision(
     width: int, height: int, least: float
 ) -> None:
-    count = 2000
+    count = 1000
     rng = random.Random(0)
     ours = [random_crop(rng, width, height, least) for _ in range(count)]
     blank = torch.empty(3, height, width)
@@ -62,8 +62,8 @@ def test_crops_are_distributed_as_those_of_torchvision(
         assert 0 <= left <= left + w <= width
     for name, index in (("top", 0), ("left", 1), ("height", 2), ("width", 3)):
         gap = largest_gap([crop[index] for crop in ours], [crop[index] for crop in theirs])
-        # 1.63 * sqrt(2 / 2000): exceeded once in a hundred seeds.
-        assert gap < 0.052, f"{name}: {gap:.3f}"
+        # 1.63 * sqrt(2 / 1000): exceeded once in a hundred seeds.
+        assert gap < 0.073, f"{name}: {gap:.3f}"
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 50), (50, 1), (200, 3)])
@@ -96,7 +96,7 @@ def test_test_transform_is_torchvisions(size: tuple[int, int]) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("size", [(40, 40), (48, 24), (24, 60), (32, 36)])
+@pytest.mark.parametrize("size", [(40, 40), (48, 24), (24, 60), (32, 40)])
 def test_test_transform_is_that_of_transformers_where_the_margins_are_even(
     size: tuple[int, int],
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -244,6 +243,4 @@ def test_a_linear_head_starts_undecided_and_encodes_no_text(folder: Path, strate
 
 
 def test_zero_shot_trains_nothing(folder: Path) -> None:
-    assert not list(
-        itertools.islice(ZeroShot().attach(tiny_clip(folder), TASK.classes).trainable(), 1)
-    )
+    assert not list(ZeroShot().attach(tiny_clip(folder), TASK.classes).trainable())
