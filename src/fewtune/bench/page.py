@@ -19,6 +19,7 @@ from PIL import Image
 from fewtune.backbones.catalog import EMBEDDED
 from fewtune.core.errors import RunError
 from fewtune.core.files import write_text
+from fewtune.core.spec import Spec
 from fewtune.core.task import Task
 from fewtune.data.decode import open_image
 from fewtune.engine import outcome
@@ -112,8 +113,7 @@ def samples(task: Task, zero_shot: dict[str, Any], best: Result) -> list[Sample]
 
 
 def _zero_shot_folder(zero_shot: dict[str, Any], result: Result) -> Path:
-    spec = zero_shot["spec"]
-    return result.folder.with_name(f"{spec['strategy']}-{spec['task']}-{zero_shot['hash']}")
+    return result.folder.with_name(Spec.model_validate(zero_shot["spec"]).folder())
 
 
 def _environment() -> jinja2.Environment:

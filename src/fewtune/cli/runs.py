@@ -69,9 +69,7 @@ def _summary(run: Path) -> dict[str, Any]:
 def baseline_record(run: Path, spec: Spec) -> dict[str, Any] | None:
     """Return the record of the zero-shot run beside a run; None if it is not there."""
     version = load_strategy("zero-shot").version
-    fields = {"strategy": "zero-shot", "version": version, "options": {}, "recipe": None}
-    whole = {"shots": None, "seed": 0, "steps_scale": 1.0, "time_budget_s": None}
-    path = run.parent / spec.model_copy(update={**fields, **whole}).folder() / "record.json"
+    path = run.parent / spec.zero_shot(version).folder() / "record.json"
     record: dict[str, Any] | None = read_json(path) if path.exists() else None
     return record
 

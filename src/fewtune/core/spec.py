@@ -18,6 +18,7 @@ from fewtune.core.preprocess import ResizePolicy
 InferenceType = Literal["vision-language", "vision"]
 Precision = Literal["fp32", "bf16"]
 Templates = Literal["first", "all"]
+ZERO_SHOT = "zero-shot"
 
 
 class Frozen(BaseModel):
@@ -131,6 +132,27 @@ class Spec(Frozen):
         """Return 12 hexadecimal digits that name this run."""
         value = self.model_dump(mode="json", exclude_defaults=True)
         return digest(value)[:12]
+
+    def untrained(self) -> Spec:
+        """Return the spec of a run that trains nothing: draws and length do not decide it."""
+        return self.model_copy(
+            update={
+                "recipe": None,
+                "shots": None,
+                "seed": 0,
+                "steps_scale": 1.0,
+                "time_budget_s": None,
+            }
+        )
+
+    def zero_shot(self, version: int) -> Spec:
+        """Return the zero-shot run that this one is compared with: same prompts, same pixels.
+
+        Args:
+            version: Of the strategy `zero-shot`.
+        """
+        update = {"strategy": ZERO_SHOT, "version": version, "options": {}}
+        return self.model_copy(update=update).untrained()
 
     def folder(self) -> str:
         """Return the run's folder name: readable parts, then the hash."""

@@ -49,7 +49,7 @@ class Job:
 
     def spec(self, revision: str, name: str, precision: Precision) -> Spec:
         """Return what the run is, given the backbone's revision and canonical name."""
-        return Spec(
+        spec = Spec(
             strategy=self.strategy.name(),
             version=self.strategy.version,
             options=self.strategy.model_dump(mode="json", exclude_defaults=True),
@@ -66,15 +66,8 @@ class Job:
             steps_scale=self.steps_scale,
             time_budget_s=self.time_budget_s,
         )
+        return spec if spec.recipe else spec.untrained()
 
     def baseline(self) -> Job:
         """Return the zero-shot job that this one is compared with: same prompts, same pixels."""
-        return replace(
-            self,
-            strategy=ZeroShot(),
-            recipe=None,
-            shots=None,
-            seed=0,
-            steps_scale=1.0,
-            time_budget_s=None,
-        )
+        return replace(self, strategy=ZeroShot(), recipe=None)

@@ -132,7 +132,7 @@ class _Execution:
         self.folder = RunFolder(job.runs / self.spec.folder())
         self.checkpoints = Checkpoints(self.folder.checkpoint, job.checkpoint_interval_s)
         self.tracker = Trackers([JsonLines(), tracker])
-        self.task = few_shot(job.task, job.shots, job.seed)
+        self.task = few_shot(job.task, self.spec.shots, self.spec.seed)
         support = self.task.support()
         self.support = replace(support, classes=used_classes(support.classes, job.templates))
 
