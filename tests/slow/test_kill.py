@@ -32,7 +32,7 @@ from fewtune.testing import tiny_clip_folder, tiny_task
 
 pytestmark = pytest.mark.slow
 
-STEPS = 30
+STEPS = 20
 FILES = ("adapter.safetensors", "predictions.csv")
 CONTEXT: Any = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["fewtune.engine.run", "fewtune.testing", "matplotlib.pyplot"])
@@ -80,7 +80,7 @@ def start(root: Path, runs: Path, interval_s: float = 0.0) -> Any:
 
 def in_child(root: Path, runs: Path) -> None:
     process = start(root, runs)
-    process.join(60)
+    process.join(100)
     assert process.exitcode == 0
 
 
@@ -147,7 +147,7 @@ def test_a_killed_run_ends_in_the_same_bytes(root: Path, tmp_path: Path, moment:
     process = start(root, runs)
     wait_for(MOMENTS[moment], runs, process)
     process.kill()
-    process.join(60)
+    process.join(100)
     assert process.exitcode == -signal.SIGKILL
     path = folder(runs)
     assert path is None or not (path / "record.json").exists()
@@ -162,7 +162,7 @@ def test_ctrl_c_leaves_a_checkpoint_of_the_last_step(root: Path, tmp_path: Path)
     process = start(root, runs, interval_s=1e9)
     wait_for(after(5), runs, process)
     os.kill(process.pid, signal.SIGINT)
-    process.join(60)
+    process.join(100)
     assert process.exitcode == 1
     path = folder(runs)
     assert path is not None
@@ -181,10 +181,10 @@ def test_two_processes_do_not_share_a_run(root: Path, tmp_path: Path) -> None:
     wait_for(after(1), runs, first)
     os.kill(first.pid, signal.SIGSTOP)
     second = start(root, runs)
-    second.join(60)
+    second.join(100)
     assert second.exitcode == 1
     os.kill(first.pid, signal.SIGCONT)
-    first.join(60)
+    first.join(100)
     assert first.exitcode == 0
     assert_equals_the_whole(root, runs)
 
