@@ -83,7 +83,7 @@ def resolve(name: str) -> Source:
     """
     folded = _fold(name)
     if folded == _fold(EMBEDDED):
-        return Source(EMBEDDED, "embedded", path=ASSETS / EMBEDDED, licence="Apache-2.0")
+        return Source(EMBEDDED, "embedded", path=ASSETS / EMBEDDED, licence="CC-BY-4.0")
     for entry in CATALOG:
         if folded == _fold(entry.name) or name == entry.repo:
             return Source(
