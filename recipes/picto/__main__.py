@@ -1,12 +1,16 @@
 """The command line of the recipe: `python -m recipes.picto --help`."""
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
+from recipes.picto.licences import sources_text
 from recipes.picto.sources import Sources, download
 
-ASSETS = Path(__file__).parents[2] / "src" / "fewtune" / "assets" / "picto"
+ROOT = Path(__file__).parents[2]
+ASSETS = ROOT / "src" / "fewtune" / "assets" / "picto"
+PINS = ROOT / "tests" / "recipes" / "picto_pins.json"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -110,11 +114,15 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
+    from recipes.picto.pins import write_pins
+
     folder = options.model or options.work / "model"
     options.target.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.iterdir()):
         shutil.copyfile(path, options.target / path.name)
-    shutil.copyfile(options.work / "attribution.json", options.target / "attribution.json")
+    sources = json.loads((options.work / "attribution.json").read_text(encoding="utf-8"))
+    (options.target / "SOURCES").write_text(sources_text(sources), encoding="utf-8")
+    write_pins(options.target, PINS)
 
 
 def main() -> None:

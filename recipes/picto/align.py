@@ -9,7 +9,6 @@ import random
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +37,7 @@ class Alignment:
 
     text_steps: int = 1500
     joint_steps: int = 200
-    text_batch: int = 512
+    text_batch: int = 256
     joint_batch: int = 256
     pictures: int = 100_000
     seed: int = 0
@@ -174,20 +173,22 @@ def _factor(step: int, steps: int) -> float:
     return warm * 0.5 * (1 + float(np.cos(np.pi * step / steps)))
 
 
-def load_image_tower(path: Path, frequency: torch.Tensor) -> tuple[CLIPModel, WordHead]:
-    """Model and word head of a checkpoint of the word training."""
+def load_image_tower(
+    path: Path, frequency: torch.Tensor, model: CLIPModel | None = None
+) -> tuple[CLIPModel, WordHead]:
+    """Model and word head of a checkpoint of the word training.
+
+    Raises:
+        ValueError: The checkpoint was trained on other words than `frequency` (V,) counts.
+    """
     groups, facts = checkpoint.load(path)
-    model = build(seed=0)
-    model.load_state_dict(groups["model"])
-    head = WordHead(frequency, model.config.projection_dim)
-    head.load_state_dict(groups["head"])
-    _check_vocabulary(facts, frequency)
-    return model, head
-
-
-def _check_vocabulary(facts: dict[str, Any], frequency: torch.Tensor) -> None:
     if len(facts["vocabulary"]) != len(frequency):
         raise ValueError(
             f"the checkpoint knows {len(facts['vocabulary'])} words, the pack {len(frequency)}:"
             " train again after rendering again"
         )
+    model = model or build(seed=0)
+    model.load_state_dict(groups["model"])
+    head = WordHead(frequency, model.config.projection_dim)
+    head.load_state_dict(groups["head"])
+    return model, head

@@ -6,6 +6,8 @@ from typing import Any
 
 Results = dict[str, dict[str, Any]]
 MISSING = "Not measured"
+MISSED = """These bars were set before training. The loss was still falling when it stopped, so more
+views are the first thing to add. What was tried is told in `recipes/picto/README.md`."""
 
 CARD = """---
 license: cc-by-4.0
@@ -64,11 +66,11 @@ The pictures are icon sets of the npm package `@iconify/json` under MIT, Apache-
 CC0, Unlicense and CC BY licences, public-domain clip art of Debian's `openclipart-png`, and scenes
 drawn by the recipe. Sets under NonCommercial, ShareAlike, GPL, OFL and MPL licences are left out,
 and so are sets of logos and icons with names of brands. Words come from the icons' names and
-aliases, Material Design Icons, Lucide, Emojibase, Unicode CLDR and WordNet. `attribution.json`
-names every set, its author, its licence and where it is from.
+aliases, Material Design Icons, Lucide, Emojibase, Unicode CLDR and WordNet. `SOURCES` names
+every set, its author, its licence and where it is from.
 
 The weights are under CC BY 4.0, the strictest of the licences of the pictures: whoever passes them
-on keeps `attribution.json` with them. Whether weights are a work derived from their training data
+on keeps `SOURCES` with them. Whether weights are a work derived from their training data
 is not settled; this licence is chosen so that the attribution holds either way. The pictures
 themselves are not in this folder.
 
@@ -120,16 +122,17 @@ def table(results: Results) -> str:
 
 def verdict(results: Results) -> str:
     """One sentence a bar: reached, or missed by how much."""
-    lines = []
+    lines, missed = [], False
     for part, measure, bar, other, title in BARS:
         value = _value(results, part, "picto", measure)
         base = _value(results, part, other, measure) if other else 0.0
         if value is None or base is None:
             continue
         gap = value - base - bar
+        missed |= gap < 0
         state = "reached" if gap >= 0 else f"missed by {-gap:.1f} points"
         lines.append(f"- {title[0].upper()}{title[1:]}, bar {bar:.0f}: {state}.")
-    return "\n".join(lines)
+    return "\n".join(lines) + (f"\n\n{MISSED}" if missed else "")
 
 
 def tuned(results: Results) -> str:
@@ -137,9 +140,9 @@ def tuned(results: Results) -> str:
     rows = results.get("tuned", {})
     if not rows:
         return (
-            f"{MISSING} for these weights yet. `python -m recipes.picto evaluate --tuned` fits"
-            " CLIP-LoRA, CLIPFit and CLIP-Adapter at 1, 4 and 16 shots with three seeds and fills"
-            " this section."
+            f"{MISSING} for these weights yet. `python -m recipes.picto evaluate --tuned` fits\n"
+            "CLIP-LoRA, CLIPFit and CLIP-Adapter at 1, 4 and 16 shots with three seeds and fills\n"
+            "this section."
         )
     lines = ["| Fashion-MNIST | 1 shot | 4 shots | 16 shots |", "|---|---:|---:|---:|"]
     for strategy, scores in rows.items():

@@ -27,6 +27,7 @@ def export(model: CLIPModel, tokenizer_folder: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.half() for name, tensor in model.state_dict().items()}
     model.save_pretrained(target, state_dict=weights)
+    (target / "model.safetensors").chmod(0o644)
     _record_dtype(target / "config.json")
     image_processor().save_pretrained(target)
     for name in TOKENIZER_FILES:

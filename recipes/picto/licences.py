@@ -46,6 +46,24 @@ def attribution(prefix: str, info: dict[str, Any], icons: int) -> dict[str, Any]
     }
 
 
+def sources_text(entries: list[dict[str, Any]]) -> str:
+    """The file `SOURCES` of a model folder: every source in two lines, most pictures first."""
+    blocks = [SOURCES_HEAD]
+    for entry in sorted(entries, key=lambda e: -e.get("icons", 0)):
+        by = f", by {entry['author']}" if entry["author"] else ""
+        count = f", {entry['icons']} pictures" if entry.get("icons") else ""
+        blocks.append(f"{entry['title']} ({entry['set']}){by}{count}\n  {entry['licence']}")
+        blocks[-1] += "".join(f", {entry[key]}" for key in ("url", "licence_url") if entry[key])
+    return "\n".join(blocks) + "\n"
+
+
+SOURCES_HEAD = """\
+What picto was trained on: title (set), author, pictures used; licence, address, licence text.
+
+Icon sets were taken from the npm package @iconify/json, rendered, shrunk to 48 x 48 pixels and
+changed in colour and place. The pictures are not distributed with the weights.
+"""
+
 # Sources other than icon sets: words only, but for the clip art.
 OTHER_SOURCES = [
     {

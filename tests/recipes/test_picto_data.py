@@ -11,7 +11,7 @@ from recipes.picto.captions import caption
 from recipes.picto.drawing import encode_colour, pack_nibbles, rasterise, svg_of, unpack_nibbles
 from recipes.picto.drawings import Drawings
 from recipes.picto.heldout import HELD_OUT_SETS, NOUNS
-from recipes.picto.licences import refusal
+from recipes.picto.licences import OTHER_SOURCES, attribution, refusal, sources_text
 from recipes.picto.names import BrandFilter, base_name, is_skin_tone, phrase
 from recipes.picto.pack import Pack, read_pack, write_pack
 from recipes.picto.render import choose_names
@@ -130,6 +130,26 @@ def test_captions_speak_of_the_name_and_its_neighbours_and_repeat_by_seed(net: W
         assert any(word in text for text in texts), word
     assert texts == [caption(entry, random.Random(seed)) for seed in range(300)]
     assert not any("{" in text for text in texts)
+
+
+def test_long_names_are_shortened_in_order() -> None:
+    name = "one two three four five six seven eight nine ten"
+    for seed in range(20):
+        words = caption({"text": name, "words": {}}, random.Random(seed)).strip(".").split()
+        named = [name.split().index(word) for word in words if word in name.split()]
+        assert len(named) <= 6
+        assert named == sorted(named)
+
+
+def test_sources_name_author_licence_and_address() -> None:
+    info = {
+        "name": "Icons",
+        "author": {"name": "A. Uthor", "url": "https://a.example"},
+        "license": {"spdx": "CC-BY-4.0"},
+    }
+    text = sources_text([attribution("icons", info, 7), *OTHER_SOURCES])
+    assert "Icons (icons), by A. Uthor, 7 pictures\n  CC-BY-4.0, https://a.example\n" in text
+    assert text.index("Icons (icons)") < text.index("WordNet")
 
 
 def test_scenes_leave_out_the_held_out_pairs_and_name_their_factors() -> None:
