@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from fewtune.backbones.catalog import ASSETS, CATALOG, DEFAULT_BACKBONE, EMBEDDED, backbone_names
+from fewtune.backbones.catalog import CATALOG, DEFAULT_BACKBONE, EMBEDDED, backbone_names, resolve
 from fewtune.cli.console import Console
 from fewtune.cli.options import Command, Option, flag_name, show
 from fewtune.cli.runs import RUNS, summaries
@@ -33,8 +33,7 @@ def backbones() -> dict[str, str]:
     """Return {name: one line} of the backbones."""
     lines = {e.name: f"{e.repo}, {e.parameters / 1e6:.0f}M, {e.licence}" for e in CATALOG}
     lines[DEFAULT_BACKBONE] += "  (default)"
-    here = (ASSETS / EMBEDDED).is_dir()
-    lines[EMBEDDED] = "embedded pictogram model, Apache-2.0" + ("" if here else " (not installed)")
+    lines[EMBEDDED] = f"embedded pictogram model, {resolve(EMBEDDED).licence}"
     return lines
 
 
