@@ -18,11 +18,12 @@ from torch.nn import functional
 from transformers import CLIPModel, CLIPTokenizer
 
 from recipes.picto import checkpoint
-from recipes.picto.augment import Pictures, normalise
+from recipes.picto.augment import normalise
 from recipes.picto.captions import caption
 from recipes.picto.network import CONTEXT, IMAGE_PX, build, image_features, text_features
 from recipes.picto.optimiser import MuonAdam
 from recipes.picto.pack import Pack
+from recipes.picto.pictures import Pictures
 from recipes.picto.targets import WordTargets, soft_cross_entropy
 from recipes.picto.train import WordHead, is_validation
 
@@ -83,9 +84,9 @@ class Aligner:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.pack, self.plan, self.tokenizer = pack, plan, tokenizer
         self.model, self.head = model.to(self.device), head.to(self.device).requires_grad_(False)
-        self.targets, self.pictures = WordTargets.of(pack), Pictures.of(pack)
+        self.targets, self.pictures = WordTargets.of(pack), Pictures.of(pack, device=self.device)
         self.random = random.Random(plan.seed)
-        self.generator = torch.Generator().manual_seed(plan.seed)
+        self.generator = torch.Generator(self.device).manual_seed(plan.seed)
         usable = self.targets.usable(pack)
         self.rows = usable[~is_validation(usable)]
 
@@ -95,7 +96,8 @@ class Aligner:
         encoded = self.tokenizer(
             texts, padding=True, truncation=True, max_length=CONTEXT, return_tensors="pt"
         )
-        return encoded["input_ids"].to(self.device)
+        ids: torch.Tensor = encoded["input_ids"]
+        return ids.to(self.device)
 
     @torch.no_grad()
     def encode(self, rows: NDArray[np.int64], chunk: int = 512) -> torch.Tensor:
@@ -104,7 +106,7 @@ class Aligner:
         for at in range(0, len(rows), chunk):
             views = self.pictures.views(rows[at : at + chunk], self.generator, IMAGE_PX)
             with torch.autocast("cuda", torch.bfloat16, enabled=self.device == "cuda"):
-                parts.append(image_features(self.model, normalise(views).to(self.device)).float())
+                parts.append(image_features(self.model, normalise(views)).float())
         return torch.cat(parts)
 
     def text_loss(self, image: torch.Tensor, phrases: NDArray[np.int32]) -> torch.Tensor:
@@ -137,7 +139,7 @@ class Aligner:
         for step in range(1, self.plan.text_steps + 1):
             at = drawn.draw(self.plan.text_batch)
             loss = self.text_loss(features[at], self.pack.phrase_of[chosen[at]])
-            loss.backward()
+            torch.autograd.backward(loss)
             optimiser.step(_factor(step, self.plan.text_steps))
             running = 0.9 * running + 0.1 * loss.item()
             self._report("text", step, running, started)
@@ -152,7 +154,7 @@ class Aligner:
         for step in range(1, self.plan.joint_steps + 1):
             rows = self.rows[drawn.draw(self.plan.joint_batch)]
             phrases = self.pack.phrase_of[rows]
-            views = normalise(self.pictures.views(rows, self.generator, IMAGE_PX)).to(self.device)
+            views = normalise(self.pictures.views(rows, self.generator, IMAGE_PX))
             with torch.autocast("cuda", torch.bfloat16, enabled=self.device == "cuda"):
                 image = image_features(self.model, views).float()
             at = torch.from_numpy(phrases).long()
@@ -161,7 +163,7 @@ class Aligner:
                 self.head(image), ids.to(self.device), shares.to(self.device)
             )
             loss = self.text_loss(image, phrases) + WORD_LOSS_SHARE * words
-            loss.backward()
+            torch.autograd.backward(loss)
             optimiser.step(_factor(step, self.plan.joint_steps))
             running = 0.9 * running + 0.1 * loss.item()
             self._report("joint", step, running, started)

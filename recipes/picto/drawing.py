@@ -73,4 +73,5 @@ def encode_colour(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray
 def darkness(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A mask (P, P) for hashing: how much ink a pixel shows on white paper."""
     grey = pixels[..., :3].astype(np.float32).mean(axis=-1)
-    return ((255 - grey) * (pixels[..., 3].astype(np.float32) / 255)).astype(np.uint8)
+    ink = (255 - grey) * (pixels[..., 3].astype(np.float32) / 255)
+    return np.asarray(ink, dtype=np.uint8)

@@ -19,10 +19,11 @@ from sklearn.linear_model import LogisticRegressionCV
 from torch.nn import functional
 from transformers import CLIPModel, CLIPTokenizer
 
-from recipes.picto.augment import Pictures, normalise
+from recipes.picto.augment import normalise
 from recipes.picto.heldout import NOUNS
 from recipes.picto.network import IMAGE_PX, image_features, text_features
 from recipes.picto.pack import Pack
+from recipes.picto.pictures import Pictures
 
 FASHION_CLASSES = (
     "t-shirt",
@@ -55,7 +56,9 @@ class Encoder:
     @torch.no_grad()
     def images(self, pictures: torch.Tensor, chunk: int = 500) -> Floats:
         """Unit features (N, D) of pictures (N, 3, P, P) in 0 to 1."""
-        parts = [image_features(self.model, normalise(part)) for part in pictures.split(chunk)]
+        parts = [
+            image_features(self.model, normalise(part)) for part in torch.split(pictures, chunk)
+        ]
         return torch.cat(parts).numpy()
 
     @torch.no_grad()

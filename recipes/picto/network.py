@@ -55,7 +55,8 @@ def build(seed: int, config: CLIPConfig | None = None) -> CLIPModel:
 def project_images(model: CLIPModel, pixels: torch.Tensor) -> torch.Tensor:
     """Features (B, D) of normalised pixels (B, 3, P, P) at any multiple of the patch size."""
     pooled = model.vision_model(pixel_values=pixels, interpolate_pos_encoding=True).pooler_output
-    return model.visual_projection(pooled)
+    projected: torch.Tensor = model.visual_projection(pooled)
+    return projected
 
 
 def image_features(model: CLIPModel, pixels: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ QUINTIC = (3.4445, -4.7750, 2.0315)
 def orthogonalise(stack: torch.Tensor, steps: int = 5) -> torch.Tensor:
     """Nearest orthogonal matrices, roughly, of a stack (N, R, C)."""
     wide = stack.shape[-2] <= stack.shape[-1]
-    x = stack if wide else stack.mT
+    x: torch.Tensor = stack if wide else stack.mT
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     a, b, c = QUINTIC
     for _ in range(steps):

@@ -6,13 +6,13 @@ from typing import Any
 
 from transformers import CLIPTokenizer
 
-from recipes.picto.augment import Pictures
 from recipes.picto.card import Results, write_card
 from recipes.picto.evaluate import Encoder, digits, fashion, nouns, retrieval
 from recipes.picto.export import reload
 from recipes.picto.heldout import HELDOUT_PACK, NOUNS, TRAIN_PACK
 from recipes.picto.network import build
 from recipes.picto.pack import read_pack
+from recipes.picto.pictures import Pictures
 from recipes.picto.sources import Sources
 from recipes.picto.tuned import tune
 
@@ -61,6 +61,7 @@ def evaluate(
         "picto": Encoder(model.eval(), tokenizer),
         "random weights": Encoder(build(0, model.config).eval(), tokenizer),
     }
+    both = coders["picto"], coders["random weights"]
     path = folder / "results.json"
     results: Results = (
         json.loads(path.read_text(encoding="utf-8"))["results"] if path.exists() else {}
@@ -68,9 +69,9 @@ def evaluate(
     fashion_folder = Sources(work).fashion_mnist
     results |= _held_out(coders, work)
     tenth = {"chance": {"zero_shot": 10.0, "4_shot": 10.0, "16_shot": 10.0, "100_shot": 10.0}}
-    results["fashion"] = {**fashion(*coders.values(), fashion_folder), **tenth}
+    results["fashion"] = {**fashion(*both, fashion_folder), **tenth}
     if with_digits:
-        results["digits"] = {**digits(*coders.values()), **tenth}
+        results["digits"] = {**digits(*both), **tenth}
     if with_tuned:
         results["tuned"] = tune(fashion_folder, folder, work)
     print(json.dumps(results, indent=1))

@@ -19,10 +19,11 @@ from torch.nn import functional
 from transformers import CLIPModel
 
 from recipes.picto import checkpoint
-from recipes.picto.augment import Pictures, normalise
+from recipes.picto.augment import normalise
 from recipes.picto.network import build, project_images
 from recipes.picto.optimiser import MuonAdam
 from recipes.picto.pack import Pack
+from recipes.picto.pictures import Pictures
 from recipes.picto.targets import WordTargets, soft_cross_entropy
 
 WARM_UP_STEPS = 100
@@ -96,7 +97,10 @@ class WordTraining:
         self.targets = WordTargets.of(pack)
         self.head = WordHead(self.targets.frequency, self.model.config.projection_dim)
         self.head.to(self.device)
-        self.pictures, self.phrase_of = Pictures.of(pack, leg.plain_share), pack.phrase_of
+        self.pictures, self.phrase_of = (
+            Pictures.of(pack, leg.plain_share, self.device),
+            pack.phrase_of,
+        )
         usable = self.targets.usable(pack)
         held = is_validation(usable)
         self.rows, self.validation = usable[~held], usable[held]
@@ -124,7 +128,8 @@ class WordTraining:
     def _shard(self, job: tuple[NDArray[np.int64], int]) -> tuple[float, list[torch.Tensor]]:
         """Loss and gradients of the views of some rows; `job` is (rows, seed of the views)."""
         rows, seed = job
-        views = self.pictures.views(rows, torch.Generator().manual_seed(seed), self.leg.size_px)
+        generator = torch.Generator(self.device).manual_seed(seed)
+        views = self.pictures.views(rows, generator, self.leg.size_px)
         loss = self.loss(rows, views)
         return loss.item(), list(torch.autograd.grad(loss, list(self.trained.values())))
 
