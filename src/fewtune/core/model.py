@@ -235,7 +235,13 @@ class DualEncoder:
         return chosen
 
     def inject(self, name: str, make: Callable[[nn.Module], nn.Module]) -> None:
-        """Put `make(module)` in the place of the module called `name`."""
+        """Put `make(module)` in the place of the module called `name`.
+
+        Raises:
+            ConfigError: The module was replaced before, or a parameter of it is unfrozen.
+        """
+        if any(used == name or used.startswith(f"{name}.") for used in self._touched()):
+            raise ConfigError(f"{name} of {self.name} was changed before it was replaced.")
         module = self.net.get_submodule(name)
         replacement = make(module).to(self.device).eval()
         self._injected[name] = (module, replacement)
@@ -300,6 +306,9 @@ class DualEncoder:
                 parameters[name].data = value
             for name, (_, replacement) in self._injected.items():
                 self._place(name, replacement)
+
+    def _touched(self) -> tuple[str, ...]:
+        return (*self.initial, *self._injected)
 
     def _place(self, name: str, module: nn.Module) -> None:
         parent, _, attribute = name.rpartition(".")

@@ -167,6 +167,5 @@ class Plan(Frozen):
 
     device: str
     threads: int = Field(ge=1)
-    attention: Literal["eager", "sdpa"] = "sdpa"
     cache: bool = True
     steps_scale: float = Field(1.0, gt=0, description="of the spec and the time budget together")

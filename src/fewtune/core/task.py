@@ -103,15 +103,22 @@ class ClassSet:
 
 @dataclass(frozen=True)
 class Support:
-    """All that `fit` is given. It has no test split, so no strategy can reach test images."""
+    """All that `fit` is given. It has no test split, so no strategy can reach test images.
+
+    Attributes:
+        drawn: Images per class that were asked for; None for all.
+    """
 
     classes: ClassSet
     train: tuple[Example, ...]
     val: tuple[Example, ...] = ()
+    drawn: int | None = None
 
     @property
     def shots(self) -> int:
-        """Median training images per class, at most 16: what recipes with lengths per shot use."""
+        """What recipes with lengths per shot use: `drawn`, else min(16, median images a class)."""
+        if self.drawn is not None:
+            return self.drawn
         counts = Counter(example.label for example in self.train)
         per_class = [counts.get(label, 0) for label in range(len(self.classes))]
         return max(1, min(16, round(median(per_class)))) if per_class else 1

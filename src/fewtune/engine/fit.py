@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fewtune.core.errors import ConfigError, RunError
 from fewtune.core.head import Head
-from fewtune.core.model import DualEncoder, Partial
+from fewtune.core.model import DualEncoder, Partial, Prompts
 from fewtune.core.spec import Plan, Precision, Recipe
 from fewtune.core.task import ClassSet, Support
 from fewtune.engine.checkpoint import Checkpoints
@@ -40,20 +40,31 @@ class Cuts:
 def find_cuts(model: DualEncoder, head: Head, classes: ClassSet) -> Cuts:
     """Derive the cuts by sending one image and one prompt through, gradients on.
 
-    Below a cut everything may be computed once, unless two probes differ there (random code in a
-    hook): then the cut is 0.
+    Below a cut everything may be computed once, unless two probes in training mode differ there
+    (random code in a hook): then the cut is 0.
     """
     size = model.preprocess.size_px
-    image = model.pixels(torch.zeros(1, 3, size, size))
-    text = None if head.classifier == "linear" else model.encode(head.prompts(classes))
-    return Cuts(_cut(image), None if text is None else _cut(text))
+    image = _cut(head, model.pixels(torch.zeros(1, 3, size, size)))
+    if head.classifier == "linear":
+        return Cuts(image, None)
+    prompts = head.prompts(classes)
+    one = Prompts(prompts.texts[:1], prompts.owner[:1], prompts.classes)
+    return Cuts(image, _cut(head, model.encode(one)))
 
 
-def _cut(batch: Partial) -> int:
+def _cut(head: Head, batch: Partial) -> int:
+    training_mode(head, True)
     cut = batch.tower.frozen_prefix(batch.x, batch.rows)
     with torch.no_grad():
         first, second = batch.advance(cut).x, batch.advance(cut).x
+    training_mode(head, False)
     return cut if torch.equal(first, second) else 0
+
+
+def training_mode(head: Head, mode: bool) -> None:
+    """Switch the dropout of a head and of what its strategy injected."""
+    head.model.training(mode)
+    head.train(mode)
 
 
 def seed_step(seed: int, phase: int, step: int) -> None:
@@ -123,8 +134,7 @@ class Training:
         order = epoch_order(self.seed, epoch, self.count)
         size = self.recipe.batch_size
         batch = list(order[index * size : (index + 1) * size])
-        self.model.training(True)
-        self.head.train()
+        training_mode(self.head, True)
         seed_step(self.seed, self.phase, step)
         with autocast(self.model.device, self.precision):
             output = self.head(self.inputs.batch(batch, epoch), self.classes)
@@ -166,8 +176,7 @@ class Training:
 
     def evaluation_mode(self) -> None:
         """Switch dropout off."""
-        self.model.training(False)
-        self.head.eval()
+        training_mode(self.head, False)
 
 
 def make_optimizer(recipe: Recipe, head: Head) -> torch.optim.Optimizer:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 import torch
 
 from fewtune.backbones import clip
-from fewtune.core.errors import DataError, RunError
+from fewtune.core.errors import DataError
 from fewtune.core.files import write_json
 from fewtune.core.head import Head
 from fewtune.core.model import DualEncoder, Partial
@@ -28,6 +26,7 @@ from fewtune.engine.device import autocast, choose_device, choose_precision, pea
 from fewtune.engine.fit import Training, seed_step, support_embeddings, tune
 from fewtune.engine.images import Pixels, chunks
 from fewtune.engine.job import Job
+from fewtune.engine.lock import locked
 from fewtune.engine.record import RunFolder, environment
 from fewtune.engine.tracking import JsonLines, Tracker, Trackers
 
@@ -133,46 +132,54 @@ class _Execution:
         self.checkpoints = Checkpoints(self.folder.checkpoint, job.checkpoint_interval_s)
         self.tracker = Trackers([JsonLines(), tracker])
         self.task = few_shot(job.task, self.spec.shots, self.spec.seed)
-        support = self.task.support()
+        support = replace(self.task.support(), drawn=self.spec.shots)
         self.support = replace(support, classes=used_classes(support.classes, job.templates))
 
     def execute(self, zero_shot: dict[str, Any] | None) -> None:
-        """Train (where there is something to train), evaluate, write the folder."""
+        """Train (where there is something to train), evaluate, write the folder.
+
+        Runs that train nothing are shared by others, so one that another process is working on is
+        waited for.
+        """
+        with locked(self.folder.path, wait=self.spec.recipe is None):
+            if not self.folder.complete():
+                self._fill(zero_shot)
+
+    def _fill(self, zero_shot: dict[str, Any] | None) -> None:
         started = time.perf_counter()
-        with _locked(self.folder):
-            self.folder.begin(self.spec, self.task)
-            self.tracker.start(self.folder.path, self.spec.model_dump(mode="json"))
-            plan = self.folder.plan() or self._plan()
-            torch.set_num_threads(plan.threads)
-            head, plan, steps = self._train(plan)
-            training_s = time.perf_counter() - started
-            self.folder.save_adapter(head)
-            results = self._results(head)
-            record = {
-                "spec": self.spec.model_dump(mode="json"),
-                "hash": self.spec.hash(),
-                "plan": plan.model_dump(mode="json"),
-                "environment": environment(),
-                "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                "task": {
-                    "classes": list(self.task.classes.names),
-                    "notes": list(self.task.notes),
-                    "images": {split: len(e) for split, e in self.task.splits().items()},
-                },
-                **results,
-                "cost": {
-                    **_parameters(head),
-                    "steps": steps,
-                    "training_s": round(training_s, 3),
-                    "total_s": round(time.perf_counter() - started, 3),
-                    "peak_memory_mib": round(peak_memory_mib(self.model.device), 1),
-                },
-            }
-            if self.task.test:
-                write_card(self.folder, record, zero_shot)
-            write_json(self.folder.path / "record.json", record)
-            self.checkpoints.remove()
-            self.tracker.finish(record)
+        self.folder.begin(self.spec, self.task)
+        self.tracker.start(self.folder.path, self.spec.model_dump(mode="json"))
+        plan = self.folder.plan() or self._plan()
+        torch.set_num_threads(plan.threads)
+        head, plan, steps = self._train(plan)
+        training_s = time.perf_counter() - started
+        self.folder.save_adapter(head)
+        results = self._results(head)
+        record = {
+            "spec": self.spec.model_dump(mode="json"),
+            "hash": self.spec.hash(),
+            "plan": plan.model_dump(mode="json"),
+            "environment": environment(),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "task": {
+                "classes": list(self.task.classes.names),
+                "notes": list(self.task.notes),
+                "images": {split: len(e) for split, e in self.task.splits().items()},
+            },
+            **results,
+            "cost": {
+                **_parameters(head),
+                "steps": steps,
+                "training_s": round(training_s, 3),
+                "total_s": round(time.perf_counter() - started, 3),
+                "peak_memory_mib": round(peak_memory_mib(self.model.device), 1),
+            },
+        }
+        if self.task.test:
+            write_card(self.folder, record, zero_shot)
+        write_json(self.folder.path / "record.json", record)
+        self.checkpoints.remove()
+        self.tracker.finish(record)
 
     def _plan(self) -> Plan:
         threads = self.job.threads or torch.get_num_threads()
@@ -255,29 +262,3 @@ def _parameters(head: Head) -> dict[str, Any]:
     trained = sum(p.numel() for p in (*head.parameters(), *head.model.tuned().values()))
     backbone = sum(parameter.numel() for parameter in head.model.net.parameters())
     return {"trained_parameters": trained, "trained_share": trained / backbone}
-
-
-@contextlib.contextmanager
-def _locked(folder: RunFolder) -> Iterator[None]:
-    """Hold the run's folder; the system releases it however the process ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows has no flock; two processes on one run are then not noticed
-        yield
-        return
-    try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-        file = (folder.path / ".lock").open("w")
-    except OSError as error:
-        raise RunError(
-            f"Cannot write in {folder.path}: {error.strerror or error}.",
-            hint="Choose another folder for runs.",
-        ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RunError(
-                f"Another process is working on {folder.path}.", hint="Wait for it to end."
-            ) from error
-        yield

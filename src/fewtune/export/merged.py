@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 from transformers.utils import logging
@@ -25,6 +25,7 @@ from fewtune.core.head import Head
 from fewtune.core.preprocess import Preprocess
 from fewtune.engine.adapter import Tuned
 from fewtune.engine.images import chunks
+from fewtune.engine.tensors import write_tensors
 from fewtune.export.card import write_card
 from fewtune.export.probe import Probe, class_embeddings, ensemble
 
@@ -139,7 +140,7 @@ def write_classes(tuned: Tuned, folder: Path) -> None:
     names = tuned.classes.names
     write_json(folder / "classes.json", {"names": names, "templates": templates, "prompts": texts})
     embeddings = class_embeddings(tuned).contiguous()
-    save_file({"embeddings": embeddings}, folder / "classes.safetensors")
+    write_tensors(folder / "classes.safetensors", {"embeddings": embeddings}, {})
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from fewtune.backbones import clip
@@ -21,6 +21,7 @@ from fewtune.core.errors import AdapterError
 from fewtune.core.files import read_json, write_json
 from fewtune.core.lora import LoraLinear
 from fewtune.engine.adapter import Tuned
+from fewtune.engine.tensors import write_tensors
 from fewtune.export import merged
 from fewtune.export.card import write_card
 from fewtune.export.probe import Probe, ensemble
@@ -76,7 +77,7 @@ def write(tuned: Tuned, folder: Path) -> None:
         for name, layer in layers.items()
         for matrix in "AB"
     }
-    save_file(tensors, folder / WEIGHTS, {"format": "pt"})
+    write_tensors(folder / WEIGHTS, tensors, {"format": "pt"})
     source = resolve(tuned.head.model.name)
     base, revision = _base(source), tuned.head.model.revision
     write_json(folder / CONFIG, _config(layers, base, revision))

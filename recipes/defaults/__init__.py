@@ -1,0 +1,1 @@
+"""How the default recipes that are FewTune's own were chosen."""
