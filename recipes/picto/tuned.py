@@ -26,13 +26,18 @@ def write_folder(fashion_folder: Path, target: Path) -> None:
                 Image.fromarray(pixels[row]).save(path)
 
 
+def score_of(printed: str) -> float:
+    """Test accuracy in percent in what `fewtune fit --json` prints."""
+    return 100 * float(json.loads(printed)["record"]["metrics"]["top1"])
+
+
 def _fit(strategy: str, shots: int, seed: int, data: Path, model: Path, runs: Path) -> float:
     command = ["fewtune", "fit", strategy, "--data", str(data), "--backbone", str(model)]
     command += ["--shots", str(shots), "--seed", str(seed), "--runs", str(runs), "--json"]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     if finished.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{finished.stderr[-2000:]}")
-    return 100 * float(json.loads(finished.stdout)["test"]["accuracy"])
+    return score_of(finished.stdout)
 
 
 def tune(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from recipes.picto.tuned import score_of
 from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
 
 from recipes.picto.card import table, tuned, verdict
@@ -62,6 +63,12 @@ def test_the_card_shows_the_measured_numbers() -> None:
     card = (ASSETS / "README.md").read_text(encoding="utf-8")
     for part in (table(results), verdict(results), tuned(results)):
         assert part in card
+
+
+def score_ofs_of_the_command_become_percent_and_rows() -> None:
+    printed = json.dumps({"record": {"metrics": {"top1": 0.25}}})
+    rows = tuned({"tuned": {"clip-lora": {"16": score_of(printed)}}})
+    assert "| clip-lora | - | - | 25.0 |" in rows
 
 
 @pytest.mark.parametrize(("score", "said"), [(36.0, "35: reached"), (30.5, "missed by 4.5 points")])
