@@ -21,20 +21,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from fewtune.datasets.fashion import CLASSES  # in the official label order
+
 SOURCE = Path("/usr/share/datasets/fashion-mnist")
-# The official label order, with names that read well in a prompt.
-CLASSES = (
-    "t-shirt",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "ankle boot",
-)
 FILES = {"train": "train", "test": "t10k"}
 
 
