@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from recipes.picto.tuned import score_of
 from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
 
 from recipes.picto.card import table, tuned, verdict
 from recipes.picto.pins import TEXTS, drawn_images, pinned_features
+from recipes.picto.tuned import score_of
 
 ASSETS = Path(__file__).parents[2] / "src" / "fewtune" / "assets" / "picto"
 PINS = Path(__file__).with_name("picto_pins.json")
