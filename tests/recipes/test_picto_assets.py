@@ -65,7 +65,7 @@ def test_the_card_shows_the_measured_numbers() -> None:
         assert part in card
 
 
-def score_ofs_of_the_command_become_percent_and_rows() -> None:
+def test_scores_of_the_command_become_percent_and_rows() -> None:
     printed = json.dumps({"record": {"metrics": {"top1": 0.25}}})
     rows = tuned({"tuned": {"clip-lora": {"16": score_of(printed)}}})
     assert "| clip-lora | - | - | 25.0 |" in rows
