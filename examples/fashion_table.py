@@ -28,7 +28,7 @@ from fewtune.engine.tracking import Tracker
 
 SHOTS = 16
 SEEDS = (1, 2, 3)
-SCALES = {"clip-lora": 0.1}
+SCALES = {"clip-lora": 0.05}
 
 
 def pixels(examples: tuple[Example, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="picto")
     arguments = parser.parse_args()
     runs = arguments.folder.with_name(f"{arguments.folder.name}-runs")
-    task = open_task(arguments.folder, name="fashion-mnist", templates=("a {}",))
+    task = open_task(arguments.folder, name="fashion-mnist")
 
     lines = "| strategy | top-1 | trained parameters | recipe |\n| --- | --- | --- | --- |\n"
     lines += row("chance", [1 / len(task.classes)], "0")
