@@ -28,7 +28,7 @@ from fewtune.engine.tracking import Tracker
 
 SHOTS = 16
 SEEDS = (1, 2, 3)
-SCALES = {"clip-lora": 0.05}
+SCALES = {"clip-lora": 0.05, "clipfit": 0.4, "vpt-shallow": 0.4, "vpt-deep": 0.4}
 
 
 def pixels(examples: tuple[Example, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -38,7 +38,7 @@ HELD_PER_CLASS = 40
 GRID = {
     "linear-probe": (1e-3, 3e-3, 1e-2, 3e-2),
     "clip-adapter": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-    "vpt-shallow": (1e-3, 3e-3, 1e-2),
+    "vpt-shallow": (3e-3, 1e-2),
     "vpt-deep": (1e-3, 3e-3, 1e-2),
 }
 # Prompts train through the whole tower: their search runs over a part of the steps.

@@ -39,7 +39,7 @@ class ClipAdapter(Strategy):
 
     title = "CLIP-Adapter"
     paper = "gao2024clipadapter"
-    recipe = Recipe(batch_size=32, lr=1e-3, weight_decay=1e-4, length=50, views=8, crop_scale=0.5)
+    recipe = Recipe(batch_size=32, lr=1e-2, weight_decay=1e-4, length=50, views=8, crop_scale=0.5)
     starts_as_zero_shot = False
 
     reduction: int = Field(4, ge=1, le=64, description="width of the embedding over the hidden one")

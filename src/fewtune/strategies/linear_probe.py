@@ -22,7 +22,7 @@ class LinearProbe(Strategy):
 
     title = "Linear probe"
     paper = "radford2021clip"
-    recipe = Recipe(batch_size=32, lr=1e-3, weight_decay=1e-2, length=50, views=8, crop_scale=0.5)
+    recipe = Recipe(batch_size=32, lr=1e-2, weight_decay=1e-2, length=50, views=8, crop_scale=0.5)
     types = ("vision",)
 
     type: InferenceType = Field("vision", description="a linear head is the method itself")

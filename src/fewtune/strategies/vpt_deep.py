@@ -70,7 +70,7 @@ class VptDeep(Strategy):
 
     title = "VPT-deep"
     paper = "jia2022vpt"
-    recipe = Recipe(batch_size=32, optimizer="adamw", lr=5e-3, weight_decay=1e-2, length=50)
+    recipe = Recipe(batch_size=32, optimizer="adamw", lr=1e-2, weight_decay=1e-2, length=50)
     starts_as_zero_shot = False
 
     tokens: int = Field(8, ge=0, le=1024, description="prompt tokens T a block")

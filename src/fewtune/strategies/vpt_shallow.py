@@ -16,6 +16,6 @@ class VptShallow(VptDeep):
     """Prompt tokens at the input of the image encoder."""
 
     title = "VPT-shallow"
-    recipe = Recipe(batch_size=32, optimizer="adamw", lr=2e-2, weight_decay=1e-2, length=50)
+    recipe = Recipe(batch_size=32, optimizer="adamw", lr=1e-2, weight_decay=1e-2, length=50)
 
     depth: int = Field(1, ge=1, le=1, description="prompts enter at the first block")
