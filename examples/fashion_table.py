@@ -6,7 +6,10 @@
 Prints the Markdown table of the README and writes DIR-runs/table.md. Runs are ordinary run folders
 below DIR-runs: complete ones are not computed again, an interrupted script continues.
 
-Strategies with a long published recipe are shortened (`SCALES`); the table names the factor.
+Strategies that train through the towers are shortened (`SCALES`); the table names the factor.
+CLIPFit stands there twice: with its authors' rate and regulariser, which are made for a logit scale
+of 100, and with both set for picto's (rate * (100 / s)^2 and lambda * s / 100 keep the size of a
+step on the logits and the balance of the loss).
 """
 
 from __future__ import annotations
@@ -19,10 +22,13 @@ import numpy as np
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
-from fewtune.core.discovery import load_strategy, strategy_names
+from fewtune.backbones.checkpoint import describe
+from fewtune.cli.quickstart import clipfit_options
+from fewtune.core.discovery import strategy_names
 from fewtune.core.task import Example, Task, few_shot
 from fewtune.data.layouts import open_task
 from fewtune.engine.job import Job
+from fewtune.engine.recipes import configure
 from fewtune.engine.run import run
 from fewtune.engine.tracking import Tracker
 
@@ -62,29 +68,34 @@ def main() -> None:
     lines = "| strategy | top-1 | trained parameters | recipe |\n| --- | --- | --- | --- |\n"
     lines += row("chance", [1 / len(task.classes)], "0")
     lines += row("logistic regression on raw pixels", [raw_pixels(task, s) for s in SEEDS], "7,850")
-    others = [name for name in strategy_names() if name != "zero-shot"]
-    for name in ("zero-shot", *others):
+    trained = [(name, {}) for name in strategy_names() if name != "zero-shot"]
+    for name, options in [
+        ("zero-shot", {}),
+        *trained,
+        ("clipfit", clipfit_options(describe(arguments.backbone).logit_scale)),
+    ]:
         scale = SCALES.get(name, 1.0)
-        seeds = (0,) if name == "zero-shot" else SEEDS
+        strategy, recipe = configure(name, options)
         records = []
-        for seed in seeds:
-            strategy = load_strategy(name)()
+        for seed in (0,) if recipe is None else SEEDS:
             job = Job(
                 strategy,
                 task,
                 arguments.backbone,
-                shots=None if name == "zero-shot" else SHOTS,
+                recipe,
+                shots=SHOTS,
                 seed=seed,
                 steps_scale=scale,
                 runs=runs,
             )
             records.append(run(job, Tracker()).record)
-            print(name, seed, records[-1]["metrics"]["top1"], records[-1]["cost"], flush=True)
-        recipe = "" if name == "zero-shot" else load_strategy(name).source
-        recipe += f", {scale:g} of its steps" if scale != 1 else ""
+            print(name, seed, records[-1]["metrics"]["top1"], flush=True)
+        note = type(strategy).source if recipe else ""
+        note += f", {scale:g} of its steps" if scale != 1 else ""
+        note += "".join(f", {key.rstrip('_')} {value:g}" for key, value in options.items())
         scores = [record["metrics"]["top1"] for record in records]
         parameters = f"{records[0]['cost']['trained_parameters']:,}"
-        lines += row(f"`{name}`", scores, parameters, recipe)
+        lines += row(f"`{name}`", scores, parameters, note)
     (runs / "table.md").write_text(lines, encoding="utf-8")
     print(lines)
 

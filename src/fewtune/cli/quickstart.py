@@ -66,16 +66,31 @@ def run(out: Path, seed: int, backbone: str) -> None:
 
 def jobs(task: Task, backbone: str, seed: int, runs: Path) -> list[Job]:
     """Return the shortened runs."""
-    from fewtune.core.discovery import load_strategy
+    from fewtune.backbones.checkpoint import describe
     from fewtune.engine.job import Job
+    from fewtune.engine.recipes import configure
 
-    return [
-        Job(
-            load_strategy(name)(), task, backbone, shots=SHOTS, seed=seed, steps_scale=scale,
-            runs=runs,
-        )
-        for name, scale in STEPS_SCALE.items()
-    ]  # fmt: skip
+    made = []
+    for name, scale in STEPS_SCALE.items():
+        options = clipfit_options(describe(backbone).logit_scale) if name == "clipfit" else {}
+        strategy, recipe = configure(name, options)
+        made.append(
+            Job(
+                strategy, task, backbone, recipe, shots=SHOTS, seed=seed, steps_scale=scale,
+                runs=runs,
+            )
+        )  # fmt: skip
+    return made
+
+
+def clipfit_options(logit_scale: float | None) -> dict[str, float]:
+    """Return CLIPFit's rate and regulariser for a model whose logit scale is not the usual 100.
+
+    The gradient of the cross-entropy grows with the logit scale s, and what a step of SGD does to
+    the logits with s^2: rate * (100 / s)^2 and lambda * s / 100 keep both as they are at 100.
+    """
+    share = (logit_scale or 100) / 100
+    return {"lr": round(2e-3 / share**2, 4), "lambda_": round(8 * share, 2)}
 
 
 def show(console: Console, results: list[Result]) -> None:
@@ -97,7 +112,8 @@ def show(console: Console, results: list[Result]) -> None:
     console.line()
     console.table(["", "top-1", "gain", "F1", "trained", "time", "steps"], table)
     console.line(
-        "In percent. steps: factor on the recipe's length, so these are not the full methods."
+        "In percent. steps: factor on the recipe's length, so these are not the full methods. "
+        "CLIPFit's rate and regulariser are set for the model's logit scale."
     )
     if results[0].record["spec"]["backbone"] == EMBEDDED:
         console.line("picto is a pictogram model: this says nothing about photographs.")
