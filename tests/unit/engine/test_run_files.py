@@ -130,6 +130,15 @@ def test_resuming_at_every_step_gives_the_same_tensors(backbone: Path, tmp_path:
         assert equal(values(resumed.head), values(whole.head)), step
 
 
+@pytest.fixture
+def _python_handles_ctrl_c() -> Iterator[None]:
+    """Undo that test workers ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_python_handles_ctrl_c")
 @pytest.mark.parametrize(("when", "strategy"), [("before", ClipFit()), ("after", ClipAdapter())])
 def test_ctrl_c_within_a_step_waits_for_its_end(
     backbone: Path, tmp_path: Path, when: str, strategy: Strategy
@@ -164,7 +173,7 @@ def test_a_loss_that_is_not_a_number_names_the_step_and_loses_nothing(
     monkeypatch.setattr(Training, "forward", diverge)
     with pytest.raises(RunError, match=r"nan at step 3 of 5") as error:
         train(job(backbone, tmp_path / "runs"), Tracker())
-    assert "--lr 0.0001" in error.value.hint
+    assert f"--lr {ClipAdapter.recipe.lr / 10:g}" in error.value.hint
     broken.clear()
     folder = train(job(backbone, tmp_path / "runs"), Tracker())
     for name in ("adapter.safetensors", "metrics.jsonl"):

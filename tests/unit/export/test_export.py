@@ -270,13 +270,13 @@ def test_a_corrupted_merge_is_refused(
 def test_a_corrupted_adapter_is_refused(
     backbone: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def torn(tensors: dict[str, Tensor], path: Path, *rest: Any) -> None:
+    def torn(path: Path, tensors: dict[str, Tensor], meta: dict[str, str]) -> None:
         for name, value in tensors.items():
             if name.endswith("lora_B.weight"):
                 value *= 1.1
-        save_file(tensors, path, *rest)
+        save_file(tensors, path, meta)
 
-    monkeypatch.setattr("fewtune.export.peft_format.save_file", torn)
+    monkeypatch.setattr("fewtune.export.peft_format.write_tensors", torn)
     with pytest.raises(AdapterError, match="refused"):
         export_run(tuned_run("clip-lora", backbone, runs), "peft", tmp_path / "out")
     assert not list(tmp_path.iterdir())

@@ -188,12 +188,13 @@ def test_adapter_by_formula(folder: Path, ratio: float, reduction: int) -> None:
                 values[name].copy_(values[name].abs() * sign)
                 training.parameters[name].copy_(values[name])
         close(logits_now(training, pixels(TASK.train)), logits(values), "logits", 1e-5)
+    lr = ClipAdapter.recipe.lr
     check(
         training,
         values,
         lambda v: cross_entropy(logits(v), labels(TASK.train)),
-        adamw(1e-3, 1e-4),
-        1e-3,
+        adamw(lr, 1e-4),
+        lr,
     )
 
 
@@ -218,14 +219,15 @@ def test_linear_probe_gradient_by_hand(folder: Path) -> None:
     close(training.parameters["head.linear.weight"].grad, error.T @ z, "gradient of W")  # type: ignore[arg-type]
     close(training.parameters["head.linear.bias"].grad, error.sum(0), "gradient of b")  # type: ignore[arg-type]
     training.optimizer.zero_grad()
+    lr = LinearProbe.recipe.lr
     check(
         training,
         values,
         lambda v: cross_entropy(
             z @ v["head.linear.weight"].T + v["head.linear.bias"], labels(TASK.train)
         ),
-        adamw(1e-3, 1e-2),
-        1e-3,
+        adamw(lr, 1e-2),
+        lr,
     )
 
 
