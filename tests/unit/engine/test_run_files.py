@@ -8,7 +8,6 @@ import os
 import resource
 import shutil
 import signal
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -130,15 +129,7 @@ def test_resuming_at_every_step_gives_the_same_tensors(backbone: Path, tmp_path:
         assert equal(values(resumed.head), values(whole.head)), step
 
 
-@pytest.fixture
-def _python_handles_ctrl_c() -> Iterator[None]:
-    """Undo that test workers ignore Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_python_handles_ctrl_c")
+@pytest.mark.usefixtures("python_handles_ctrl_c")
 @pytest.mark.parametrize(("when", "strategy"), [("before", ClipFit()), ("after", ClipAdapter())])
 def test_ctrl_c_within_a_step_waits_for_its_end(
     backbone: Path, tmp_path: Path, when: str, strategy: Strategy
