@@ -73,9 +73,8 @@ def run(package: Path, *arguments: str, cwd: Path = ROOT) -> str:
 def test_a_dropped_file_is_a_strategy_everywhere(package: Path, tmp_path: Path) -> None:
     assert "bias-only" in run(package, "-m", "fewtune", "list", "strategies")
     assert "bias-only" in run(package, "-m", "fewtune", "fit", "--help")
-    assert "a glob that nobody else uses" in run(
-        package, "-m", "fewtune", "fit", "bias-only", "--help"
-    )
+    own_help = run(package, "-m", "fewtune", "fit", "bias-only", "--help")
+    assert "glob that nobody else uses" in " ".join(own_help.split())
     assert "`bias-only`" in run(package, "scripts/generate_docs.py", "strategies")
     assert "`--layers`" in run(package, "scripts/generate_docs.py", "options")
     run(package, "-m", "fewtune", "data", "sample", str(tmp_path / "clothes"))

@@ -59,6 +59,7 @@ def job(root: Path, runs: Path, interval_s: float = 0.0) -> Job:
 
 def fit(root: Path, runs: Path, interval_s: float) -> None:
     """What a child does."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # test workers ignore Ctrl-C
     os.environ["MPLBACKEND"] = "Agg"
     run(job(root, runs, interval_s), Tracker())
 
