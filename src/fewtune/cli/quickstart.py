@@ -89,8 +89,13 @@ def clipfit_options(logit_scale: float | None) -> dict[str, float]:
     The gradient of the cross-entropy grows with the logit scale s, and what a step of SGD does to
     the logits with s^2: rate * (100 / s)^2 and lambda * s / 100 keep both as they are at 100.
     """
+    from fewtune.engine.recipes import configure
+
+    strategy, recipe = configure("clipfit", {})
+    assert recipe is not None
     share = (logit_scale or 100) / 100
-    return {"lr": round(2e-3 / share**2, 4), "lambda_": round(8 * share, 2)}
+    weight = strategy.model_dump()["lambda_"]
+    return {"lr": round(recipe.lr / share**2, 4), "lambda_": round(weight * share, 2)}
 
 
 def show(console: Console, results: list[Result]) -> None:

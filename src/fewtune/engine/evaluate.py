@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -42,25 +40,18 @@ def encode_classes(
     return Partial(model.text, torch.cat([p.x for p in parts]), parts[0].at, joined)
 
 
-def scores(
-    head: Head,
-    classes: ClassSet,
-    pixels: Pixels,
-    precision: Precision,
-    indices: Sequence[int] | None = None,
-) -> Tensor:
+def scores(head: Head, classes: ClassSet, pixels: Pixels, precision: Precision) -> Tensor:
     """Return the logits (N, C) of the examples in fp32 on the CPU, test transform, dropout off.
 
     Raises:
         RunError: A score is NaN or infinite.
     """
-    chosen = range(len(pixels.examples)) if indices is None else indices
     model = head.model
     text = encode_classes(model, head, classes, precision)
     parts = []
     with torch.inference_mode(), autocast(model.device, precision):
-        for part in chunks(len(chosen), EVALUATION_BATCH):
-            batch = model.pixels(pixels.batch([chosen[i] for i in part], None))
+        for part in chunks(len(pixels.examples), EVALUATION_BATCH):
+            batch = model.pixels(pixels.batch(part, None))
             parts.append(head(batch, text).logits.float().cpu())
     logits = torch.cat(parts) if parts else torch.empty(0, len(classes))
     if not bool(logits.isfinite().all()):
