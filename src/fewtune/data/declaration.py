@@ -1,0 +1,95 @@
+"""What a benchmark data set is, said once: everything but its pixels.
+
+A declaration is a module of `fewtune.datasets` with one `Dataset`. It names its classes, how papers
+word them, and the readers that know the forms in which people have it on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from fewtune.data.table import Table
+
+Group = Literal["natural", "specialised", "structured", "few-shot", "domain-shift", "sample"]
+Subset = Literal["1000", "800", "full"]
+WordingSource = Literal["coop", "clip", "clip-benchmark", "clip-lora", "seed"]
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How one source words the classes of a data set.
+
+    Attributes:
+        templates: Prompt templates, each with one "{}"; the first is the one to use where a single
+            template is asked for.
+        names: What fills the template, by the data set's own class name (never by index, since
+            sources list classes in different orders). A class that is missing keeps its name; ""
+            is a wording too.
+    """
+
+    templates: tuple[str, ...]
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+class Reader(Protocol):
+    """One form in which one data set lies on disk.
+
+    Attributes:
+        layout: The form, for people ("VTAB-1k list folder").
+    """
+
+    layout: str
+
+    def find(self, root: Path) -> Path | None:
+        """Return where the data set lies below `root` in this form, if it does; opens no image."""
+
+    def read(self, location: Path, dataset: Dataset, subset: Subset) -> Table:
+        """Return the rows of the data set, their class names taken from `dataset.classes`.
+
+        Args:
+            subset: "1000": train and val are VTAB-1k's 1,000 training images and nothing; "800":
+                800 and 200; "full": the whole splits. Data sets outside VTAB know "full" alone.
+
+        Raises:
+            DataError: Something is missing, damaged, or labelled out of range.
+        """
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A declaration.
+
+    Attributes:
+        title: Name in tables and documentation.
+        group: VTAB group, or the benchmark it belongs to.
+        licence: As its authors state it.
+        citation: BibTeX.
+        homepage: Where its authors publish it.
+        classes: Class names in label order, distinct and not empty.
+        sizes: Images of the full splits ("train", "val", "test").
+        wordings: How papers word the classes, by source.
+        readers: The forms it is read from, the most trustworthy first.
+        default_wording: The source that is used where none is asked for.
+        aliases: Every other name in use.
+        label_rule: How labels come from annotations, in a sentence; empty where they are given.
+        notes: What every table that shows it must say ("class order unproven").
+        by_hand: What cannot be downloaded by a program: page and expected files; empty otherwise.
+    """
+
+    title: str
+    group: Group
+    licence: str
+    citation: str
+    homepage: str
+    classes: tuple[str, ...]
+    sizes: Mapping[str, int]
+    wordings: Mapping[WordingSource, Wording]
+    readers: tuple[Reader, ...]
+    default_wording: WordingSource
+    aliases: tuple[str, ...] = ()
+    label_rule: str = ""
+    notes: tuple[str, ...] = ()
+    by_hand: str = ""

@@ -1,0 +1,1 @@
+"""Readers of benchmark data sets: a module a form on disk."""
