@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from fewtune.core.errors import ConfigError, DataError
 from fewtune.core.files import digest
@@ -180,10 +180,21 @@ class Task:
         )
 
 
-def draw_order(examples: Iterable[Example], seed: int, split: str) -> list[Example]:
+class Keyed(Protocol):
+    """What can be drawn: anything with the key that decides its place."""
+
+    @property
+    def key(self) -> str:
+        """Return what identifies it."""
+
+
+K = TypeVar("K", bound=Keyed)
+
+
+def draw_order(examples: Iterable[K], seed: int, split: str) -> list[K]:
     """Return the examples in the pseudo-random order that (seed, split) gives them."""
 
-    def rank(example: Example) -> bytes:
+    def rank(example: K) -> bytes:
         return hashlib.sha256(f"{seed}\0{split}\0{example.key}".encode()).digest()
 
     return sorted(examples, key=rank)
