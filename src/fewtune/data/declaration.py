@@ -34,6 +34,44 @@ class Wording:
     names: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Download:
+    """A file that the authors of a data set, or a mirror of theirs, publish.
+
+    Attributes:
+        url: Where it is.
+        path: Where it is put, relative to the root of all data sets ("dtd/dtd-r1.0.1.tar.gz").
+        size_bytes: Its size; None where nobody has published it.
+        checksum: "sha256:..." or "md5:..."; empty where nobody has published one.
+        unpack: Folder, relative to the root, into which the archive is unpacked; None keeps it.
+        splits: Splits that it holds; empty for all.
+    """
+
+    url: str
+    path: str
+    size_bytes: int | None = None
+    checksum: str = ""
+    unpack: str | None = None
+    splits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shards:
+    """A webdataset repository of the Hugging Face Hub: tar files by split, and class names.
+
+    It is put into a folder below the root that has the repository's own name ("wds_vtab-dtd").
+
+    Attributes:
+        repo: "clip-benchmark/wds_vtab-dtd".
+        splits: Splits that it holds.
+        size_bytes: Size of all tar files; None where it is not known.
+    """
+
+    repo: str
+    splits: tuple[str, ...] = ("train", "test")
+    size_bytes: int | None = None
+
+
 class Reader(Protocol):
     """One form in which one data set lies on disk.
 
@@ -77,6 +115,7 @@ class Dataset:
         label_rule: How labels come from annotations, in a sentence; empty where they are given.
         notes: What every table that shows it must say ("class order unproven").
         by_hand: What cannot be downloaded by a program: page and expected files; empty otherwise.
+        downloads: What `fewtune data download` fetches so that one of the readers finds it.
     """
 
     title: str
@@ -93,3 +132,4 @@ class Dataset:
     label_rule: str = ""
     notes: tuple[str, ...] = ()
     by_hand: str = ""
+    downloads: tuple[Download | Shards, ...] = ()
