@@ -23,6 +23,7 @@ class Job:
         shots: Training images per class; None for all.
         precision: None chooses by device.
         threads: CPU threads; None for as many as torch uses.
+        card: Write a card and a picture for people; a run of thousands can do without.
         runs: The folder that holds run folders.
     """
 
@@ -39,6 +40,7 @@ class Job:
     precision: Precision | None = None
     device: str = "auto"
     threads: int | None = None
+    card: bool = True
     runs: Path = field(default=Path("runs"))
     checkpoint_interval_s: float = INTERVAL_S
 

@@ -175,7 +175,7 @@ class _Execution:
                 "peak_memory_mib": round(peak_memory_mib(self.model.device), 1),
             },
         }
-        if self.task.test:
+        if self.task.test and self.job.card:
             write_card(self.folder, record, zero_shot)
         write_json(self.folder.path / "record.json", record)
         self.checkpoints.remove()

@@ -68,6 +68,7 @@ class Subject:
                 device="cpu",
                 precision="fp32",
                 threads=1,
+                card=False,
                 runs=self.folder / runs,
             ),
             **changes,
@@ -274,7 +275,7 @@ def prompts_cover_the_classes(subject: Subject) -> None:
 
 def the_record_is_complete(subject: Subject) -> None:
     """A finished folder holds what its documentation lists and no unfinished state."""
-    folder = run(subject.job("record"), Tracker()).folder
+    folder = run(subject.job("record", card=True), Tracker()).folder
     names = {path.name for path in folder.iterdir()}
     assert {
         "record.json",
