@@ -16,9 +16,12 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from fewtune.core.errors import AdapterError, ConfigError
 from fewtune.core.preprocess import Preprocess
+
+PROMPT_CHUNK = 256  # prompts sent through the text tower at a time where no gradient is wanted
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,10 @@ class Rows:
     owner: Tensor
     end: Tensor
     classes: tuple[str, ...]
+
+    def part(self, rows: slice | Tensor) -> Rows:
+        """Return what some of the rows are."""
+        return replace(self, owner=self.owner[rows], end=self.end[rows])
 
 
 Run = Callable[[Tensor, Rows | None], Tensor]
@@ -120,13 +127,36 @@ class Partial:
     at: int = 0
     rows: Rows | None = None
 
-    def advance(self, stop: int) -> Partial:
-        """Return the batch as it enters stage `stop`."""
-        return replace(self, x=self.tower.run(self.x, self.rows, self.at, stop), at=stop)
+    def advance(self, stop: int, chunk: int = 0) -> Partial:
+        """Return the batch as it enters stage `stop`.
 
-    def done(self) -> Partial:
-        """Return the batch finished once, gradient kept, so that finishing again is free."""
-        return self.advance(len(self.tower.stages()))
+        Args:
+            stop: Number of the stage.
+            chunk: Rows sent at a time; 0 sends all at once. Of a chunk nothing is kept but what
+                comes out: where a gradient is wanted, its activations are computed again, with the
+                same dropout, when the gradient of what came out is known. So memory grows with
+                `chunk`, not with the number of rows.
+        """
+        if stop == self.at:
+            return self
+        if not 0 < chunk < len(self.x):
+            return replace(self, x=self._run(stop), at=stop)
+        parts = [checkpoint(part._run, stop, use_reentrant=False) for part in self.parts(chunk)]
+        return replace(self, x=torch.cat(parts), at=stop)
+
+    def parts(self, chunk: int) -> Iterator[Partial]:
+        """Yield the batch as batches of at most `chunk` rows."""
+        for start in range(0, len(self.x), chunk):
+            rows = slice(start, start + chunk)
+            yield replace(self, x=self.x[rows], rows=self.rows and self.rows.part(rows))
+
+    def done(self, chunk: int = 0) -> Partial:
+        """Return the batch finished once, gradient kept, so that finishing again is free.
+
+        Args:
+            chunk: Rows sent at a time, as in `advance`.
+        """
+        return self.advance(len(self.tower.stages()), chunk)
 
     def finish(self, reduce: Literal["mean", "none"] = "mean") -> Tensor:
         """Return the embeddings, unnormalised for images: (B, D).
@@ -139,6 +169,9 @@ class Partial:
             return x
         x = F.normalize(x.float(), dim=-1)
         return class_means(x, self.rows) if reduce == "mean" else x
+
+    def _run(self, stop: int) -> Tensor:
+        return self.tower.run(self.x, self.rows, self.at, stop)
 
 
 def class_means(x: Tensor, rows: Rows) -> Tensor:

@@ -2,42 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from fewtune.core.errors import RunError
 from fewtune.core.head import Head
-from fewtune.core.model import DualEncoder, Partial, Prompts
+from fewtune.core.model import PROMPT_CHUNK, DualEncoder, Partial
 from fewtune.core.spec import Precision
 from fewtune.core.task import ClassSet
 from fewtune.engine.device import autocast
 from fewtune.engine.images import Pixels, chunks
 
 EVALUATION_BATCH = 64
-PROMPT_CHUNK = 256
 
 
 def encode_classes(
     model: DualEncoder, head: Head, classes: ClassSet, precision: Precision
 ) -> Partial | None:
-    """Return all class prompts finished once, encoded in chunks; None for a linear classifier."""
+    """Return all class prompts finished once, a chunk of similar lengths at a time.
+
+    None for a linear classifier.
+    """
     if head.classifier == "linear":
         return None
-    prompts = head.prompts(classes)
+    whole = model.encode(head.prompts(classes))
+    assert whole.rows is not None
+    by_length = whole.rows.end.argsort()
     parts = []
     with torch.inference_mode(), autocast(model.device, precision):
-        for part in chunks(len(prompts.texts), PROMPT_CHUNK):
-            texts = tuple(prompts.texts[i] for i in part)
-            owner = tuple(prompts.owner[i] for i in part)
-            parts.append(model.encode(Prompts(texts, owner, prompts.classes)).done())
-    rows = parts[0].rows
-    assert rows is not None
-    joined = type(rows)(
-        torch.cat([p.rows.owner for p in parts if p.rows]),
-        torch.cat([p.rows.end for p in parts if p.rows]),
-        prompts.classes,
+        for part in torch.split(by_length, PROMPT_CHUNK):
+            rows = whole.rows.part(part)
+            tokens = whole.x[part, : int(rows.end.max()) + 1]
+            parts.append(replace(whole, x=tokens, rows=rows).done())
+    return replace(
+        parts[0], x=torch.cat([p.x for p in parts])[by_length.argsort()], rows=whole.rows
     )
-    return Partial(model.text, torch.cat([p.x for p in parts]), parts[0].at, joined)
 
 
 def scores(head: Head, classes: ClassSet, pixels: Pixels, precision: Precision) -> Tensor:

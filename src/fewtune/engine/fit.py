@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fewtune.core.errors import ConfigError, RunError
 from fewtune.core.head import Head
-from fewtune.core.model import DualEncoder, Partial, Prompts
+from fewtune.core.model import PROMPT_CHUNK, DualEncoder, Partial, Prompts
 from fewtune.core.spec import Plan, Precision, Recipe
 from fewtune.core.task import ClassSet, Support
 from fewtune.engine.checkpoint import Checkpoints
@@ -104,6 +104,7 @@ class Training:
         self.seed = seed
         self.phase = phase
         self.scale = plan.steps_scale
+        self.text_chunk = plan.text_chunk
         self.precision: Precision = precision
         self.labels = torch.tensor([e.label for e in support.train], device=self.model.device)
         self.count = len(support.train)
@@ -126,7 +127,8 @@ class Training:
         if self.cuts.text is None:
             return None
         with torch.no_grad(), autocast(self.model.device, self.precision):
-            return self.model.encode(self.head.prompts(classes)).advance(self.cuts.text)
+            prompts = self.model.encode(self.head.prompts(classes))
+            return prompts.advance(self.cuts.text, PROMPT_CHUNK)
 
     def forward(self, step: int) -> Tensor:
         """Return the loss of a step's batch, with dropout on."""
@@ -137,7 +139,9 @@ class Training:
         training_mode(self.head, True)
         seed_step(self.seed, self.phase, step)
         with autocast(self.model.device, self.precision):
-            output = self.head(self.inputs.batch(batch, epoch), self.classes)
+            images = self.inputs.batch(batch, epoch)
+            classes = self.classes and self.classes.done(self.text_chunk)
+            output = self.head(images, classes)
             return self.head.loss(output, self.labels[batch])
 
     def step(self, step: int) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fewtune.core.head import Head, Output
-from fewtune.core.model import DualEncoder
+from fewtune.core.model import PROMPT_CHUNK, DualEncoder
 from fewtune.core.spec import Recipe
 from fewtune.core.strategy import Strategy
 from fewtune.core.task import ClassSet
@@ -112,7 +112,7 @@ class ClipFit(Strategy):
         head = ClipFitHead(model, classes, self, None)
         if with_text and self.regulariser == "cosine":
             with torch.no_grad():
-                head.teacher = model.encode(head.prompts(classes)).finish()
+                head.teacher = model.encode(head.prompts(classes)).done(PROMPT_CHUNK).finish()
         towers = {"image": model.image, "text": model.text}
         globs = [
             f"{towers[t].prefix}.*norm*" for t in NORMS[self.norms] if with_text or t == "image"
