@@ -52,7 +52,7 @@ def test_the_installed_command_is_what_blocks_call() -> None:
 def test_blocks_run(page: Path, clone: Path) -> None:
     # The interpreter's folder, unresolved: in a virtual environment the commands lie there.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    # One thread a command: two pages run at once, and threads that outnumber cores wait on each other.
+    # Two pages run at once, and threads that outnumber the cores wait on each other.
     environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"}
     commands = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
     for block in run_blocks(page):
