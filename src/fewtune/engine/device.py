@@ -1,10 +1,13 @@
-"""Which device and precision a run uses, and how much memory it took."""
+"""Which device and precision a run uses, how much memory it took, and how much there is."""
 
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 import resource
 import sys
+from pathlib import Path
 
 import torch
 
@@ -56,3 +59,35 @@ def peak_memory_mib(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def free_memory_mib() -> float:
+    """Return the host memory that this process may still take, in MiB.
+
+    On Linux, what the kernel calls available, or what the control group leaves if that is less;
+    elsewhere, half of the memory there is.
+    """
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return _total_memory_mib() / 2
+    fields = dict(line.split(":", 1) for line in lines)
+    return min(int(fields["MemAvailable"].split()[0]) / 2**10, _left_in_group_mib())
+
+
+def _total_memory_mib() -> float:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
+    except (ValueError, OSError, AttributeError):  # Windows
+        return 4096.0
+
+
+def _left_in_group_mib(root: Path = Path("/sys/fs/cgroup")) -> float:
+    """Return what the memory limit of a container leaves; infinity without one."""
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
+            return (int((root / limit).read_text()) - int((root / used).read_text())) / 2**20
+    return math.inf
