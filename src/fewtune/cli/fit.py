@@ -20,6 +20,7 @@ from fewtune.cli.config import as_defaults, read_toml
 from fewtune.cli.console import Console
 from fewtune.cli.options import Command, Duration, Number, OneOf, Option, field_options, given
 from fewtune.core.discovery import load_strategy, strategy_names
+from fewtune.core.draws import DEFAULT_DRAW, DRAWS
 from fewtune.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ OPTIONS: tuple[Option, ...] = (
            help="Training images drawn from each class."),
     Option(["--seed"], type=Number(True, ge=0, le=2**31 - 1), default=0, shown="0",
            help="Seed of the draw and of training."),
+    Option(["--draw"], type=OneOf(DRAWS), default=DEFAULT_DRAW, shown=DEFAULT_DRAW,
+           help="How shots are drawn: our way, that of a paper, or its published lists."),
     Option(["--steps-scale"], type=Number(False, gt=0, le=1000), default=1.0, shown="1",
            help="Factor on training steps and schedule."),
     Option(["time_budget_s", "--time-budget"], type=Duration(), shown="none",

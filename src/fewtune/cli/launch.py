@@ -77,6 +77,7 @@ def _job(values: Mapping[str, Any], strategy: Strategy, recipe: Recipe | None, t
         recipe,
         shots=values["shots"],
         seed=values["seed"],
+        draw=values["draw"],
         steps_scale=values["steps_scale"],
         time_budget_s=values["time_budget_s"],
         templates=values["prompts"],

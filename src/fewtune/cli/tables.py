@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fewtune.cli.console import Console, count, duration, memory
+from fewtune.core.draws import draw_text
 
 METRICS = {
     "top1": "top-1",
@@ -56,11 +57,12 @@ def title(record: dict[str, Any]) -> str:
         f"{len(task['classes'])} classes",
         f"{spec['shots']} shots" if spec["shots"] else "all training images",
         f"seed {spec['seed']}",
+        draw_text(spec),
         Path(spec["backbone"]).name,
         spec["precision"],
         f"{task['images']['test']:,} test images",
     ]
-    return ", ".join(parts)
+    return ", ".join(filter(None, parts))
 
 
 def label(record: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from fewtune.core.draws import DEFAULT_DRAW, Draw
 from fewtune.core.files import digest
 from fewtune.core.preprocess import ResizePolicy
 
@@ -106,6 +107,8 @@ class Spec(Frozen):
         options: The strategy's fields that differ from their defaults.
         recipe: The resolved recipe: the paper's, overridden by files and flags.
         data: Fingerprint of the whole task, before few-shot draws.
+        draw: How the shots are drawn.
+        drawn: Hash of what was drawn, where that depends on more than keys and seed; else "".
         templates: Use the first prompt template, or average over all of them.
         resize: Crop or squash test images; None as the checkpoint says.
         steps_scale: Factor on length and schedule.
@@ -123,6 +126,8 @@ class Spec(Frozen):
     precision: Precision
     shots: int | None = None
     seed: int = 0
+    draw: Draw = DEFAULT_DRAW
+    drawn: str = ""
     templates: Templates = "all"
     resize: ResizePolicy | None = None
     steps_scale: float = Field(1.0, gt=0, le=1000)
@@ -140,6 +145,8 @@ class Spec(Frozen):
                 "recipe": None,
                 "shots": None,
                 "seed": 0,
+                "draw": DEFAULT_DRAW,
+                "drawn": "",
                 "steps_scale": 1.0,
                 "time_budget_s": None,
             }

@@ -1,14 +1,12 @@
-"""What is to be learned: classes, labelled examples, and the draws made from them.
+"""What is to be learned: classes and labelled examples.
 
-Everything here is a pure value: no file is opened, no random state is read. A draw orders the
-examples of a class by a hash of (seed, split, key), so it depends on nothing but its arguments,
-does not change when classes are reordered or added, and a draw of 4 shots contains that of 2.
+Everything here is a pure value: no file is opened, no random state is read.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -125,13 +123,32 @@ class Support:
 
 
 @dataclass(frozen=True)
+class PublishedDraw:
+    """A few-shot draw that somebody published as a list.
+
+    Attributes:
+        train: Keys, in the order of the list; an image may stand in it more than once.
+        val: Keys; None where the list names no validation images.
+    """
+
+    shots: int
+    seed: int
+    train: tuple[str, ...]
+    val: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Task:
     """A classification task: classes and three disjoint lists of examples.
+
+    The order of the examples is that of the data set's own lists, on which some papers' draws
+    depend.
 
     Attributes:
         name: Short name, used in folder names and tables.
         notes: What was done to the data on the way here ("own stratified test split"), for
             records and tables.
+        published: Few-shot draws that come with the data.
     """
 
     name: str
@@ -142,6 +159,7 @@ class Task:
     licence: str = ""
     citation: str = ""
     notes: tuple[str, ...] = ()
+    published: tuple[PublishedDraw, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
@@ -198,33 +216,6 @@ def draw_order(examples: Iterable[K], seed: int, split: str) -> list[K]:
         return hashlib.sha256(f"{seed}\0{split}\0{example.key}".encode()).digest()
 
     return sorted(examples, key=rank)
-
-
-def draw(examples: Iterable[Example], per_class: int, seed: int, split: str) -> tuple[Example, ...]:
-    """Return at most `per_class` examples of each label, in drawn order within the label."""
-    by_label: dict[int, list[Example]] = defaultdict(list)
-    for example in draw_order(examples, seed, split):
-        by_label[example.label].append(example)
-    return tuple(e for label in sorted(by_label) for e in by_label[label][:per_class])
-
-
-def few_shot(task: Task, shots: int | None, seed: int) -> Task:
-    """Return the task with `shots` training and at most min(shots, 4) validation images a class.
-
-    Classes with fewer images keep all of theirs. `shots=None` keeps every image.
-
-    Raises:
-        ConfigError: `shots` is below 1.
-    """
-    if shots is None:
-        return task
-    if shots < 1:
-        raise ConfigError(f"--shots must be at least 1, found {shots}.", hint="Try --shots 16.")
-    return replace(
-        task,
-        train=draw(task.train, shots, seed, "train"),
-        val=draw(task.val, min(shots, 4), seed, "val"),
-    )
 
 
 def with_test_split(task: Task) -> Task:

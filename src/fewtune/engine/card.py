@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fewtune.backbones.catalog import EMBEDDED, Source, resolve
+from fewtune.core.draws import draw_text
 from fewtune.core.errors import ConfigError
 from fewtune.core.files import read_json, write_text
 from fewtune.core.strategy import Strategy
@@ -196,6 +197,7 @@ def _data(record: Record, task: dict[str, Any]) -> str:
     if spec["recipe"]:
         images = ", ".join(f"{count:,} {split}" for split, count in task["images"].items())
         drawn = f"{outcome.shots_text(spec['shots'])} a class, " if spec["shots"] else ""
+        drawn += draw_text(spec, ", ")
         lines.append(f"- images: {images} ({drawn}seed {spec['seed']})")
     else:
         lines.append(f"- images: {task['images']['test']:,} test; nothing was trained")

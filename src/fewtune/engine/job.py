@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from fewtune.core.draws import DEFAULT_DRAW, Draw, drawn_digest
 from fewtune.core.preprocess import ResizePolicy
 from fewtune.core.spec import Precision, Recipe, Spec, Templates
 from fewtune.core.strategy import Strategy
@@ -21,6 +22,7 @@ class Job:
         task: The whole task, before few-shot draws, with a test split.
         recipe: The strategy's recipe with all overrides; None for its default.
         shots: Training images per class; None for all.
+        draw: How the shots are drawn.
         precision: None chooses by device.
         threads: CPU threads; None for as many as torch uses.
         card: Write a card and a picture for people; a run of thousands can do without.
@@ -33,6 +35,7 @@ class Job:
     recipe: Recipe | None = None
     shots: int | None = None
     seed: int = 0
+    draw: Draw = DEFAULT_DRAW
     steps_scale: float = 1.0
     time_budget_s: float | None = None
     templates: Templates = "all"
@@ -50,7 +53,11 @@ class Job:
         return (self.recipe or default) if default else None
 
     def spec(self, revision: str, name: str, precision: Precision) -> Spec:
-        """Return what the run is, given the backbone's revision and canonical name."""
+        """Return what the run is, given the backbone's revision and canonical name.
+
+        Raises:
+            ConfigError: There is no published list of these shots and this seed.
+        """
         spec = Spec(
             strategy=self.strategy.name(),
             version=self.strategy.version,
@@ -63,6 +70,8 @@ class Job:
             precision=precision,
             shots=self.shots,
             seed=self.seed,
+            draw=DEFAULT_DRAW if self.shots is None else self.draw,
+            drawn=drawn_digest(self.task, self.shots, self.seed, self.draw),
             templates=self.templates,
             resize=self.resize,
             steps_scale=self.steps_scale,
@@ -72,4 +81,4 @@ class Job:
 
     def baseline(self) -> Job:
         """Return the zero-shot job that this one is compared with: same prompts, same pixels."""
-        return replace(self, strategy=ZeroShot(), recipe=None)
+        return replace(self, strategy=ZeroShot(), recipe=None, shots=None)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from fewtune.backbones import clip
+from fewtune.core.draws import few_shot
 from fewtune.core.errors import DataError
 from fewtune.core.files import write_json
 from fewtune.core.head import Head
@@ -18,7 +19,7 @@ from fewtune.core.model import DualEncoder, Partial
 from fewtune.core.preprocess import ResizePolicy
 from fewtune.core.spec import Plan, Precision, Recipe, Templates
 from fewtune.core.strategy import Strategy
-from fewtune.core.task import ClassSet, few_shot
+from fewtune.core.task import ClassSet
 from fewtune.engine import evaluate
 from fewtune.engine.card import write_card
 from fewtune.engine.checkpoint import Checkpoints
@@ -131,7 +132,7 @@ class _Execution:
         self.folder = RunFolder(job.runs / self.spec.folder())
         self.checkpoints = Checkpoints(self.folder.checkpoint, job.checkpoint_interval_s)
         self.tracker = Trackers([JsonLines(), tracker])
-        self.task = few_shot(job.task, self.spec.shots, self.spec.seed)
+        self.task = few_shot(job.task, self.spec.shots, self.spec.seed, self.spec.draw)
         support = replace(self.task.support(), drawn=self.spec.shots)
         self.support = replace(support, classes=used_classes(support.classes, job.templates))
 

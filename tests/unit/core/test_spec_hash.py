@@ -33,6 +33,8 @@ CHANGES: dict[str, Any] = {
     "precision": "bf16",
     "shots": None,
     "seed": 2,
+    "draw": "coop",
+    "drawn": "f" * 64,
     "templates": "first",
     "resize": "squash",
     "steps_scale": 0.5,
