@@ -84,10 +84,12 @@ def _total_memory_mib() -> float:
 
 def _left_in_group_mib(root: Path = Path("/sys/fs/cgroup")) -> float:
     """Return what the memory limit of a container leaves; infinity without one."""
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    for folder, limit, used in (
+        (root, "memory.max", "memory.current"),
+        (root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
     ):
-        with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
-            return (int((root / limit).read_text()) - int((root / used).read_text())) / 2**20
+        with contextlib.suppress(OSError, ValueError, KeyError):  # "max" is no number: no limit
+            stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            held = int((folder / used).read_text()) - int(stat["inactive_file"])
+            return (int((folder / limit).read_text()) - held) / 2**20
     return math.inf
