@@ -36,10 +36,10 @@ class ListFolder:
         notes = []
         whole = location / TRAIN_LISTS[0]
         if whole.is_file():
-            rows = _read(whole, "train")
+            rows = read_list(whole, "train")
             notes.append("training images: train800val200 (val200 is a part of them)")
         else:
-            rows = _read(location / TRAIN_LISTS[1], "train")
+            rows = read_list(location / TRAIN_LISTS[1], "train")
             rows += _read_optional(location / "val200.txt", "val")
         rows += _read_optional(location / "test.txt", "test")
         names_file = location / "classnames.txt"
@@ -53,10 +53,15 @@ class ListFolder:
 
 
 def _read_optional(path: Path, split: str) -> list[Row]:
-    return _read(path, split) if path.is_file() else []
+    return read_list(path, split) if path.is_file() else []
 
 
-def _read(path: Path, split: str) -> list[Row]:
+def read_list(path: Path, split: str) -> list[Row]:
+    """Return the rows of a list of lines "PATH LABEL"; their class names are the labels.
+
+    Raises:
+        DataError: A line is malformed, leads out of the folder of the list, or names no file.
+    """
     rows = []
     for line, content in enumerate(read_lines(path), start=1):
         if not content.strip():

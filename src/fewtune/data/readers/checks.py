@@ -1,0 +1,79 @@
+"""What readers of every form have in common: naming classes, and saying what is not as declared."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from fewtune.core.errors import DataError
+from fewtune.data.declaration import Dataset, Subset
+from fewtune.data.subset import TRAIN, VAL, own_draw, take_subset
+from fewtune.data.table import Row, Table
+
+
+def class_name(dataset: Dataset, label: int, where: str) -> str:
+    """Return the class with this label.
+
+    Raises:
+        DataError: There is no such class; `where` says what carries the label.
+    """
+    if not 0 <= label < len(dataset.classes):
+        raise DataError(
+            f"{where} has label {label}, but the labels of {dataset.title} run from 0 to "
+            f"{len(dataset.classes) - 1}.",
+            hint="Check that this folder holds that data set.",
+        )
+    return dataset.classes[label]
+
+
+def make_table(
+    layout: str,
+    rows: Iterable[Row],
+    dataset: Dataset,
+    subset: Subset,
+    notes: Sequence[str] = (),
+) -> Table:
+    """Return the table of a form without official lists: whole splits, or FewTune's own draw."""
+    whole = tuple(rows)
+    chosen, drawn = take_subset(whole, subset)
+    splits = ("train", "val", "test") if subset == "full" else ("test",)
+    return Table(
+        layout, chosen, dataset.classes, (*drawn, *notes, *size_notes(whole, dataset, splits))
+    )
+
+
+def size_notes(rows: Iterable[Row], dataset: Dataset, splits: Sequence[str]) -> tuple[str, ...]:
+    """Return a note for each split with another number of images than is declared."""
+    found = Counter(row.split for row in rows)
+    return tuple(
+        f"{found[split]:,} {split} images, where the data set has {dataset.sizes[split]:,}"
+        for split in splits
+        if found[split] and found[split] != dataset.sizes.get(split, found[split])
+    )
+
+
+def is_official_size(rows: Iterable[Row], subset: Subset) -> bool:
+    """Return whether train and val are as large as VTAB-1k's."""
+    found = Counter(row.split for row in rows)
+    expected = (TRAIN + VAL, 0) if subset == "1000" else (TRAIN, VAL)
+    return (found["train"], found["val"]) == expected
+
+
+def divide(rows: Sequence[Row], shares: Sequence[tuple[str, float]]) -> list[Row]:
+    """Return the rows in splits of the given shares, stratified and by key alone.
+
+    Args:
+        shares: Split and share, of which the last takes what is left.
+    """
+    ordered = own_draw(rows, "+".join(split for split, _ in shares))
+    divided: list[Row] = []
+    for split, share in shares[:-1]:
+        start = len(divided)
+        part = ordered[start : start + int(share * len(rows))]
+        divided += [as_split(row, split) for row in part]
+    return divided + [as_split(row, shares[-1][0]) for row in ordered[len(divided) :]]
+
+
+def as_split(row: Row, split: str) -> Row:
+    """Return the row in another split."""
+    return Row(split, row.key, row.class_name, row.source, row.size_bytes, row.where)

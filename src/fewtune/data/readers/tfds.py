@@ -1,0 +1,230 @@
+"""The folders that TensorFlow Datasets prepares, read without TensorFlow.
+
+    ROOT[/tensorflow_datasets]/BUILDER[/CONFIG]/VERSION/
+        BUILDER-SPLIT.tfrecord-00000-of-00005 ..      records, as `fewtune.data.tfrecord` reads them
+
+VTAB-1k is defined on these files: its 800 and 200 images are the first of the slices "train[:800]"
+and so on, and a slice counts records through the shards one after the other. (TFDS interleaves
+shards only within a slice, so the order of reading changes, the set of images does not.) This is
+the one form beside the official lists from which the official 1,000 images can be had.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fewtune.core.errors import DataError
+from fewtune.data import labels
+from fewtune.data.declaration import Dataset, Subset
+from fewtune.data.readers.checks import class_name, is_official_size, size_notes
+from fewtune.data.scan import entries, subfolders
+from fewtune.data.sources import FileSlice, ZeroOneSlice
+from fewtune.data.subset import OFFICIAL_NOTE, TRAIN, VAL
+from fewtune.data.table import Row, Table
+from fewtune.data.tfrecord import Features, Span, locate_records, map_file, read_example
+
+PARENTS = ("", "tensorflow_datasets")
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+_SLICE = re.compile(r"\w+(?:\[(?:(\d+)%)?:(?:(\d+)%)?\])?")
+
+LabelRule = Callable[[Features], int]
+_Shards = list[tuple[Path, list[Span]]]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The label that a record stores under a name, put through a rule where there is one."""
+
+    name: str = "label"
+    rule: Callable[[int], int] | None = None
+
+    def __call__(self, record: Features) -> int:
+        """Return the label.
+
+        Raises:
+            DataError: The record does not hold one number of that name.
+        """
+        values = record.get(self.name, [])
+        if len(values) != 1 or not isinstance(values[0], int):
+            raise DataError(f"no single whole number '{self.name}'")
+        return self.rule(values[0]) if self.rule else values[0]
+
+
+def clevr_count(record: Features) -> int:
+    """Return the label of a scene's number of objects."""
+    return labels.clevr_count(len(_depths(record, "objects/pixel_coords")))
+
+
+def clevr_distance(record: Features) -> int:
+    """Return the label of the distance of a scene's closest object."""
+    return labels.clevr_distance(_depths(record, "objects/pixel_coords"))
+
+
+def kitti_distance(record: Features) -> int:
+    """Return the label of the distance of the closest vehicle."""
+    kinds = record.get("objects/type", [])
+    depths = _depths(record, "objects/location")
+    if len(kinds) != len(depths):
+        raise DataError(f"{len(kinds)} types for {len(depths)} objects")
+    names = dict(enumerate(labels.KITTI_TYPES))
+    return labels.kitti_distance(
+        [
+            (names.get(k, "") if isinstance(k, int) else "", z)
+            for k, z in zip(kinds, depths, strict=True)
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Tfds:
+    """A data set of TFDS.
+
+    Attributes:
+        builder: Its name, with the configuration and the versions VTAB is defined on:
+            "sun397/tfds:4.*.*".
+        label: The label of a record; by default its number "label".
+        splits: VTAB's train, val and test as slices of TFDS's splits: "train[:90%]" (rounded
+            down).
+        zero_one: Pixels are 0 and 1.
+    """
+
+    builder: str
+    label: LabelRule | None = None
+    splits: tuple[str, str, str] = ("train", "validation", "test")
+    zero_one: bool = False
+
+    layout = "TFDS folder"
+
+    def find(self, root: Path) -> Path | None:
+        """Return the folder of the newest version, one that VTAB is defined on if there is one."""
+        name = self.builder.partition(":")[0]
+        for parent in PARENTS:
+            folder = root / parent / name
+            versions = [
+                found
+                for found in (subfolders(folder) if folder.is_dir() else [])
+                if _VERSION.fullmatch(found.name) and any(_shards(found, self._stem))
+            ]
+            if versions:
+                return max(versions, key=lambda found: (self._fits(found), _number(found)))
+        return None
+
+    def read(self, location: Path, dataset: Dataset, subset: Subset) -> Table:
+        """Return VTAB's slices, or the whole splits."""
+        rows: list[Row] = []
+        located: dict[str, _Shards] = {}
+        for split, expression in zip(("train", "val", "test"), self.splits, strict=True):
+            most = {"train": TRAIN, "val": VAL}.get(split) if subset != "full" else None
+            into = "train" if subset == "1000" and split == "val" else split
+            stored = expression.partition("[")[0]
+            if stored not in located:
+                located[stored] = _locate(location, self._stem, stored)
+            rows += self._rows(located[stored], expression, into, most, dataset)
+        notes = [f"version {location.name}"]
+        if not self._fits(location):
+            notes.append(f"VTAB-1k is defined on {self.builder}")
+        elif subset != "full" and is_official_size(rows, subset):
+            notes.append(f"{OFFICIAL_NOTE} (slices of TFDS)")
+        splits = ("train", "val", "test") if subset == "full" else ("test",)
+        return Table(
+            self.layout,
+            tuple(rows),
+            dataset.classes,
+            (*notes, *size_notes(rows, dataset, splits)),
+        )
+
+    @property
+    def _stem(self) -> str:
+        """How file names begin: the builder without configuration and version."""
+        return self.builder.partition(":")[0].partition("/")[0]
+
+    def _fits(self, location: Path) -> bool:
+        pattern = self.builder.partition(":")[2] or "*"
+        wanted = pattern.split(".")
+        found = location.name.split(".")
+        return all(w in ("*", f) for w, f in zip(wanted, found, strict=False))
+
+    def _rows(
+        self, shards: _Shards, expression: str, split: str, most: int | None, dataset: Dataset
+    ) -> Iterator[Row]:
+        """Yield the rows of a slice, at most `most`."""
+        parsed = _SLICE.fullmatch(expression)
+        assert parsed, expression
+        count = sum(len(records) for _, records in shards)
+        start = count * int(parsed[1] or 0) // 100
+        stop = count * int(parsed[2] or 100) // 100
+        if most is not None:
+            stop = min(stop, start + most)
+        for path, records in shards:
+            yield from self._shard_rows(path, records, max(start, 0), stop, split, dataset)
+            start, stop = start - len(records), stop - len(records)
+
+    def _shard_rows(
+        self, path: Path, records: list[Span], start: int, stop: int, split: str, dataset: Dataset
+    ) -> Iterator[Row]:
+        if start >= min(stop, len(records)):
+            return
+        data = map_file(path)
+        for index in range(start, min(stop, len(records))):
+            where = f"{path.name} record {index}"
+            record = read_example(data, records[index], path)
+            image = record.get("image", [])
+            if len(image) != 1 or not isinstance(image[0], Span):
+                raise DataError(f"{where} in {path.parent} holds no image.")
+            try:
+                label = (self.label or Stored())(record)
+            except DataError as error:
+                raise DataError(f"{where} in {path.parent} holds {_lower(error.what)}") from error
+            place = FileSlice(path, image[0].offset, image[0].size)
+            source = ZeroOneSlice(place) if self.zero_one else place
+            # The form of TFDS's own "tfds_id", by which others name these images too.
+            key = f"{path.name}__{index}"
+            named = class_name(dataset, label, where)
+            yield Row(split, key, named, source, image[0].size, where)
+
+
+def _depths(record: Features, name: str) -> list[float]:
+    """Return the third of every three numbers."""
+    values = record.get(name, [])
+    floats = [value for value in values if isinstance(value, float)]
+    if len(floats) != len(values) or len(floats) % 3:
+        raise DataError(f"no triples of numbers '{name}'")
+    return floats[2::3]
+
+
+def _number(location: Path) -> tuple[int, ...]:
+    return tuple(map(int, location.name.split(".")))
+
+
+def _shards(location: Path, stem: str, split: str = r"\w+") -> Iterator[tuple[int, int, Path]]:
+    """Yield place, number of all, and path of each shard."""
+    name = re.compile(rf"{re.escape(stem)}-{split}\.tfrecord-(\d{{5}})-of-(\d{{5}})")
+    for entry in entries(location):
+        matched = name.fullmatch(entry.name)
+        if matched:
+            yield int(matched[1]), int(matched[2]), Path(entry.path)
+
+
+def _locate(location: Path, stem: str, split: str) -> _Shards:
+    """Return the shards of a split in order, each with its records.
+
+    Raises:
+        DataError: Some or all are missing.
+    """
+    found = list(_shards(location, stem, split))
+    total = {of for _, of, _ in found}
+    if [place for place, _, _ in found] != list(range(max(total, default=-1))) or len(total) != 1:
+        expected = f"{stem}-{split}.tfrecord-00000-of-{max(total, default=1):05d}"
+        raise DataError(
+            f"{location} holds {len(found)} of {max(total, default=1)} files of the split "
+            f"'{split}' ({expected}, ..).",
+            hint=f"Prepare it with: tfds build {stem}",
+        )
+    return [(path, list(locate_records(map_file(path), path))) for _, _, path in found]
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,70 @@
+"""Images that lie inside larger files: archives, record files, arrays.
+
+A source holds a place, never an open file, so it can be sent to other processes and read there.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fewtune.core.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class FileSlice:
+    """An encoded image that is a run of bytes of a file."""
+
+    path: Path
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"at byte {self.offset} of {self.path}"
+
+    def read(self) -> bytes:
+        """Return the bytes of the image."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            data = file.read(self.size)
+        if len(data) != self.size:
+            raise DataError(f"{self.path} ends within the image at byte {self.offset}.")
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class GreySlice:
+    """A grey image that is a run of pixels of a file, stored plainly, one byte a pixel."""
+
+    slice: FileSlice
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return str(self.slice)
+
+    def read(self) -> Any:
+        """Return an array (height, width) of uint8."""
+        import numpy as np
+
+        return np.frombuffer(self.slice.read(), np.uint8).reshape(self.height, self.width)
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroOneSlice:
+    """An encoded image whose pixels are 0 and 1, as TFDS stores dSprites; 1 is shown as white."""
+
+    slice: FileSlice
+
+    def __str__(self) -> str:
+        return str(self.slice)
+
+    def read(self) -> Any:
+        """Return an array (height, width[, channels]) of uint8, 0 or 255."""
+        import numpy as np
+        from PIL import Image
+
+        with Image.open(io.BytesIO(self.slice.read())) as image:
+            return (np.asarray(image) > 0).astype(np.uint8) * 255

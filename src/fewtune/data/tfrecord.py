@@ -1,0 +1,198 @@
+"""Read record files of TensorFlow without TensorFlow: where records lie and what they hold.
+
+A record is its length (8 bytes, little-endian), a checksum of the length, the data, and a checksum
+of the data. The data is a protocol buffer `tf.train.Example`: named lists of bytes, floats or
+integers. Bytes are not copied but located, so that images stay in the file until they are needed.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fewtune.core.errors import DataError
+
+_POLYNOMIAL = 0x82F63B78  # CRC-32C, reflected
+_MASK = 0xA282EAD8
+_LENGTH = struct.Struct("<QI")
+_FOOTER = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A run of bytes of a file."""
+
+    offset: int
+    size: int
+
+
+Values = list[Span] | list[float] | list[int]
+Features = dict[str, Values]
+
+
+def map_file(path: Path) -> mmap.mmap | bytes:
+    """Return the contents of a file, brought into memory as they are looked at.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            if not path.stat().st_size:
+                return b""
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
+
+
+def locate_records(data: mmap.mmap | bytes, path: Path) -> Iterator[Span]:
+    """Yield where the data of each record lies.
+
+    Lengths are checked against their checksums, the data is not.
+
+    Raises:
+        DataError: The file is cut off or damaged.
+    """
+    offset, end = 0, len(data)
+    while offset < end:
+        start = offset + _LENGTH.size
+        if start > end:
+            raise _damaged(path, offset, "the file is cut off")
+        size, checksum = _LENGTH.unpack_from(data, offset)
+        if checksum != masked_crc32c(data[offset : offset + 8]):
+            raise _damaged(path, offset, "the checksum of its length is wrong")
+        offset = start + size + _FOOTER
+        if offset > end:
+            raise _damaged(path, start - _LENGTH.size, "the file is cut off")
+        yield Span(start, size)
+
+
+def read_example(data: mmap.mmap | bytes, record: Span, path: Path) -> Features:
+    """Return the lists of a record by name; bytes as their places in the file.
+
+    Raises:
+        DataError: The record is no `tf.train.Example`.
+    """
+    try:
+        return _features(data, record.offset, record.offset + record.size)
+    except (ValueError, IndexError, struct.error) as error:
+        raise _damaged(path, record.offset - _LENGTH.size, "it is no tf.train.Example") from error
+
+
+def masked_crc32c(data: bytes) -> int:
+    """Return the checksum that record files use: CRC-32C, rotated and shifted."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = _TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
+    crc ^= 0xFFFFFFFF
+    return (((crc >> 15) | (crc << 17)) + _MASK) & 0xFFFFFFFF
+
+
+def _table() -> tuple[int, ...]:
+    entries = []
+    for byte in range(256):
+        for _ in range(8):
+            byte = (byte >> 1) ^ (_POLYNOMIAL if byte & 1 else 0)
+        entries.append(byte)
+    return tuple(entries)
+
+
+_TABLE = _table()
+
+
+def _damaged(path: Path, offset: int, why: str) -> DataError:
+    return DataError(
+        f"{path} is damaged: of the record at byte {offset}, {why}.", hint="Fetch the file again."
+    )
+
+
+def _features(data: mmap.mmap | bytes, start: int, end: int) -> Features:
+    """Example{1: Features{1: map entry{1: name, 2: Feature{1 bytes | 2 floats | 3 integers}}}}."""
+    found: Features = {}
+    for number, example in _fields(data, start, end):
+        if number != 1:
+            continue
+        for _, entry in _fields(data, *_ends(example)):
+            name, values = "", Span(0, 0)
+            for part, span in _fields(data, *_ends(entry)):
+                if part == 1:
+                    name = bytes(data[span.offset : span.offset + span.size]).decode()
+                elif part == 2:
+                    values = span
+            found[name] = _values(data, values)
+    return found
+
+
+def _values(data: mmap.mmap | bytes, feature: Span) -> Values:
+    for kind, span in _fields(data, *_ends(feature)):
+        if kind == 1:
+            return [value for _, value in _fields(data, *_ends(span))]
+        if kind == 2:
+            return _floats(data, span)
+        if kind == 3:
+            return _integers(data, span)
+    return []
+
+
+def _floats(data: mmap.mmap | bytes, span: Span) -> list[float]:
+    """Packed or not, floats are runs of 4 bytes."""
+    found: list[float] = []
+    for _, run in _fields(data, *_ends(span)):
+        if run.size % 4:
+            raise ValueError("a run of floats has a broken length")
+        found += struct.unpack_from(f"<{run.size // 4}f", data, run.offset)
+    return found
+
+
+def _integers(data: mmap.mmap | bytes, span: Span) -> list[int]:
+    """Packed or not, integers are runs of varints."""
+    found = []
+    for _, run in _fields(data, *_ends(span)):
+        offset, end = _ends(run)
+        while offset < end:
+            value, offset = _varint(data, offset, end)
+            found.append(value - (1 << 64) if value >> 63 else value)
+    return found
+
+
+def _ends(span: Span) -> tuple[int, int]:
+    return span.offset, span.offset + span.size
+
+
+def _fields(data: mmap.mmap | bytes, offset: int, end: int) -> Iterator[tuple[int, Span]]:
+    """Yield the number and the contents of each field of a message."""
+    while offset < end:
+        tag, offset = _varint(data, offset, end)
+        kind = tag & 7
+        if kind == 0:
+            _, after = _varint(data, offset, end)
+            size = after - offset
+        elif kind == 1:
+            size = 8
+        elif kind == 2:
+            size, offset = _varint(data, offset, end)
+        elif kind == 5:
+            size = 4
+        else:
+            raise ValueError(f"wire type {kind}")
+        if offset + size > end:
+            raise ValueError("a field ends beyond its message")
+        yield tag >> 3, Span(offset, size)
+        offset += size
+
+
+def _varint(data: mmap.mmap | bytes, offset: int, end: int) -> tuple[int, int]:
+    """Return an integer of 7 bits a byte, and where it ends."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if offset >= end:
+            raise ValueError("a number is cut off")
+        byte = data[offset]
+        offset += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value & 0xFFFFFFFFFFFFFFFF, offset
+    raise ValueError("a number is too long")
