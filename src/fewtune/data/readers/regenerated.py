@@ -1,0 +1,84 @@
+"""dSprites without a download: images that are drawn when they are read.
+
+Splits have the sizes of VTAB's (80, 10 and 10 %) but are a draw of their own: the order of TFDS,
+which VTAB cuts, is not known outside its files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewtune.data.declaration import Dataset, Subset
+from fewtune.data.dsprites import COUNT, SIZES, Factors, draw, own_order
+from fewtune.data.labels import dsprites_location, dsprites_orientation
+from fewtune.data.subset import take_subset
+from fewtune.data.table import Row, Table
+
+NOTE = (
+    "regenerated: images are drawn from their factors, splits are an own draw of VTAB's sizes; not "
+    "the original files"
+)
+TEST = VAL = COUNT // 10
+# A thousand images are drawn from so many, which are a random sample themselves: sorting all
+# 589,824 by hash would take seconds.
+POOL = 20_000
+
+
+@dataclass(frozen=True)
+class Sprite:
+    """An image of dSprites, drawn when it is read."""
+
+    index: int
+
+    def read(self) -> NDArray[np.uint8]:
+        """Return the image: (64, 64), 0 and 255."""
+        return draw(self.index) * np.uint8(255)
+
+    def __str__(self) -> str:
+        return f"dSprites {self.index}"
+
+
+@dataclass(frozen=True)
+class RegeneratedDSprites:
+    """Reads dSprites from nothing.
+
+    Attributes:
+        factor: What the labels say: x position or orientation.
+    """
+
+    factor: Literal["location", "orientation"]
+    layout: str = "regenerated dSprites"
+
+    def find(self, root: Path) -> Path | None:
+        """Return `root`: there is nothing to be found."""
+        return root
+
+    def read(self, location: Path, dataset: Dataset, subset: Subset) -> Table:
+        """Return the rows; a key is the image's index in the original file."""
+        del location
+        order = own_order()
+        test, val, train = order[:TEST], order[TEST : TEST + VAL], order[TEST + VAL :]
+        if subset != "full":
+            train, val = train[:POOL], val[:POOL]
+        rows = [
+            *self._rows("train", train, dataset),
+            *self._rows("val", val, dataset),
+            *self._rows("test", test, dataset),
+        ]
+        taken, notes = take_subset(rows, subset)
+        return Table(self.layout, taken, dataset.classes, (NOTE, *notes))
+
+    def _rows(self, split: str, indices: NDArray[np.intp], dataset: Dataset) -> Iterator[Row]:
+        shown = dict(zip(Factors._fields, np.unravel_index(indices, SIZES), strict=True))
+        if self.factor == "location":
+            labels = [dsprites_location(x) for x in shown["x"].tolist()]
+        else:
+            labels = [dsprites_orientation(turn) for turn in shown["orientation"].tolist()]
+        for index, label in zip(indices.tolist(), labels, strict=True):
+            yield Row(split, f"{index:06d}", dataset.classes[label], Sprite(index))
