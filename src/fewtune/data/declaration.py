@@ -15,7 +15,7 @@ from fewtune.data.table import Table
 
 Group = Literal["natural", "specialised", "structured", "few-shot", "domain-shift", "sample"]
 Subset = Literal["1000", "800", "full"]
-WordingSource = Literal["coop", "clip", "clip-benchmark", "clip-lora", "seed"]
+WordingSource = Literal["coop", "coop-ensemble", "clip", "clip-benchmark", "clip-lora", "seed"]
 
 
 @dataclass(frozen=True)

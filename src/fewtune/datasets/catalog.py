@@ -16,7 +16,7 @@ from fewtune.core.errors import ConfigError, did_you_mean
 from fewtune.core.task import Task
 from fewtune.data.layouts import open_task
 
-_NOT_DATA_SETS = ("catalog", "folder")
+_NOT_DATA_SETS = ("catalog", "folder", "words", "vtab", "fewshot", "shift")
 
 
 def names() -> tuple[str, ...]:

@@ -1,0 +1,50 @@
+"""Caltech101 as CoOp has it: 100 categories, without background and without the second faces."""
+
+from __future__ import annotations
+
+from fewtune.data.declaration import Dataset, Wording
+from fewtune.datasets.vtab.caltech101 import (
+    CITATION,
+    HOMEPAGE,
+    LICENCE,
+    OPENAI_NAMES,
+    TEMPLATES,
+)
+from fewtune.datasets.vtab.caltech101 import CLASSES as OF_VTAB
+from fewtune.datasets.words import PHOTO, coop
+
+IGNORED = ("background_google", "faces_easy")
+RENAMED = {
+    "faces": "face",
+    "leopards": "leopard",
+    "motorbikes": "motorbike",
+    "airplanes": "airplane",
+}
+# Folders are sorted with capital letters first, and three names have one.
+CAPITAL = ("faces", "leopards", "motorbikes")
+FOLDERS = (*CAPITAL, *(n for n in OF_VTAB if n not in (*CAPITAL, *IGNORED)))
+
+DATASET = Dataset(
+    title="Caltech101",
+    group="few-shot",
+    licence=LICENCE,
+    citation=CITATION,
+    homepage=HOMEPAGE,
+    classes=tuple(RENAMED.get(name, name) for name in FOLDERS),
+    sizes={"train": 4128, "val": 1649, "test": 2465},
+    wordings={
+        **coop(PHOTO),
+        **dict.fromkeys(
+            ("clip", "clip-benchmark"),
+            Wording(
+                TEMPLATES,
+                {RENAMED.get(n, n): OPENAI_NAMES[n] for n in FOLDERS if n in OPENAI_NAMES},
+            ),
+        ),
+    },
+    readers=(),
+    default_wording="coop",
+    aliases=("caltech-101",),
+    by_hand="CoOp publishes split_zhou_Caltech101.json on Google Drive (DATASETS.md of "
+    "github.com/KaiyangZhou/CoOp). Put it into caltech-101/, beside 101_ObjectCategories/.",
+)

@@ -1,0 +1,36 @@
+"""EuroSAT with CoOp's split: half of each class for training."""
+
+from __future__ import annotations
+
+from fewtune.data.declaration import Dataset, Wording
+from fewtune.datasets.vtab.eurosat import (
+    CITATION,
+    COOP_NAMES,
+    COOP_TEMPLATE,
+    HOMEPAGE,
+    LICENCE,
+    OPENAI_NAMES,
+    TEMPLATES,
+)
+from fewtune.datasets.words import coop
+
+DATASET = Dataset(
+    title="EuroSAT",
+    group="few-shot",
+    licence=LICENCE,
+    citation=CITATION,
+    homepage=HOMEPAGE,
+    classes=tuple(COOP_NAMES.values()),
+    sizes={"train": 13500, "val": 5400, "test": 8100},
+    wordings={
+        **coop(COOP_TEMPLATE),
+        **dict.fromkeys(
+            ("clip", "clip-benchmark"),
+            Wording(TEMPLATES, {COOP_NAMES[folder]: n for folder, n in OPENAI_NAMES.items()}),
+        ),
+    },
+    readers=(),
+    default_wording="coop",
+    by_hand="CoOp publishes split_zhou_EuroSAT.json on Google Drive (DATASETS.md of "
+    "github.com/KaiyangZhou/CoOp). Put it into eurosat/, beside 2750/.",
+)

@@ -1,0 +1,34 @@
+"""Oxford Flowers with CoOp's split: half of each class for training, not 10 images."""
+
+from __future__ import annotations
+
+from fewtune.data.declaration import Dataset, Wording
+from fewtune.datasets.vtab.flowers102 import CITATION, HOMEPAGE, LICENCE, TEMPLATE
+from fewtune.datasets.vtab.flowers102 import CLASSES as NAMES
+from fewtune.datasets.words import coop
+
+OPENAI_NAMES = {
+    "globe-flower": "globe flower",
+    "pink-yellow dahlia": "pink and yellow dahlia",
+    "ball moss": "air plant",
+}
+COOP_NAMES = {theirs: ours for ours, theirs in OPENAI_NAMES.items()}
+
+DATASET = Dataset(
+    title="Oxford Flowers 102",
+    group="few-shot",
+    licence=LICENCE,
+    citation=CITATION,
+    homepage=HOMEPAGE,
+    classes=tuple(COOP_NAMES.get(name, name) for name in NAMES),
+    sizes={"train": 4093, "val": 1633, "test": 2463},
+    wordings={
+        **coop(TEMPLATE),
+        **dict.fromkeys(("clip", "clip-benchmark"), Wording((TEMPLATE,), OPENAI_NAMES)),
+    },
+    readers=(),
+    default_wording="coop",
+    aliases=("oxford_flowers", "oxfordflowers", "flower102", "flowers"),
+    by_hand="CoOp publishes split_zhou_OxfordFlowers.json on Google Drive (DATASETS.md of "
+    "github.com/KaiyangZhou/CoOp). Put it into oxford_flowers/, beside jpg/.",
+)

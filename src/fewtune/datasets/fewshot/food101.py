@@ -1,0 +1,32 @@
+"""Food-101: dishes, with noisy training labels."""
+
+from __future__ import annotations
+
+from fewtune.data.declaration import Dataset, Wording
+from fewtune.datasets.words import coop, listed
+
+TEMPLATE = "a photo of {}, a type of food."
+
+DATASET = Dataset(
+    title="Food-101",
+    group="few-shot",
+    licence="images of Foodspotting, for scientific fair use",
+    citation="""@inproceedings{bossard2014food,
+  title = {Food-101 -- Mining Discriminative Components with Random Forests},
+  author = {Lukas Bossard and Matthieu Guillaumin and Luc {Van Gool}},
+  booktitle = {European Conference on Computer Vision},
+  year = {2014}
+}""",
+    homepage="https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
+    classes=listed("food101"),
+    sizes={"train": 50500, "val": 20200, "test": 30300},
+    wordings={
+        **coop(TEMPLATE),
+        **dict.fromkeys(("clip", "clip-benchmark"), Wording((TEMPLATE,))),
+    },
+    readers=(),
+    default_wording="coop",
+    aliases=("food101", "food-101"),
+    by_hand="CoOp publishes split_zhou_Food101.json on Google Drive (DATASETS.md of "
+    "github.com/KaiyangZhou/CoOp). Put it into food-101/, beside images/.",
+)

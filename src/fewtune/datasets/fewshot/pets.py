@@ -1,0 +1,32 @@
+"""Oxford-IIIT Pet with CoOp's split: the original test split, training images divided 80/20."""
+
+from __future__ import annotations
+
+from fewtune.data.declaration import Dataset, Wording
+from fewtune.datasets.vtab.pets import CITATION, HOMEPAGE, LICENCE, OPENAI_NAMES, TEMPLATE
+from fewtune.datasets.vtab.pets import CLASSES as NAMES
+from fewtune.datasets.words import coop, renamed
+
+CLASSES = tuple(name.lower().replace(" ", "_") for name in NAMES)
+
+DATASET = Dataset(
+    title="Oxford-IIIT Pet",
+    group="few-shot",
+    licence=LICENCE,
+    citation=CITATION,
+    homepage=HOMEPAGE,
+    classes=CLASSES,
+    sizes={"train": 2944, "val": 736, "test": 3669},
+    wordings={
+        **coop(TEMPLATE),
+        "clip": Wording(
+            (TEMPLATE,), renamed(CLASSES, [OPENAI_NAMES.get(name, name) for name in NAMES])
+        ),
+        "clip-benchmark": Wording((TEMPLATE,), renamed(CLASSES, NAMES)),
+    },
+    readers=(),
+    default_wording="coop",
+    aliases=("oxford_pets", "oxfordpets"),
+    by_hand="CoOp publishes split_zhou_OxfordPets.json on Google Drive (DATASETS.md of "
+    "github.com/KaiyangZhou/CoOp). Put it into oxford_pets/, beside images/ and annotations/.",
+)

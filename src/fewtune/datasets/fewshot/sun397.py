@@ -1,0 +1,28 @@
+"""SUN397 with CoOp's split: the authors' first partition, training images divided 80/20."""
+
+from __future__ import annotations
+
+from fewtune.data.declaration import Dataset, Wording
+from fewtune.datasets.vtab.sun397 import CITATION, COOP_NAMES, HOMEPAGE, LICENCE, TEMPLATES
+from fewtune.datasets.vtab.sun397 import CLASSES as OPENAI_NAMES
+from fewtune.datasets.words import PHOTO, coop, renamed
+
+DATASET = Dataset(
+    title="SUN397",
+    group="few-shot",
+    licence=LICENCE,
+    citation=CITATION,
+    homepage=HOMEPAGE,
+    classes=COOP_NAMES,
+    sizes={"train": 15880, "val": 3970, "test": 19850},
+    wordings={
+        **coop(PHOTO),
+        **dict.fromkeys(
+            ("clip", "clip-benchmark"), Wording(TEMPLATES, renamed(COOP_NAMES, OPENAI_NAMES))
+        ),
+    },
+    readers=(),
+    default_wording="coop",
+    by_hand="CoOp publishes split_zhou_SUN397.json on Google Drive (DATASETS.md of "
+    "github.com/KaiyangZhou/CoOp). Put it into sun397/, beside SUN397/.",
+)

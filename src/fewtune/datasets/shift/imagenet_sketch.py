@@ -1,0 +1,28 @@
+"""ImageNet-Sketch: black-and-white drawings of ImageNet's classes."""
+
+from __future__ import annotations
+
+from fewtune.data.declaration import Dataset
+from fewtune.datasets.fewshot.imagenet import CLASSES, wordings
+
+DATASET = Dataset(
+    title="ImageNet-Sketch",
+    group="domain-shift",
+    licence="MIT",
+    citation="""@inproceedings{wang2019learning,
+  title = {Learning Robust Global Representations by Penalizing Local Predictive Power},
+  author = {Haohan Wang and Songwei Ge and Zachary Lipton and Eric P. Xing},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2019}
+}""",
+    homepage="https://github.com/HaohanWang/ImageNet-Sketch",
+    classes=CLASSES,
+    sizes={"train": 0, "val": 0, "test": 50889},
+    wordings=wordings(CLASSES),
+    readers=(),
+    default_wording="coop",
+    aliases=("imagenet-sketch", "imagenetsketch"),
+    by_hand="The authors publish ImageNet-Sketch.zip on Google Drive "
+    "(https://github.com/HaohanWang/ImageNet-Sketch). Unpack it to "
+    "imagenet-sketch/images/n01440764/ and so on.",
+)

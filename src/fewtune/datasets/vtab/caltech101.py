@@ -1,0 +1,70 @@
+"""Caltech101 as VTAB has it: 101 categories of objects, and background clutter."""
+
+from __future__ import annotations
+
+from fewtune.data.declaration import Dataset, Wording
+from fewtune.datasets.words import PHOTO, listed
+
+CLASSES = listed("caltech101")
+CITATION = """@inproceedings{feifei2004learning,
+  title = {Learning Generative Visual Models from Few Training Examples},
+  author = {Li Fei-Fei and Rob Fergus and Pietro Perona},
+  booktitle = {CVPR Workshop on Generative-Model Based Vision},
+  year = {2004}
+}"""
+LICENCE = "CC BY 4.0"
+HOMEPAGE = "https://data.caltech.edu/records/mzrjq-6wc02"
+PATTERNS = (
+    "a photo of {} {{}}.",
+    "a painting of {} {{}}.",
+    "{} plastic {{}}.",
+    "a sculpture of {} {{}}.",
+    "a sketch of {} {{}}.",
+    "a tattoo of {} {{}}.",
+    "{} toy {{}}.",
+    "a rendition of {} {{}}.",
+    "{} embroidered {{}}.",
+    "{} cartoon {{}}.",
+    "{} {{}} in a video game.",
+    "{} plushie {{}}.",
+    "{} origami {{}}.",
+    "art of {} {{}}.",
+    "graffiti of {} {{}}.",
+    "a drawing of {} {{}}.",
+    "a doodle of {} {{}}.",
+)
+TEMPLATES = tuple(pattern.format(article) for article in ("a", "the") for pattern in PATTERNS)
+OPENAI_NAMES = {
+    "airplanes": "airplane",
+    "background_google": "background",
+    "car_side": "side of a car",
+    "cougar_body": "body of a cougar cat",
+    "cougar_face": "face of a cougar cat",
+    "crocodile_head": "head of a  crocodile",
+    "faces": "off-center face",
+    "faces_easy": "centered face",
+    "flamingo_head": "head of a flamingo",
+    "leopards": "leopard",
+    "motorbikes": "motorbike",
+    "snoopy": "snoopy (cartoon beagle)",
+    "yin_yang": "yin and yang symbol",
+}
+
+DATASET = Dataset(
+    title="Caltech101",
+    group="natural",
+    licence=LICENCE,
+    citation=CITATION,
+    homepage=HOMEPAGE,
+    classes=CLASSES,
+    sizes={"train": 2754, "val": 306, "test": 6084},
+    wordings={
+        "clip-benchmark": Wording(TEMPLATES, OPENAI_NAMES),
+        "clip": Wording(TEMPLATES, OPENAI_NAMES),
+        "coop": Wording((PHOTO,)),
+        "seed": Wording(("a photo of a {}",)),
+    },
+    readers=(),
+    default_wording="clip-benchmark",
+    aliases=("vtab-caltech-101",),
+)

@@ -1,0 +1,42 @@
+"""CIFAR-100: small photographs of 100 kinds of things."""
+
+from __future__ import annotations
+
+from fewtune.data.declaration import Dataset, Wording
+from fewtune.datasets.words import listed
+
+PATTERNS = (
+    "a photo of a {}.",
+    "a blurry photo of a {}.",
+    "a black and white photo of a {}.",
+    "a low contrast photo of a {}.",
+    "a high contrast photo of a {}.",
+    "a bad photo of a {}.",
+    "a good photo of a {}.",
+    "a photo of a small {}.",
+    "a photo of a big {}.",
+)
+TEMPLATES = (*PATTERNS, *(pattern.replace("of a", "of the") for pattern in PATTERNS))
+
+DATASET = Dataset(
+    title="CIFAR-100",
+    group="natural",
+    licence="not stated",
+    citation="""@techreport{krizhevsky2009learning,
+  title = {Learning Multiple Layers of Features from Tiny Images},
+  author = {Alex Krizhevsky},
+  institution = {University of Toronto},
+  year = {2009}
+}""",
+    homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
+    classes=listed("cifar100"),
+    sizes={"train": 45000, "val": 5000, "test": 10000},
+    wordings={
+        "clip-benchmark": Wording(TEMPLATES),
+        "clip": Wording(TEMPLATES),
+        "seed": Wording(("a photo of a {}",)),
+    },
+    readers=(),
+    default_wording="clip-benchmark",
+    aliases=("cifar", "cifar(num_classes=100)"),
+)

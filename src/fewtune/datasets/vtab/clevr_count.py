@@ -1,0 +1,43 @@
+"""CLEVR, counting: how many objects stand in a rendered scene."""
+
+from __future__ import annotations
+
+from fewtune.data.declaration import Dataset, Wording
+
+CLASSES = tuple(map(str, range(3, 11)))
+WORDS = ("three", "four", "five", "six", "seven", "eight", "nine", "ten")
+CITATION = """@inproceedings{johnson2017clevr,
+  title = {{CLEVR}: A Diagnostic Dataset for Compositional Language and Elementary Visual
+    Reasoning},
+  author = {Justin Johnson and Bharath Hariharan and Laurens van der Maaten and Li Fei-Fei
+    and C. Lawrence Zitnick and Ross Girshick},
+  booktitle = {IEEE Conference on Computer Vision and Pattern Recognition},
+  year = {2017}
+}"""
+LICENCE = "CC BY 4.0"
+HOMEPAGE = "https://cs.stanford.edu/people/jcjohns/clevr/"
+SIZES = {"train": 63000, "val": 7000, "test": 15000}
+
+DATASET = Dataset(
+    title="CLEVR count",
+    group="structured",
+    licence=LICENCE,
+    citation=CITATION,
+    homepage=HOMEPAGE,
+    classes=CLASSES,
+    sizes=SIZES,
+    wordings={
+        "clip-benchmark": Wording(
+            ("a picture of {} objects",), dict(zip(CLASSES, WORDS, strict=True))
+        ),
+        "clip": Wording(("a photo of {} objects.",)),
+        "seed": Wording(
+            ("there are {} objects in the image",),
+            {number: f"{word} things" for number, word in zip(CLASSES, WORDS, strict=True)},
+        ),
+    },
+    readers=(),
+    default_wording="clip-benchmark",
+    aliases=("clevr_count_all", 'clevr(task="count_all")'),
+    label_rule="Number of objects minus 3.",
+)

@@ -1,0 +1,36 @@
+"""CLEVR, distance: how far the closest object of a rendered scene is from the camera."""
+
+from __future__ import annotations
+
+from fewtune.data.declaration import Dataset, Wording
+from fewtune.datasets.vtab.clevr_count import CITATION, HOMEPAGE, LICENCE, SIZES
+
+CLASSES = ("0-8.0", "8.0-8.5", "8.5-9.0", "9.0-9.5", "9.5-10.0", "10.0-100")
+# The source has an empty name, "".
+WORDS = ("very nearby", "nearby", "near", "", "distant", "very distant")
+
+DATASET = Dataset(
+    title="CLEVR distance",
+    group="structured",
+    licence=LICENCE,
+    citation=CITATION,
+    homepage=HOMEPAGE,
+    classes=CLASSES,
+    sizes=SIZES,
+    wordings={
+        "clip-benchmark": Wording(("{} shapes.",), dict(zip(CLASSES, WORDS, strict=True))),
+        "seed": Wording(
+            ("the closest object is {} away from the camera",),
+            {name: f"{name}M" for name in CLASSES},
+        ),
+    },
+    readers=(),
+    default_wording="clip-benchmark",
+    aliases=(
+        "clevr_dist",
+        "clevr_closest_object_distance",
+        'clevr(task="closest_object_distance")',
+    ),
+    label_rule="The interval of the closest object's third pixel coordinate; the upper end belongs "
+    "to it.",
+)

@@ -1,0 +1,45 @@
+"""dSprites, orientation: how far a white shape is turned, in 16 steps."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from fewtune.data.declaration import Dataset, Wording
+from fewtune.datasets.vtab.dsprites_location import CITATION, HOMEPAGE, LICENCE, SIZES
+
+ORIENTATIONS = 40
+STEP_DEGREES = 360 / (ORIENTATIONS - 1)
+# Three and two of the 40 orientations a class in turn.
+FIRST = tuple((5 * label + 1) // 2 for label in range(17))
+CLASSES = tuple(
+    f"{first * STEP_DEGREES:.0f}-{(after - 1) * STEP_DEGREES:.0f} degrees"
+    for first, after in pairwise(FIRST)
+)
+
+DATASET = Dataset(
+    title="dSprites orientation",
+    group="structured",
+    licence=LICENCE,
+    citation=CITATION,
+    homepage=HOMEPAGE,
+    classes=CLASSES,
+    sizes=SIZES,
+    wordings={
+        "seed": Wording(
+            ("the shape oriented at {}",),
+            {name: f"{24 * label} degrees" for label, name in enumerate(CLASSES)},
+        ),
+    },
+    readers=(),
+    default_wording="seed",
+    aliases=(
+        "dsprites_ori",
+        "dsprites_label_orientation",
+        'dsprites(predicted_attribute="label_orientation",num_classes=16)',
+    ),
+    label_rule="The orientation 0 to 39 divided by 2.5 and rounded down.",
+    notes=(
+        "squares and ellipses look alike after a quarter and a half turn, and orientation 39 looks "
+        "like 0: no classifier can reach 100 %",
+    ),
+)

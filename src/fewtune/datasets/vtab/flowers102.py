@@ -1,0 +1,43 @@
+"""Oxford Flowers: 102 flowers common in Britain, with the original splits."""
+
+from __future__ import annotations
+
+from fewtune.data.declaration import Dataset, Wording
+from fewtune.datasets.words import listed
+
+CLASSES = listed("flowers102")
+CITATION = """@inproceedings{nilsback2008automated,
+  title = {Automated Flower Classification over a Large Number of Classes},
+  author = {Maria-Elena Nilsback and Andrew Zisserman},
+  booktitle = {Indian Conference on Computer Vision, Graphics and Image Processing},
+  year = {2008}
+}"""
+LICENCE = "not stated"
+HOMEPAGE = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
+TEMPLATE = "a photo of a {}, a type of flower."
+
+DATASET = Dataset(
+    title="Oxford Flowers 102",
+    group="natural",
+    licence=LICENCE,
+    citation=CITATION,
+    homepage=HOMEPAGE,
+    classes=CLASSES,
+    sizes={"train": 1020, "val": 1020, "test": 6149},
+    wordings={
+        "clip-benchmark": Wording((TEMPLATE,)),
+        "clip": Wording((TEMPLATE,)),
+        "coop": Wording((TEMPLATE,)),
+        "seed": Wording(
+            ("a photo of a {}",),
+            {
+                "globe flower": "globe-flower",
+                "pink and yellow dahlia": "pink-yellow dahlia?",
+                "air plant": "ball moss",
+            },
+        ),
+    },
+    readers=(),
+    default_wording="clip-benchmark",
+    aliases=("oxford_flowers102", "vtab-oxford_flowers", "vtab-flowers"),
+)

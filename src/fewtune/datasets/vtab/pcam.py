@@ -1,0 +1,36 @@
+"""PatchCamelyon: patches of lymph node sections, with and without metastases."""
+
+from __future__ import annotations
+
+from fewtune.data.declaration import Dataset, Wording
+
+CLASSES = ("lymph node", "lymph node containing metastatic tumor tissue")
+
+DATASET = Dataset(
+    title="PatchCamelyon",
+    group="specialised",
+    licence="CC0",
+    citation="""@inproceedings{veeling2018rotation,
+  title = {Rotation Equivariant {CNNs} for Digital Pathology},
+  author = {Bastiaan S. Veeling and Jasper Linmans and Jim Winkens and Taco Cohen and Max Welling},
+  booktitle = {Medical Image Computing and Computer Assisted Intervention},
+  year = {2018}
+}""",
+    homepage="https://github.com/basveeling/pcam",
+    classes=CLASSES,
+    sizes={"train": 262144, "val": 32768, "test": 32768},
+    wordings={
+        "clip-benchmark": Wording(
+            ("a histopathology slide showing {}", "histopathology image of {}")
+        ),
+        "clip": Wording(("this is a photo of {}",)),
+        "seed": Wording(
+            ("a photo of a {}",),
+            dict(zip(CLASSES, ("normal lymph node tissue", "lymph node metastasis"), strict=True)),
+        ),
+    },
+    readers=(),
+    default_wording="clip-benchmark",
+    aliases=("patch_camelyon", "camelyon"),
+    label_rule="1 if the centre of 32 x 32 pixels holds tumour tissue, else 0.",
+)

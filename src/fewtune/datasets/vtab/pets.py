@@ -1,0 +1,52 @@
+"""Oxford-IIIT Pet: 12 breeds of cats and 25 of dogs."""
+
+from __future__ import annotations
+
+from fewtune.data.declaration import Dataset, Wording
+from fewtune.datasets.words import listed
+
+CLASSES = listed("pets")
+CITATION = """@inproceedings{parkhi2012cats,
+  title = {Cats and Dogs},
+  author = {Omkar M. Parkhi and Andrea Vedaldi and Andrew Zisserman and C. V. Jawahar},
+  booktitle = {IEEE Conference on Computer Vision and Pattern Recognition},
+  year = {2012}
+}"""
+LICENCE = "CC BY-SA 4.0"
+HOMEPAGE = "https://www.robots.ox.ac.uk/~vgg/data/pets/"
+TEMPLATE = "a photo of a {}, a type of pet."
+CATS = (
+    "Abyssinian",
+    "Bengal",
+    "Birman",
+    "Bombay",
+    "British Shorthair",
+    "Egyptian Mau",
+    "Maine Coon",
+    "Persian",
+    "Ragdoll",
+    "Russian Blue",
+    "Siamese",
+    "Sphynx",
+)
+# OpenAI and TFDS write dogs without capital letters.
+OPENAI_NAMES = {name: name.lower() for name in CLASSES if name not in CATS}
+
+DATASET = Dataset(
+    title="Oxford-IIIT Pet",
+    group="natural",
+    licence=LICENCE,
+    citation=CITATION,
+    homepage=HOMEPAGE,
+    classes=CLASSES,
+    sizes={"train": 2944, "val": 736, "test": 3669},
+    wordings={
+        "clip-benchmark": Wording((TEMPLATE,)),
+        "clip": Wording((TEMPLATE,), OPENAI_NAMES),
+        "coop": Wording((TEMPLATE,), {name: name.lower() for name in CLASSES}),
+        "seed": Wording(("a photo of a {}",), OPENAI_NAMES),
+    },
+    readers=(),
+    default_wording="clip-benchmark",
+    aliases=("oxford_iiit_pet", "oxford_pet", "vtab-oxford_pets"),
+)

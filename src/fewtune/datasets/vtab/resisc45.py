@@ -1,0 +1,53 @@
+"""NWPU-RESISC45: 45 kinds of scenes seen from above."""
+
+from __future__ import annotations
+
+from fewtune.data.declaration import Dataset, Wording
+from fewtune.datasets.words import listed
+
+OPENAI_TEMPLATES = tuple(
+    f"{kind} of{article} {{}}."
+    for article in ("", " a", " the")
+    for kind in (
+        "satellite imagery",
+        "aerial imagery",
+        "satellite photo",
+        "aerial photo",
+        "satellite view",
+        "aerial view",
+    )
+)
+
+DATASET = Dataset(
+    title="RESISC45",
+    group="specialised",
+    licence="not stated",
+    citation="""@article{cheng2017remote,
+  title = {Remote Sensing Image Scene Classification: Benchmark and State of the Art},
+  author = {Gong Cheng and Junwei Han and Xiaoqiang Lu},
+  journal = {Proceedings of the IEEE},
+  volume = {105},
+  number = {10},
+  pages = {1865--1883},
+  year = {2017}
+}""",
+    homepage="https://doi.org/10.1109/JPROC.2017.2675998",
+    classes=listed("resisc45"),
+    sizes={"train": 18900, "val": 6300, "test": 6300},
+    wordings={
+        "clip-benchmark": Wording(
+            (
+                "a sattelite image of {}",
+                "an aerial view of {}",
+                "a sattelite photo of {}",
+                "{} from above",
+            )
+        ),
+        "clip": Wording(OPENAI_TEMPLATES),
+        "seed": Wording(("satellite imagery of {}",)),
+    },
+    readers=(),
+    default_wording="clip-benchmark",
+    by_hand="The authors publish NWPU-RESISC45.rar through a page that asks for a browser. Unpack "
+    "it to resisc45/NWPU-RESISC45/CLASS/CLASS_001.jpg.",
+)

@@ -1,0 +1,43 @@
+"""smallNORB, elevation: from how high a toy is seen."""
+
+from __future__ import annotations
+
+from fewtune.data.declaration import Dataset, Wording
+from fewtune.datasets.vtab.smallnorb_azimuth import (
+    CITATION,
+    HOMEPAGE,
+    LICENCE,
+    NOTE,
+    SIZES,
+    TEMPLATES,
+)
+
+CLASSES = tuple(f"{degrees} degrees" for degrees in range(30, 75, 5))
+
+DATASET = Dataset(
+    title="smallNORB elevation",
+    group="structured",
+    licence=LICENCE,
+    citation=CITATION,
+    homepage=HOMEPAGE,
+    classes=CLASSES,
+    sizes=SIZES,
+    wordings={
+        "clip-benchmark": Wording(
+            TEMPLATES, {name: str(label) for label, name in enumerate(CLASSES)}
+        ),
+        "seed": Wording(
+            ("the camera elevation is {} degrees",),
+            {name: name.removesuffix(" degrees") for name in CLASSES},
+        ),
+    },
+    readers=(),
+    default_wording="seed",
+    aliases=(
+        "smallnorb_ele",
+        "smallnorb_label_elevation",
+        'smallnorb(predicted_attribute="label_elevation")',
+    ),
+    label_rule="The stored elevation 0 to 8.",
+    notes=(NOTE,),
+)

@@ -1,0 +1,43 @@
+"""SUN397: 397 kinds of places."""
+
+from __future__ import annotations
+
+from fewtune.data.declaration import Dataset, Wording
+from fewtune.datasets.words import PHOTO, listed
+
+# In the order of TFDS and of the authors' ClassName.txt, "a/apartment_building/outdoor".
+PATHS = listed("sun397")
+CLASSES = tuple(" ".join(path.split("/")[1:]).replace("_", " ") for path in PATHS)
+CITATION = """@inproceedings{xiao2010sun,
+  title = {{SUN} Database: Large-scale Scene Recognition from Abbey to Zoo},
+  author = {Jianxiong Xiao and James Hays and Krista A. Ehinger and Aude Oliva
+    and Antonio Torralba},
+  booktitle = {IEEE Conference on Computer Vision and Pattern Recognition},
+  year = {2010}
+}"""
+LICENCE = "not stated"
+HOMEPAGE = "https://vision.princeton.edu/projects/2010/SUN/"
+TEMPLATES = (PHOTO, "a photo of the {}.")
+COOP_NAMES = tuple(" ".join(reversed(path.split("/")[1:])) for path in PATHS)
+
+DATASET = Dataset(
+    title="SUN397",
+    group="natural",
+    licence=LICENCE,
+    citation=CITATION,
+    homepage=HOMEPAGE,
+    classes=CLASSES,
+    sizes={"train": 76128, "val": 10875, "test": 21750},
+    wordings={
+        "clip-benchmark": Wording(TEMPLATES),
+        "clip": Wording(TEMPLATES),
+        "coop": Wording((PHOTO,), dict(zip(CLASSES, COOP_NAMES, strict=True))),
+        "seed": Wording(("a photo of a {}",)),
+    },
+    readers=(),
+    default_wording="clip-benchmark",
+    notes=(
+        "one image of TFDS (t/track/outdoor/sun_aophkoiosslinihb.jpg) cannot be decoded by all "
+        "programs",
+    ),
+)

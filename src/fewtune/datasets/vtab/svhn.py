@@ -1,0 +1,42 @@
+"""Street View House Numbers: cropped digits."""
+
+from __future__ import annotations
+
+from fewtune.data.declaration import Dataset, Wording
+
+CLASSES = tuple(map(str, range(10)))
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+DATASET = Dataset(
+    title="SVHN",
+    group="natural",
+    licence="non-commercial use only",
+    citation="""@inproceedings{netzer2011reading,
+  title = {Reading Digits in Natural Images with Unsupervised Feature Learning},
+  author = {Yuval Netzer and Tao Wang and Adam Coates and Alessandro Bissacco and Bo Wu
+    and Andrew Y. Ng},
+  booktitle = {NIPS Workshop on Deep Learning and Unsupervised Feature Learning},
+  year = {2011}
+}""",
+    homepage="http://ufldl.stanford.edu/housenumbers/",
+    classes=CLASSES,
+    sizes={"train": 65931, "val": 7326, "test": 26032},
+    wordings={
+        "clip-benchmark": Wording(
+            (
+                "a photo of the number {} written on a sign",
+                "an outdoor house number {}",
+                "the number {} in the center of the image",
+                "an outdoor number {} writte on a sign",
+                "an outdoor number {}",
+                "a centered image of the number {}",
+            ),
+            dict(zip(CLASSES, WORDS, strict=True)),
+        ),
+        "seed": Wording(("a photo of a digital number {}",)),
+    },
+    readers=(),
+    default_wording="clip-benchmark",
+    aliases=("svhncropped", "svhn_cropped"),
+    label_rule="The digit in the middle of the picture.",
+)
