@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.tfds import Tfds
+from fewtune.data.readers.webdataset import WebDataset
 from fewtune.datasets.words import PHOTO, listed
 
 CLASSES = listed("caltech101")
@@ -64,7 +67,11 @@ DATASET = Dataset(
         "coop": Wording((PHOTO,)),
         "seed": Wording(("a photo of a {}",)),
     },
-    readers=(),
+    readers=(
+        Tfds("caltech101:3.*.*", splits=("train[:90%]", "train[90%:]", "test")),
+        VtabLists("caltech101"),
+        WebDataset("vtab-caltech101"),
+    ),
     default_wording="clip-benchmark",
     aliases=("vtab-caltech-101",),
 )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.tfds import Tfds
+from fewtune.data.readers.webdataset import WebDataset
 from fewtune.datasets.words import listed
 
 PATTERNS = (
@@ -36,7 +39,11 @@ DATASET = Dataset(
         "clip": Wording(TEMPLATES),
         "seed": Wording(("a photo of a {}",)),
     },
-    readers=(),
+    readers=(
+        Tfds("cifar100:3.*.*", splits=("train[:90%]", "train[90%:]", "test")),
+        VtabLists("cifar", "cifar100"),
+        WebDataset("vtab-cifar100"),
+    ),
     default_wording="clip-benchmark",
     aliases=("cifar", "cifar(num_classes=100)"),
 )

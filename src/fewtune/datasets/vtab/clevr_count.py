@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.tfds import Tfds, clevr_count
+from fewtune.data.readers.webdataset import WebDataset
 
 CLASSES = tuple(map(str, range(3, 11)))
 WORDS = ("three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -36,7 +39,11 @@ DATASET = Dataset(
             {number: f"{word} things" for number, word in zip(CLASSES, WORDS, strict=True)},
         ),
     },
-    readers=(),
+    readers=(
+        Tfds("clevr:3.*.*", clevr_count, splits=("train[:90%]", "train[90%:]", "validation")),
+        VtabLists("clevr_count", "clevr_count_all"),
+        WebDataset("vtab-clevr_count_all"),
+    ),
     default_wording="clip-benchmark",
     aliases=("clevr_count_all", 'clevr(task="count_all")'),
     label_rule="Number of objects minus 3.",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.tfds import Tfds, clevr_distance
+from fewtune.data.readers.webdataset import WebDataset
 from fewtune.datasets.vtab.clevr_count import CITATION, HOMEPAGE, LICENCE, SIZES
 
 CLASSES = ("0-8.0", "8.0-8.5", "8.5-9.0", "9.0-9.5", "9.5-10.0", "10.0-100")
@@ -24,7 +27,11 @@ DATASET = Dataset(
             {name: f"{name}M" for name in CLASSES},
         ),
     },
-    readers=(),
+    readers=(
+        Tfds("clevr:3.*.*", clevr_distance, splits=("train[:90%]", "train[90%:]", "validation")),
+        VtabLists("clevr_dist", "clevr_distance", "clevr_closest_object_distance"),
+        WebDataset("vtab-clevr_closest_object_distance"),
+    ),
     default_wording="clip-benchmark",
     aliases=(
         "clevr_dist",

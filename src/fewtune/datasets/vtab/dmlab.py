@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.tfds import Tfds
+from fewtune.data.readers.webdataset import WebDataset
 
 CLASSES = tuple(f"class {label}" for label in range(6))
 FRUIT = (
@@ -43,7 +46,11 @@ DATASET = Dataset(
             {name: f"a {words}" for name, words in zip(CLASSES, REWARD, strict=True)},
         ),
     },
-    readers=(),
+    readers=(
+        Tfds("dmlab:2.0.1"),
+        VtabLists("dmlab"),
+        WebDataset("vtab-dmlab"),
+    ),
     default_wording="clip-benchmark",
     label_rule="As stored; which label means which distance and reward is not published.",
     notes=("class order unproven: zero-shot scores may belong to other classes",),

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.labels import dsprites_location
+from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.regenerated import RegeneratedDSprites
+from fewtune.data.readers.tfds import Stored, Tfds
+from fewtune.data.readers.webdataset import WebDataset
 
 POSITIONS = 32
 # Two of the 32 positions a class, written as shares of the way.
@@ -34,7 +39,17 @@ DATASET = Dataset(
             {name: f"{index / 15:.3f}" for index, name in enumerate(CLASSES)},
         ),
     },
-    readers=(),
+    readers=(
+        Tfds(
+            "dsprites:2.*.*",
+            Stored("label_x_position", dsprites_location),
+            splits=("train[:80%]", "train[80%:90%]", "train[90%:]"),
+            zero_one=True,
+        ),
+        VtabLists("dsprites_loc", "dsprites_location", "dSprites_location", "dsprites_position"),
+        WebDataset("vtab-dsprites_label_x_position", dsprites_location),
+        RegeneratedDSprites("location"),
+    ),
     default_wording="seed",
     aliases=(
         "dsprites_loc",

@@ -5,6 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.labels import dsprites_orientation
+from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.regenerated import RegeneratedDSprites
+from fewtune.data.readers.tfds import Stored, Tfds
+from fewtune.data.readers.webdataset import WebDataset
 from fewtune.datasets.vtab.dsprites_location import CITATION, HOMEPAGE, LICENCE, SIZES
 
 ORIENTATIONS = 40
@@ -30,7 +35,17 @@ DATASET = Dataset(
             {name: f"{24 * label} degrees" for label, name in enumerate(CLASSES)},
         ),
     },
-    readers=(),
+    readers=(
+        Tfds(
+            "dsprites:2.*.*",
+            Stored("label_orientation", dsprites_orientation),
+            splits=("train[:80%]", "train[80%:90%]", "train[90%:]"),
+            zero_one=True,
+        ),
+        VtabLists("dsprites_ori", "dsprites_orientation", "dSprites_orientation"),
+        WebDataset("vtab-dsprites_label_orientation", dsprites_orientation),
+        RegeneratedDSprites("orientation"),
+    ),
     default_wording="seed",
     aliases=(
         "dsprites_ori",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.tfds import Tfds
+from fewtune.data.readers.webdataset import WebDataset
 from fewtune.datasets.words import listed
 
 CLASSES = listed("dtd")
@@ -35,6 +38,10 @@ DATASET = Dataset(
         "coop": Wording(("{} texture.",)),
         "seed": Wording(("a photo of a {}",)),
     },
-    readers=(),
+    readers=(
+        Tfds("dtd:3.*.*"),
+        VtabLists("dtd"),
+        WebDataset("vtab-dtd"),
+    ),
     default_wording="clip-benchmark",
 )

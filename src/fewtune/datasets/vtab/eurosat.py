@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.tfds import Tfds
+from fewtune.data.readers.webdataset import WebDataset
 
 OPENAI_NAMES = {
     "AnnualCrop": "annual crop land",
@@ -58,7 +61,11 @@ DATASET = Dataset(
         "coop": Wording((COOP_TEMPLATE,), COOP_NAMES),
         "seed": Wording(("a photo of a {}",)),
     },
-    readers=(),
+    readers=(
+        Tfds("eurosat/rgb:2.*.*", splits=("train[:60%]", "train[60%:80%]", "train[80%:]")),
+        VtabLists("eurosat"),
+        WebDataset("vtab-eurosat"),
+    ),
     default_wording="clip-benchmark",
     aliases=("eurosat/rgb",),
 )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.tfds import Tfds
+from fewtune.data.readers.webdataset import WebDataset
 from fewtune.datasets.words import listed
 
 CLASSES = listed("flowers102")
@@ -37,7 +40,11 @@ DATASET = Dataset(
             },
         ),
     },
-    readers=(),
+    readers=(
+        Tfds("oxford_flowers102:2.*.*"),
+        VtabLists("oxford_flowers102", "oxford_flowers", "flowers102"),
+        WebDataset("vtab-flowers"),
+    ),
     default_wording="clip-benchmark",
     aliases=("oxford_flowers102", "vtab-oxford_flowers", "vtab-flowers"),
 )

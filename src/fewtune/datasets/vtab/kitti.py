@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.tfds import Tfds, kitti_distance
+from fewtune.data.readers.webdataset import WebDataset
 
 CLASSES = (
     "vehicle within 8 m",
@@ -41,7 +44,11 @@ DATASET = Dataset(
         "clip": Wording(("{}",), dict(zip(CLASSES, OPENAI_NAMES, strict=True))),
         "seed": Wording(("a photo with {}",), dict(zip(CLASSES, SEED_NAMES, strict=True))),
     },
-    readers=(),
+    readers=(
+        Tfds("kitti:3.2.*", kitti_distance),
+        VtabLists("kitti", "kitti_distance"),
+        WebDataset("vtab-kitti_closest_vehicle_distance"),
+    ),
     default_wording="clip-benchmark",
     aliases=(
         "kitti_closest_vehicle_distance",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.tfds import Tfds
+from fewtune.data.readers.webdataset import WebDataset
 
 CLASSES = ("lymph node", "lymph node containing metastatic tumor tissue")
 
@@ -29,7 +32,11 @@ DATASET = Dataset(
             dict(zip(CLASSES, ("normal lymph node tissue", "lymph node metastasis"), strict=True)),
         ),
     },
-    readers=(),
+    readers=(
+        Tfds("patch_camelyon:2.*.*"),
+        VtabLists("patch_camelyon", "pcam", "camelyon"),
+        WebDataset("vtab-pcam"),
+    ),
     default_wording="clip-benchmark",
     aliases=("patch_camelyon", "camelyon"),
     label_rule="1 if the centre of 32 x 32 pixels holds tumour tissue, else 0.",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.tfds import Tfds
+from fewtune.data.readers.webdataset import WebDataset
 from fewtune.datasets.words import listed
 
 CLASSES = listed("pets")
@@ -46,7 +49,11 @@ DATASET = Dataset(
         "coop": Wording((TEMPLATE,), {name: name.lower() for name in CLASSES}),
         "seed": Wording(("a photo of a {}",), OPENAI_NAMES),
     },
-    readers=(),
+    readers=(
+        Tfds("oxford_iiit_pet:3.*.*", splits=("train[:80%]", "train[80%:]", "test")),
+        VtabLists("oxford_iiit_pet", "oxford_pet", "pets"),
+        WebDataset("vtab-pets"),
+    ),
     default_wording="clip-benchmark",
     aliases=("oxford_iiit_pet", "oxford_pet", "vtab-oxford_pets"),
 )

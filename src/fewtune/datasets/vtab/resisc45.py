@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.tfds import Tfds
+from fewtune.data.readers.webdataset import WebDataset
 from fewtune.datasets.words import listed
 
 OPENAI_TEMPLATES = tuple(
@@ -46,7 +49,11 @@ DATASET = Dataset(
         "clip": Wording(OPENAI_TEMPLATES),
         "seed": Wording(("satellite imagery of {}",)),
     },
-    readers=(),
+    readers=(
+        Tfds("resisc45:3.*.*", splits=("train[:60%]", "train[60%:80%]", "train[80%:]")),
+        VtabLists("resisc45"),
+        WebDataset("vtab-resisc45"),
+    ),
     default_wording="clip-benchmark",
     by_hand="The authors publish NWPU-RESISC45.rar through a page that asks for a browser. Unpack "
     "it to resisc45/NWPU-RESISC45/CLASS/CLASS_001.jpg.",

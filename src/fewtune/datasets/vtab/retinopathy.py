@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.tfds import Tfds
+from fewtune.data.readers.webdataset import WebDataset
 
 DATASET = Dataset(
     title="Diabetic Retinopathy",
@@ -24,7 +27,11 @@ DATASET = Dataset(
     ),
     sizes={"train": 35126, "val": 10906, "test": 42670},
     wordings={"clip-benchmark": Wording(("a retinal image with {}",))},
-    readers=(),
+    readers=(
+        Tfds("diabetic_retinopathy_detection/btgraham-300:3.*.*"),
+        VtabLists("diabetic_retinopathy", "retinopathy"),
+        WebDataset("vtab-diabetic_retinopathy"),
+    ),
     default_wording="clip-benchmark",
     aliases=(
         "diabetic_retinopathy",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.tfds import Stored, Tfds
+from fewtune.data.readers.webdataset import WebDataset
 
 CLASSES = tuple(f"{degrees} degrees" for degrees in range(0, 360, 20))
 CITATION = """@inproceedings{lecun2004learning,
@@ -39,7 +42,13 @@ DATASET = Dataset(
             {name: name.removesuffix(" degrees") for name in CLASSES},
         ),
     },
-    readers=(),
+    readers=(
+        Tfds(
+            "smallnorb:2.*.*", Stored("label_azimuth"), splits=("train", "test[:50%]", "test[50%:]")
+        ),
+        VtabLists("smallnorb_azi", "smallnorb_azimuth"),
+        WebDataset("vtab-smallnorb_label_azimuth"),
+    ),
     default_wording="seed",
     aliases=(
         "smallnorb_azi",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.tfds import Stored, Tfds
+from fewtune.data.readers.webdataset import WebDataset
 from fewtune.datasets.vtab.smallnorb_azimuth import (
     CITATION,
     HOMEPAGE,
@@ -31,7 +34,15 @@ DATASET = Dataset(
             {name: name.removesuffix(" degrees") for name in CLASSES},
         ),
     },
-    readers=(),
+    readers=(
+        Tfds(
+            "smallnorb:2.*.*",
+            Stored("label_elevation"),
+            splits=("train", "test[:50%]", "test[50%:]"),
+        ),
+        VtabLists("smallnorb_ele", "smallnorb_elevation"),
+        WebDataset("vtab-smallnorb_label_elevation"),
+    ),
     default_wording="seed",
     aliases=(
         "smallnorb_ele",

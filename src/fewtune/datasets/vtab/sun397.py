@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.tfds import Tfds
 from fewtune.datasets.words import PHOTO, listed
 
 # In the order of TFDS and of the authors' ClassName.txt, "a/apartment_building/outdoor".
@@ -34,7 +36,10 @@ DATASET = Dataset(
         "coop": Wording((PHOTO,), dict(zip(CLASSES, COOP_NAMES, strict=True))),
         "seed": Wording(("a photo of a {}",)),
     },
-    readers=(),
+    readers=(
+        Tfds("sun397/tfds:4.*.*"),
+        VtabLists("sun397"),
+    ),
     default_wording="clip-benchmark",
     notes=(
         "one image of TFDS (t/track/outdoor/sun_aophkoiosslinihb.jpg) cannot be decoded by all "

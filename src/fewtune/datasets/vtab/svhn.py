@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.tfds import Tfds
+from fewtune.data.readers.webdataset import WebDataset
 
 CLASSES = tuple(map(str, range(10)))
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -35,7 +38,11 @@ DATASET = Dataset(
         ),
         "seed": Wording(("a photo of a digital number {}",)),
     },
-    readers=(),
+    readers=(
+        Tfds("svhn_cropped:3.*.*", splits=("train[:90%]", "train[90%:]", "test")),
+        VtabLists("svhn", "svhn_cropped"),
+        WebDataset("vtab-svhn"),
+    ),
     default_wording="clip-benchmark",
     aliases=("svhncropped", "svhn_cropped"),
     label_rule="The digit in the middle of the picture.",
