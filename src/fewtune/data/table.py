@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Protocol
 
 from fewtune.core.errors import DataError, did_you_mean
-from fewtune.core.task import DEFAULT_TEMPLATES, ClassSet, Example, ImageSource, Task
+from fewtune.core.task import (
+    DEFAULT_TEMPLATES,
+    ClassSet,
+    Example,
+    ImageSource,
+    PublishedDraw,
+    Task,
+)
 
 SPLITS = ("train", "val", "test")
 SPLIT_ALIASES = {
@@ -56,12 +63,14 @@ class Table:
         classes: Class names in label order where the data set gives them; such a class may lack
             training images. Empty: gather them from the rows and sort them.
         notes: What a user should know of how it was read.
+        draws: Few-shot draws that come with the data.
     """
 
     layout: str
     rows: tuple[Row, ...]
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    draws: tuple[PublishedDraw, ...] = ()
 
 
 class Layout(Protocol):
@@ -119,12 +128,12 @@ def to_task(
     """Check the rows and return them as a task.
 
     Raises:
-        DataError: No images, one class, a class that is only in the test split, or an image that is
-            listed in two ways.
+        DataError: No images, one class, a class that is only in the test split (where the data does
+            not list its classes), or an image that is listed in two ways.
     """
     rows, repeated = _unique(table.rows)
     trained = {row.class_name for row in rows if row.split == "train"}
-    if not trained:
+    if not trained and not (table.classes and rows):
         raise DataError(
             f"'{name}' ({table.layout}) has no training images.",
             hint="Put them in DIR/train/CLASS/, or in DIR/CLASS/ without splits.",
@@ -152,6 +161,7 @@ def to_task(
         licence,
         citation,
         notes=_notes(table, repeated, [name for name in names if name not in trained]),
+        published=table.draws,
     )
 
 
@@ -173,7 +183,9 @@ def _notes(table: Table, repeated: int, untrained: Sequence[str]) -> tuple[str, 
     notes = [f"layout: {table.layout}", *table.notes]
     if repeated:
         notes.append(f"left out {counted(repeated, 'row')} that named an image again")
-    if untrained:
+    if untrained and len(untrained) == len(table.classes):
+        notes.append("no training images: a test set for what was trained on other images")
+    elif untrained:
         kinds = counted(len(untrained), "class", "classes")
         named = ", ".join(map(repr, untrained[:3])) + (", ..." if len(untrained) > 3 else "")
         notes.append(f"{kinds} without training images: {named}")

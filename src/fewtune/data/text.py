@@ -81,6 +81,18 @@ def records(path: Path) -> Iterator[Record]:
     return _csv_records(path, text)
 
 
+def parse_json(text: str, where: str) -> Any:
+    """Return the JSON value of a text.
+
+    Raises:
+        DataError: It is not JSON; `where` says whose text it is.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where} is not valid JSON: {error}.") from error
+
+
 def read_descriptions(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
     """Return full prompts by class name from a JSON object or a csv with columns class and text.
 
@@ -130,7 +142,7 @@ def _json_records(path: Path, text: str) -> Iterator[Record]:
     for line, content in enumerate(text.split("\n"), start=1):
         if not content.strip():
             continue
-        value = _parse(content, f"{path} line {line}")
+        value = parse_json(content, f"{path} line {line}")
         if not isinstance(value, dict):
             raise DataError(
                 f'{path} line {line} is not a JSON object such as {{"path": "a.jpg", '
@@ -139,15 +151,8 @@ def _json_records(path: Path, text: str) -> Iterator[Record]:
         yield Record(line, {plain(key.strip().lower()): entry for key, entry in value.items()})
 
 
-def _parse(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where} is not valid JSON: {error}.") from error
-
-
 def _json_texts(path: Path) -> Iterator[tuple[str, str]]:
-    value = _parse(read_text(path), str(path))
+    value = parse_json(read_text(path), str(path))
     shape = f'{path} must be a JSON object such as {{"cat": ["a photo of a cat, a small pet."]}}'
     if not isinstance(value, dict):
         raise DataError(f"{shape}, found a {type(value).__name__}.")

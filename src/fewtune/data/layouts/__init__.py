@@ -15,6 +15,7 @@ from fewtune.core.task import Task
 from fewtune.data.layouts.folders import ClassFolders, SplitFolders
 from fewtune.data.layouts.list_folder import ListFolder
 from fewtune.data.layouts.listing import ImageFolder, Listing
+from fewtune.data.layouts.split_file import SplitFile
 from fewtune.data.scan import entries, holds_images, subfolders
 from fewtune.data.table import SPLIT_ALIASES, Layout, sort_names, to_task
 from fewtune.data.text import TABLE_SUFFIXES, read_descriptions
@@ -23,6 +24,7 @@ from fewtune.data.text import TABLE_SUFFIXES, read_descriptions
 LAYOUTS: tuple[Layout, ...] = (
     Listing(),
     ListFolder(),
+    SplitFile(),
     ImageFolder(),
     SplitFolders(),
     ClassFolders(),

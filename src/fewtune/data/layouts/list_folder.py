@@ -10,12 +10,11 @@ uses train800val200 where it is present.
 
 from __future__ import annotations
 
-import posixpath
 from pathlib import Path
 
 from fewtune.core.errors import DataError
 from fewtune.data.layouts.listing import NUMBERED_NOTE, name_row
-from fewtune.data.scan import size_of
+from fewtune.data.scan import listed_file
 from fewtune.data.table import Row, Table, is_number, plain
 from fewtune.data.text import read_class_names, read_lines
 
@@ -56,8 +55,11 @@ def _read_optional(path: Path, split: str) -> list[Row]:
     return read_list(path, split) if path.is_file() else []
 
 
-def read_list(path: Path, split: str) -> list[Row]:
+def read_list(path: Path, split: str, folder: Path | None = None) -> list[Row]:
     """Return the rows of a list of lines "PATH LABEL"; their class names are the labels.
+
+    Args:
+        folder: Folder to which the paths are relative; None for that of the list.
 
     Raises:
         DataError: A line is malformed, leads out of the folder of the list, or names no file.
@@ -73,20 +75,8 @@ def read_list(path: Path, split: str) -> list[Row]:
                 f"{where} in {path.parent} is {content[:60]!r}, expected a path, a space and a "
                 "label from 0 up, such as 'images/test/000000.jpg 17'."
             )
-        key = posixpath.normpath(relative.strip())
-        if key.startswith(("/", "..")):
-            raise DataError(
-                f"{where} in {path.parent} leads out of the folder: '{relative}'.",
-                hint="Paths in lists are relative to the folder of the list.",
-            )
-        source = path.parent / key
-        size_bytes = size_of(source)
-        if size_bytes is None:
-            raise DataError(
-                f"{where} names '{relative}', which does not exist in {path.parent}.",
-                hint="Unpack the images beside the lists.",
-            )
-        rows.append(Row(split, plain(key), label, source, size_bytes, where))
+        file = listed_file(path.parent, relative, where)
+        rows.append(Row(split, plain(file.relative), label, file.path, file.size_bytes, where))
     if not rows:
         raise DataError(f"{path} lists no images.")
     return rows

@@ -1,0 +1,56 @@
+"""Your own images with a split file in CoOp's format.
+
+    DIR/split_NAME.json      {"train": [["cat/1.jpg", 0, "cat"], ...], "val": [...], "test": [...]}
+    DIR/cat/1.jpg            the images, in DIR or in one of its folders
+
+So are the splits of CoOp's data sets laid out, and those of medical images after it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fewtune.core.errors import DataError
+from fewtune.data.scan import entries, size_of, subfolders
+from fewtune.data.split_json import class_names, locate, read_split_json
+from fewtune.data.table import Table
+
+
+class SplitFile:
+    """DIR/split_NAME.json and images."""
+
+    name = "split file (json)"
+
+    def detect(self, location: Path) -> bool:
+        """Return whether there is a file split_*.json."""
+        return location.is_dir() and bool(_split_files(location))
+
+    def read(self, location: Path) -> Table:
+        """Return the images that the split file lists."""
+        files = _split_files(location)
+        if len(files) > 1:
+            named = ", ".join(f"'{file.name}'" for file in files[:3])
+            raise DataError(
+                f"{location} holds {len(files)} split files: {named}.",
+                hint="Keep the one to use; move the others away.",
+            )
+        listed = read_split_json(files[0])
+        folder = image_folder(location, [entry.path for entry in listed[:1]])
+        rows = locate(listed, folder, lambda entry: entry.name, files[0])
+        return Table(self.name, tuple(rows), class_names(listed, files[0]))
+
+
+def image_folder(location: Path, sample: list[str]) -> Path:
+    """Return the folder below `location`, or itself, in which the sampled paths are found."""
+    for folder in (location, *subfolders(location)):
+        if all(size_of(folder / path) is not None for path in sample):
+            return folder
+    return location
+
+
+def _split_files(location: Path) -> list[Path]:
+    return [
+        Path(entry.path)
+        for entry in entries(location)
+        if entry.name.startswith("split_") and entry.name.endswith(".json")
+    ]

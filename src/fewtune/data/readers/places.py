@@ -1,0 +1,20 @@
+"""Where the folder of a data set may lie below the root that a user gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+GROUPS = ("", "few-shot", "domain-generalization", "data")
+
+
+def find_folder(root: Path, folders: Sequence[str], *needed: str) -> Path | None:
+    """Return the first folder of one of these names that holds all that is needed.
+
+    It may stand in the root, in a folder for its group, or be the root itself.
+    """
+    places = [root / group / folder for group in GROUPS for folder in folders]
+    for place in (*places, root):
+        if all((place / name).exists() for name in needed) and place.is_dir():
+            return place
+    return None

@@ -1,0 +1,159 @@
+"""Split files in the format of CoOp: one JSON object with lists of images by split.
+
+    {"train": [["banded/banded_0002.jpg", 0, "banded"], ...], "val": [...], "test": [...]}
+
+An entry is a path, a label from 0 up, and the name of the class. The order of entries is kept,
+since the papers' draws depend on it.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fewtune.core.errors import DataError
+from fewtune.data.scan import size_of
+from fewtune.data.table import Row, plain
+from fewtune.data.text import parse_json, read_text
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a split file.
+
+    Attributes:
+        path: POSIX path relative to the folder of the images.
+        where: Its place, for messages ("split_zhou_DTD.json, train entry 3").
+    """
+
+    split: str
+    path: str
+    label: int
+    name: str
+    where: str
+
+
+def read_split_json(path: Path) -> tuple[Entry, ...]:
+    """Return the entries of a split file, in its order.
+
+    Raises:
+        DataError: The file is not of this format, a path leads out of its folder, a label has two
+            names or a name two labels, or a label is missing between others.
+    """
+    value = parse_json(read_text(path), str(path))
+    if not isinstance(value, dict) or "train" not in value:
+        raise DataError(
+            f"{path} is not a split file: it has no list of training images.",
+            hint='It holds {"train": [["cat/1.jpg", 0, "cat"], ...], "val": [...], "test": [...]}.',
+        )
+    entries = []
+    for split in SPLITS:
+        items = value.get(split, [])
+        if not isinstance(items, list):
+            raise DataError(f"{path}: '{split}' is not a list of images.")
+        for number, item in enumerate(items, start=1):
+            entries.append(_entry(item, split, f"{path.name}, {split} entry {number}"))
+    class_names(entries, path)
+    return tuple(entries)
+
+
+def class_names(entries: Iterable[Entry], path: Path) -> tuple[str, ...]:
+    """Return the names of the labels 0, 1, ...
+
+    Raises:
+        DataError: A label has two names, a name two labels, or a label is missing.
+    """
+    names: dict[int, str] = {}
+    labels: dict[str, int] = {}
+    for entry in entries:
+        name = names.setdefault(entry.label, entry.name)
+        label = labels.setdefault(entry.name, entry.label)
+        if name != entry.name:
+            raise DataError(f"{path}: label {entry.label} is both {name!r} and {entry.name!r}.")
+        if label != entry.label:
+            raise DataError(f"{path}: class {name!r} has both label {label} and {entry.label}.")
+    missing = next((label for label in range(len(names)) if label not in names), None)
+    if missing is not None:
+        raise DataError(
+            f"{path} has no image with label {missing}, but some up to {max(names)}.",
+            hint="Labels must run from 0 without a gap.",
+        )
+    return tuple(names[label] for label in range(len(names)))
+
+
+def inside(path: str, where: str) -> str:
+    """Return a path that a file names, in POSIX form without "." and "..".
+
+    Raises:
+        DataError: It is empty, absolute, or leads out of the folder that it is relative to.
+    """
+    key = posixpath.normpath(path.replace("\\", "/"))
+    if key in ("", ".", "..") or key.startswith(("/", "../")) or key[1:3] == ":/":
+        raise DataError(
+            f"{where} leads out of the folder: {path!r}.",
+            hint="Paths in lists are relative to the folder of the images.",
+        )
+    return key
+
+
+def locate(
+    entries: Iterable[Entry], folder: Path, name_of: Callable[[Entry], str], file: Path
+) -> list[Row]:
+    """Return the entries as rows; their images lie below `folder`.
+
+    Raises:
+        DataError: Images are missing; the first is named.
+    """
+    rows: list[Row] = []
+    missing: list[str] = []
+    for entry in entries:
+        source = folder / entry.path
+        size_bytes = size_of(source)
+        if size_bytes is None:
+            missing.append(entry.path)
+        rows.append(
+            Row(
+                entry.split,
+                plain(entry.path),
+                name_of(entry),
+                source,
+                size_bytes or 0,
+                entry.where,
+            )
+        )
+    refuse_missing(missing, len(rows), file, folder)
+    return rows
+
+
+def refuse_missing(missing: Sequence[str], listed: int, file: Path, folder: Path) -> None:
+    """Refuse a list that names images that are not there."""
+    if missing:
+        raise DataError(
+            f"{len(missing):,} of {listed:,} images listed in {file} do not exist in {folder}: "
+            f"'{plain(missing[0])}'{', ...' if len(missing) > 1 else ''}.",
+            hint="Unpack all images there; `fewtune data info NAME` says where to get them.",
+        )
+
+
+def _entry(item: Any, split: str, where: str) -> Entry:
+    if (
+        not isinstance(item, list)
+        or len(item) != 3
+        or not isinstance(item[0], str)
+        or not isinstance(item[1], int)
+        or isinstance(item[1], bool)
+        or not isinstance(item[2], str)
+    ):
+        raise DataError(
+            f"{where} is {str(item)[:60]!r}, expected [path, label, class name] such as "
+            '["cat/1.jpg", 0, "cat"].'
+        )
+    path, label, name = item
+    if label < 0 or not name.strip():
+        raise DataError(f"{where} has label {label} and class {name!r}; neither may be missing.")
+    return Entry(split, inside(path, where), label, plain(name.strip()), where)
