@@ -73,7 +73,7 @@ def page(results: Sequence[Result], title: str, next_command: str, task: Task | 
         )
     rows = outcome.rows(zero_shot, [result.record for result in results])
     best = max(results, key=lambda result: result.record["metrics"]["top1"])
-    return _environment().get_template("page.html.jinja").render(
+    return environment().get_template("page.html.jinja").render(
         title=title,
         next_command=next_command,
         rows=rows,
@@ -116,17 +116,18 @@ def _zero_shot_folder(zero_shot: dict[str, Any], result: Result) -> Path:
     return result.folder.with_name(Spec.model_validate(zero_shot["spec"]).folder())
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """Return the environment that all pages are rendered in."""
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": outcome.percent, "signed": outcome.signed}
-    environment.globals["shots_text"] = outcome.shots_text
-    return environment
+    made.filters |= {"percent": outcome.percent, "signed": outcome.signed}
+    made.globals["shots_text"] = outcome.shots_text
+    return made
 
 
 def _picture(folder: Path) -> str:

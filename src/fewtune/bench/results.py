@@ -1,0 +1,248 @@
+"""The runs of a study: read from folders, checked, and grouped over their seeds.
+
+Everything here is a pure function of records, so a report says the same wherever it is made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from fewtune.core.discovery import load_strategy, strategy_names
+from fewtune.core.errors import RunError
+from fewtune.core.files import read_json
+from fewtune.core.spec import ZERO_SHOT, Spec
+from fewtune.engine.outcome import Record, steps_scale, strategy_of
+
+LINEAR_PROBE = "linear-probe"
+FIRST = (ZERO_SHOT, LINEAR_PROBE)
+# What tells two runs of a table row apart without making them two methods.
+NOT_METHOD = frozenset({"task", "data", "backbone", "revision", "shots", "seed", "drawn"})
+
+
+@dataclass(frozen=True)
+class Run:
+    """A complete run."""
+
+    folder: Path
+    record: Record
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The record's spec."""
+        spec: dict[str, Any] = self.record["spec"]
+        return spec
+
+    @property
+    def top1(self) -> float:
+        """Test accuracy in [0, 1]."""
+        return float(self.record["metrics"]["top1"])
+
+    def method_key(self) -> str:
+        """Return what decides which row of a table the run is in."""
+        parts = {name: value for name, value in self.spec.items() if name not in NOT_METHOD}
+        if parts["time_budget_s"] is None:
+            parts["steps_scale"] = steps_scale(self.record)
+        return json.dumps(parts, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the tables: a strategy with its options.
+
+    Attributes:
+        label: Its title, and what tells it apart from the others of its strategy.
+        steps_scale: Factor on the recipe's length, 1 for the published or default length.
+    """
+
+    key: str
+    strategy: str
+    label: str
+    modality: str
+    steps_scale: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The runs of one method on one task with one number of shots, over seeds."""
+
+    runs: tuple[Run, ...]
+
+    @property
+    def scores(self) -> tuple[float, ...]:
+        """Top-1 of each seed."""
+        return tuple(run.top1 for run in self.runs)
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds."""
+        return mean(self.scores)
+
+    @property
+    def spread(self) -> float | None:
+        """Sample standard deviation over seeds; None for a single one."""
+        return stdev(self.scores) if len(self.scores) > 1 else None
+
+
+@dataclass(frozen=True)
+class Study:
+    """All cells of one backbone.
+
+    Attributes:
+        cells: By (method key, task, shots). Zero-shot stands under shots None alone.
+        notes: What a reader must know ("2 runs are incomplete").
+    """
+
+    backbone: str
+    methods: tuple[Method, ...]
+    tasks: tuple[str, ...]
+    shots: tuple[int | None, ...]
+    cells: Mapping[tuple[str, str, int | None], Cell]
+    notes: tuple[str, ...] = ()
+
+    def cell(self, method: Method, task: str, shots: int | None) -> Cell | None:
+        """Return a cell, or None for a hole; zero-shot is the same at every number of shots."""
+        return self.cells.get((method.key, task, None if method.strategy == ZERO_SHOT else shots))
+
+    def tuned(self) -> tuple[Method, ...]:
+        """Return the methods but zero-shot."""
+        return tuple(method for method in self.methods if method.strategy != ZERO_SHOT)
+
+    def baseline(self, run: Run) -> Run | None:
+        """Return the zero-shot run with the same prompts and pixels, if it is there."""
+        spec = Spec.model_validate(run.spec)
+        wanted = spec.zero_shot(load_strategy(ZERO_SHOT).version).hash()
+        for (_, task, shots), cell in self.cells.items():
+            if shots is None and task == run.spec["task"]:
+                for other in cell.runs:
+                    if other.record["hash"] == wanted:
+                        return other
+        return None
+
+
+def load_runs(places: Iterable[Path]) -> tuple[list[Run], list[str]]:
+    """Return the complete runs below some folders, in a fixed order, and notes on the others.
+
+    Raises:
+        RunError: There is no complete run.
+    """
+    places = list(places)
+    files = sorted({file for place in places for file in place.rglob("spec.json")})
+    runs, unfinished, broken = {}, 0, []
+    for file in files:
+        folder = file.parent
+        if not (folder / "record.json").exists():
+            unfinished += 1
+            continue
+        try:
+            record = read_json(folder / "record.json")
+            run = Run(folder, record)
+            float(record["metrics"].get("top1", 0)), run.method_key(), record["environment"]
+        except (RunError, KeyError, TypeError, ValueError, AttributeError):
+            broken.append(folder.name)
+            continue
+        if "top1" in record["metrics"]:
+            runs[record["hash"]] = run
+    notes = []
+    if unfinished:
+        notes.append(f"{unfinished} incomplete run{'s' * (unfinished != 1)} left out")
+    if broken:
+        notes.append(f"unreadable, left out: {', '.join(broken[:5])}")
+    if not runs:
+        where = ", ".join(map(str, places))
+        raise RunError(
+            f"There are no complete runs in {where}.", hint="`fewtune fit` and `sweep` make runs."
+        )
+    return [runs[key] for key in sorted(runs)], notes
+
+
+def refuse_mixed(runs: Sequence[Run]) -> None:
+    """Refuse runs that cannot stand in one table.
+
+    Raises:
+        RunError: They come from several versions of FewTune, or one task has several fingerprints.
+    """
+    versions = sorted({run.record["environment"].get("fewtune", "?") for run in runs})
+    if len(versions) > 1:
+        raise RunError(
+            f"These runs were made by several versions of fewtune: {', '.join(versions)}.",
+            hint="Give one version's runs, or allow it: --mixed.",
+        )
+    prints: dict[str, set[str]] = defaultdict(set)
+    for run in runs:
+        prints[run.spec["task"]].add(run.spec["data"])
+    for task, found in sorted(prints.items()):
+        if len(found) > 1:
+            raise RunError(
+                f"The runs of task '{task}' saw {len(found)} different sets of images or prompts.",
+                hint="Give one set's runs, or allow it: --mixed.",
+            )
+
+
+def group(runs: Sequence[Run], notes: Sequence[str] = ()) -> list[Study]:
+    """Return a study for each backbone, in alphabetical order."""
+    by_backbone: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        by_backbone[run.spec["backbone"]].append(run)
+    return [_study(name, of, notes) for name, of in sorted(by_backbone.items())]
+
+
+def _study(backbone: str, runs: Sequence[Run], notes: Sequence[str]) -> Study:
+    by_key: dict[str, list[Run]] = defaultdict(list)
+    cells: dict[tuple[str, str, int | None], list[Run]] = defaultdict(list)
+    for run in runs:
+        key = run.method_key()
+        by_key[key].append(run)
+        cells[key, run.spec["task"], run.spec["shots"]].append(run)
+    trained = [run for run in runs if run.spec["strategy"] != ZERO_SHOT]
+    return Study(
+        backbone,
+        _methods({key: of[0] for key, of in by_key.items()}),
+        tuple(sorted({run.spec["task"] for run in runs})),
+        tuple(sorted({run.spec["shots"] for run in trained}, key=lambda s: (s is None, s or 0))),
+        {
+            place: Cell(tuple(sorted(of, key=lambda run: run.spec["seed"])))
+            for place, of in cells.items()
+        },
+        tuple(notes),
+    )
+
+
+def _methods(examples: Mapping[str, Run]) -> tuple[Method, ...]:
+    """Return the rows in their order, each labelled by what tells it from its siblings."""
+    siblings: dict[str, list[str]] = defaultdict(list)
+    for key, run in examples.items():
+        siblings[run.spec["strategy"]].append(key)
+    methods = []
+    for key, run in examples.items():
+        scale = steps_scale(run.record)
+        others = [_settings(examples[other]) for other in siblings[run.spec["strategy"]]]
+        label = " ".join([strategy_of(run.record).title, *_differences(_settings(run), others)])
+        methods.append(
+            Method(key, run.spec["strategy"], label, strategy_of(run.record).type, scale)
+        )
+    order = [*FIRST, *(name for name in strategy_names() if name not in FIRST)]
+    return tuple(sorted(methods, key=lambda m: (order.index(m.strategy), m.label, -m.steps_scale)))
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """Return everything that may differ between two methods of a strategy, flat."""
+    spec = {k: v for k, v in run.spec.items() if k not in NOT_METHOD}
+    strategy = strategy_of(run.record)
+    flat = {**strategy.model_dump(mode="json"), **(spec.pop("recipe") or {})}
+    spec.pop("options")
+    return {**spec, **flat, "steps_scale": steps_scale(run.record)}
+
+
+def _differences(own: Mapping[str, Any], all_of_strategy: Sequence[Mapping[str, Any]]) -> list[str]:
+    words = []
+    for name, value in sorted(own.items()):
+        if any(other.get(name) != value for other in all_of_strategy) and name != "steps_scale":
+            shown = f"{value:g}" if isinstance(value, float) else str(value)
+            words.append(f"{name.strip('_').replace('_', '-')}={shown}")
+    return [f"({', '.join(words)})"] if words else []

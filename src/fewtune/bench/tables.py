@@ -1,0 +1,253 @@
+"""Tables of a study, and the same table as Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import Literal
+
+from fewtune.bench.results import LINEAR_PROBE, Cell, Method, Run, Study
+from fewtune.engine.outcome import percent, shots_text, signed
+
+Mark = Literal["", "best", "second"]
+HOLE = "–"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A cell as it is shown."""
+
+    text: str
+    mark: Mark = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that can be written in any format.
+
+    Attributes:
+        name: Part of file names.
+        header: Column titles; the first is that of the row titles.
+        rows: Row title, then an entry for each further column.
+        notes: What stands below it.
+    """
+
+    name: str
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Entry, ...]], ...]
+    notes: tuple[str, ...] = ()
+
+
+def accuracy(study: Study, shots: int | None) -> Table:
+    """Top-1 of every method on every task: mean and sample deviation over seeds, zero-shot first.
+
+    The last column is the mean over tasks; a method with a hole has none.
+    """
+    methods = [m for m in study.methods if any(study.cell(m, t, shots) for t in study.tasks)]
+    columns = [_marked([study.cell(m, task, shots) for m in methods]) for task in study.tasks]
+    if len(study.tasks) > 1:
+        columns.append(_ranked([_average(study, m, shots) for m in methods], percent))
+    header = ("", *study.tasks, *(("average",) if len(study.tasks) > 1 else ()))
+    rows = tuple(
+        (title_of(m), tuple(column[i] for column in columns)) for i, m in enumerate(methods)
+    )
+    seeds = {len(cell.runs) for m in methods if (cell := study.cell(m, study.tasks[0], shots))}
+    notes = ["Top-1 in percent; ± is the sample standard deviation over seeds."]
+    if len(seeds - {1}) > 1:
+        notes.append("Cells differ in their number of seeds.")
+    name = f"accuracy-{'all' if shots is None else shots}"
+    title = f"Accuracy, {shots_text(shots)}"
+    return Table(name, title, header, rows, (*notes, *_scaled(methods)))
+
+
+def gains(study: Study, groups: Mapping[str, str]) -> Table:
+    """Mean gain over zero-shot and over the linear probe, by group of tasks, method and shots.
+
+    Args:
+        groups: Group of each task ("natural"); tasks without one are "own".
+    """
+    names = sorted({groups.get(task, "own") for task in study.tasks})
+    tasks = {name: [t for t in study.tasks if groups.get(t, "own") == name] for name in names}
+    probes = {m.modality: m for m in study.methods if m.strategy == LINEAR_PROBE}
+    probe = next(iter(probes.values()), None)
+    rows = []
+    for method in study.tuned():
+        for shots in study.shots:
+            entries = []
+            for name in names:
+                over_zero = [_over_zero(study, method, t, shots) for t in tasks[name]]
+                over_probe = [_over(study, method, probe, t, shots) for t in tasks[name]]
+                entries += [_mean_gain(over_zero), _mean_gain(over_probe)]
+            if any(entry.text != HOLE for entry in entries):
+                title = f"{title_of(method)}, {method.modality}, {shots_text(shots)}"
+                rows.append((title, tuple(entries)))
+    header = ("", *(f"{n}: over {b}" for n in names for b in ("zero-shot", "linear probe")))
+    note = "Mean difference of top-1 in percentage points over the group's tasks."
+    return Table("gains", "Gain by group of tasks", header, tuple(rows), (note,))
+
+
+def efficiency(study: Study) -> Table:
+    """Trained parameters, minutes of training and peak memory beside accuracy.
+
+    Means over all tasks and seeds at the largest number of shots.
+    """
+    shots = study.shots[-1] if study.shots else None
+    rows = []
+    for method in study.tuned():
+        runs = [
+            run
+            for task in study.tasks
+            if (cell := study.cell(method, task, shots))
+            for run in cell.runs
+        ]
+        if not runs:
+            continue
+        costs = [run.record["cost"] for run in runs]
+        rows.append(
+            (
+                title_of(method),
+                (
+                    Entry(f"{mean(cost['trained_parameters'] for cost in costs):,.0f}"),
+                    Entry(f"{mean(cost['training_s'] for cost in costs) / 60:.2f}"),
+                    Entry(f"{mean(cost['peak_memory_mib'] for cost in costs):,.0f}"),
+                    Entry(percent(mean(run.top1 for run in runs))),
+                ),
+            )
+        )
+    header = ("", "trained parameters", "minutes", "peak MiB", "top-1")
+    note = f"Means over tasks and seeds, {shots_text(shots)}; times are of the machines that ran."
+    return Table("efficiency", "Efficiency", header, tuple(rows), (note,))
+
+
+def runs_csv(runs: Sequence[Run]) -> str:
+    """Return a line for each run: spec, metrics, cost."""
+    columns: list[tuple[str, Callable[[Run], object]]] = [
+        ("folder", lambda run: run.folder.name),
+        *((n, lambda run, n=n: run.spec[n]) for n in ("strategy", "task", "backbone", "shots")),
+        *((n, lambda run, n=n: run.spec[n]) for n in ("seed", "precision", "templates")),
+        ("type", lambda run: run.spec["options"].get("type", "")),
+        ("steps_scale", lambda run: run.record["plan"]["steps_scale"]),
+        *((n, lambda run, n=n: run.record["metrics"][n]) for n in ("top1", "top5", "recall", "f1")),
+        ("calibration_error", lambda run: run.record["metrics"]["calibration_error"]),
+        *((n, lambda run, n=n: run.record["cost"][n]) for n in ("trained_parameters", "steps")),
+        *((n, lambda run, n=n: run.record["cost"][n]) for n in ("training_s", "peak_memory_mib")),
+    ]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([name for name, _ in columns])
+    for run in runs:
+        writer.writerow([value(run) for _, value in columns])
+    return text.getvalue()
+
+
+def markdown(table: Table) -> str:
+    """Return the table as GitHub Markdown: best bold, second in italics."""
+    styles = {"": "{}", "best": "**{}**", "second": "*{}*"}
+    lines = [
+        f"### {table.title}",
+        "",
+        f"| {' | '.join(map(_pipe, table.header))} |",
+        f"| --- |{' ---: |' * (len(table.header) - 1)}",
+        *(
+            f"| {_pipe(title)} | {' | '.join(styles[e.mark].format(e.text) for e in entries)} |"
+            for title, entries in table.rows
+        ),
+        "",
+        *table.notes,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def latex(table: Table) -> str:
+    """Return the table as LaTeX with booktabs: best bold, second underlined."""
+    styles = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
+    rows = [
+        " & ".join([_tex(title), *(styles[e.mark].format(_tex(e.text)) for e in entries)]) + r" \\"
+        for title, entries in table.rows
+    ]
+    return "\n".join(
+        [
+            f"% {table.title}. {' '.join(table.notes)}",
+            rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}",
+            r"\toprule",
+            " & ".join(map(_tex, table.header)) + r" \\",
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    )
+
+
+def title_of(method: Method) -> str:
+    """Return a row's title: its label, and how much of its recipe it was trained for."""
+    scale = f" ×{method.steps_scale:.2g} steps" if method.steps_scale != 1 else ""
+    return method.label + scale
+
+
+def _scaled(methods: Sequence[Method]) -> tuple[str, ...]:
+    if all(method.steps_scale == 1 for method in methods):
+        return ()
+    return ("× steps: trained for this share of the recipe's length, so not the full method.",)
+
+
+def _average(study: Study, method: Method, shots: int | None) -> float | None:
+    cells = [study.cell(method, task, shots) for task in study.tasks]
+    return None if None in cells else mean(cell.mean for cell in cells if cell)
+
+
+def _marked(cells: Sequence[Cell | None]) -> list[Entry]:
+    entries = _ranked([cell.mean if cell else None for cell in cells], percent)
+    return [
+        Entry(f"{entry.text} ± {percent(cell.spread)}", entry.mark)
+        if cell and cell.spread is not None
+        else entry
+        for cell, entry in zip(cells, entries, strict=True)
+    ]
+
+
+def _ranked(values: Sequence[float | None], show: Callable[[float], str]) -> list[Entry]:
+    """Return the values with the best and the second marked, by what is shown of them."""
+    texts = [None if value is None else show(value) for value in values]
+    ranks = sorted({float(text) for text in texts if text is not None}, reverse=True)
+    marks: dict[str, Mark] = {}
+    for rank, mark in zip(ranks[:2], ("best", "second"), strict=False):
+        marks |= {text: mark for text in texts if text and float(text) == rank}  # type: ignore[misc]
+    return [Entry(HOLE) if t is None else Entry(t, marks.get(t, "")) for t in texts]
+
+
+def _over_zero(study: Study, method: Method, task: str, shots: int | None) -> float | None:
+    cell = study.cell(method, task, shots)
+    if cell is None:
+        return None
+    pairs = [(run.top1, study.baseline(run)) for run in cell.runs]
+    return mean(t - b.top1 for t, b in pairs if b) if all(b for _, b in pairs) else None
+
+
+def _over(
+    study: Study, method: Method, other: Method | None, task: str, shots: int | None
+) -> float | None:
+    if other is None or method == other:
+        return None
+    own, its = study.cell(method, task, shots), study.cell(other, task, shots)
+    return own.mean - its.mean if own and its else None
+
+
+def _mean_gain(values: Sequence[float | None]) -> Entry:
+    known = [value for value in values if value is not None]
+    return Entry(signed(mean(known))) if len(known) == len(values) else Entry(HOLE)
+
+
+def _pipe(text: str) -> str:
+    return " ".join(text.split()).replace("|", r"\|")
+
+
+def _tex(text: str) -> str:
+    special = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "±": r"$\pm$"}
+    special |= {"×": r"$\times$", "−": "$-$", "–": "--", "~": r"\textasciitilde{}"}
+    return "".join(special.get(character, character) for character in text)
