@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 import stat
 from collections import Counter
@@ -79,6 +80,31 @@ def size_of(path: Path) -> int | None:
         return os.stat(path).st_size if path.is_file() else None
     except (OSError, ValueError):  # a name too long, or with a NUL
         return None
+
+
+def listed_file(folder: Path, relative: str, where: str) -> Found:
+    """Return the file that a list names by its path relative to a folder.
+
+    Args:
+        where: What names it, for messages ("test.txt line 3").
+
+    Raises:
+        DataError: The path leads out of the folder, or there is no such file.
+    """
+    key = posixpath.normpath(relative.strip())
+    if key.startswith(("/", "..")):
+        raise DataError(
+            f"{where} in {folder} leads out of the folder: '{relative}'.",
+            hint="Paths in lists are relative to the folder of the list.",
+        )
+    path = folder / key
+    size_bytes = size_of(path)
+    if size_bytes is None:
+        raise DataError(
+            f"{where} names '{relative}', which does not exist in {folder}.",
+            hint="Unpack the images beside the lists.",
+        )
+    return Found(path, key, size_bytes)
 
 
 def _walk(

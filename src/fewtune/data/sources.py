@@ -35,8 +35,29 @@ class FileSlice:
 
 
 @dataclass(frozen=True, slots=True)
-class GreySlice:
-    """A grey image that is a run of pixels of a file, stored plainly, one byte a pixel."""
+class PixelSlice:
+    """An image that is a run of plain bytes of a file, one a value, channel after channel."""
+
+    slice: FileSlice
+    channels: int
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return str(self.slice)
+
+    def read(self) -> Any:
+        """Return an array (height, width[, channels]) of uint8."""
+        import numpy as np
+
+        pixels = np.frombuffer(self.slice.read(), np.uint8)
+        planes = pixels.reshape(self.channels, self.height, self.width)
+        return planes[0] if self.channels == 1 else np.ascontiguousarray(planes.transpose(1, 2, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class BitSlice:
+    """A black and white image that is a run of bytes of a file, eight pixels a byte."""
 
     slice: FileSlice
     height: int
@@ -46,10 +67,11 @@ class GreySlice:
         return str(self.slice)
 
     def read(self) -> Any:
-        """Return an array (height, width) of uint8."""
+        """Return an array (height, width) of uint8, 0 or 255."""
         import numpy as np
 
-        return np.frombuffer(self.slice.read(), np.uint8).reshape(self.height, self.width)
+        bits = np.unpackbits(np.frombuffer(self.slice.read(), np.uint8))
+        return bits.reshape(self.height, self.width) * np.uint8(255)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ def read_list(path: Path, split: str, folder: Path | None = None) -> list[Row]:
                 f"{where} in {path.parent} is {content[:60]!r}, expected a path, a space and a "
                 "label from 0 up, such as 'images/test/000000.jpg 17'."
             )
-        file = listed_file(path.parent, relative, where)
+        file = listed_file(folder or path.parent, relative, where)
         rows.append(Row(split, plain(file.relative), label, file.path, file.size_bytes, where))
     if not rows:
         raise DataError(f"{path} lists no images.")

@@ -3,10 +3,9 @@
     ROOT[/tensorflow_datasets]/BUILDER[/CONFIG]/VERSION/
         BUILDER-SPLIT.tfrecord-00000-of-00005 ..      records, as `fewtune.data.tfrecord` reads them
 
-VTAB-1k is defined on these files: its 800 and 200 images are the first of the slices "train[:800]"
-and so on, and a slice counts records through the shards one after the other. (TFDS interleaves
-shards only within a slice, so the order of reading changes, the set of images does not.) This is
-the one form beside the official lists from which the official 1,000 images can be had.
+VTAB is defined on these files: its splits and the images of VTAB-1k are slices that count records
+through the shards one after the other. (TFDS interleaves shards only within a slice, so the order
+of reading changes, the set of images does not.)
 """
 
 from __future__ import annotations
@@ -19,16 +18,15 @@ from pathlib import Path
 from fewtune.core.errors import DataError
 from fewtune.data import labels
 from fewtune.data.declaration import Dataset, Subset
-from fewtune.data.readers.checks import class_name, is_official_size, size_notes
+from fewtune.data.readers.checks import class_name
 from fewtune.data.scan import entries, subfolders
 from fewtune.data.sources import FileSlice, ZeroOneSlice
-from fewtune.data.subset import OFFICIAL_NOTE, TRAIN, VAL
 from fewtune.data.table import Row, Table
 from fewtune.data.tfrecord import Features, Span, locate_records, map_file, read_example
+from fewtune.data.vtab_slices import PLAIN, Slices, slice_notes
 
 PARENTS = ("", "tensorflow_datasets")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
-_SLICE = re.compile(r"\w+(?:\[(?:(\d+)%)?:(?:(\d+)%)?\])?")
 
 LabelRule = Callable[[Features], int]
 _Shards = list[tuple[Path, list[Span]]]
@@ -86,14 +84,13 @@ class Tfds:
         builder: Its name, with the configuration and the versions VTAB is defined on:
             "sun397/tfds:4.*.*".
         label: The label of a record; by default its number "label".
-        splits: VTAB's train, val and test as slices of TFDS's splits: "train[:90%]" (rounded
-            down).
+        slices: VTAB's splits in TFDS's.
         zero_one: Pixels are 0 and 1.
     """
 
     builder: str
     label: LabelRule | None = None
-    splits: tuple[str, str, str] = ("train", "validation", "test")
+    slices: Slices = PLAIN
     zero_one: bool = False
 
     layout = "TFDS folder"
@@ -115,25 +112,19 @@ class Tfds:
     def read(self, location: Path, dataset: Dataset, subset: Subset) -> Table:
         """Return VTAB's slices, or the whole splits."""
         rows: list[Row] = []
-        located: dict[str, _Shards] = {}
-        for split, expression in zip(("train", "val", "test"), self.splits, strict=True):
-            most = {"train": TRAIN, "val": VAL}.get(split) if subset != "full" else None
-            into = "train" if subset == "1000" and split == "val" else split
-            stored = expression.partition("[")[0]
-            if stored not in located:
-                located[stored] = _locate(location, self._stem, stored)
-            rows += self._rows(located[stored], expression, into, most, dataset)
-        notes = [f"version {location.name}"]
-        if not self._fits(location):
-            notes.append(f"VTAB-1k is defined on {self.builder}")
-        elif subset != "full" and is_official_size(rows, subset):
-            notes.append(f"{OFFICIAL_NOTE} (slices of TFDS)")
-        splits = ("train", "val", "test") if subset == "full" else ("test",)
+        shards: dict[str, _Shards] = {}
+        for part in self.slices.parts(subset):
+            if part.stored not in shards:
+                shards[part.stored] = _locate(location, self._stem, part.stored)
+            taken = part.taken(_count(shards[part.stored]))
+            for path, records in shards[part.stored]:
+                rows += self._rows(path, records, taken, part.into, dataset)
+                taken = range(taken.start - len(records), taken.stop - len(records))
+        counts = {stored: _count(of_split) for stored, of_split in shards.items()}
+        doubt = "" if self._fits(location) else f"it is defined on {self.builder}"
+        notes = slice_notes(counts, self.slices, dataset, subset, complete=True, doubt=doubt)
         return Table(
-            self.layout,
-            tuple(rows),
-            dataset.classes,
-            (*notes, *size_notes(rows, dataset, splits)),
+            self.layout, tuple(rows), dataset.classes, (f"version {location.name}", *notes)
         )
 
     @property
@@ -148,27 +139,12 @@ class Tfds:
         return all(w in ("*", f) for w, f in zip(wanted, found, strict=False))
 
     def _rows(
-        self, shards: _Shards, expression: str, split: str, most: int | None, dataset: Dataset
+        self, path: Path, records: list[Span], taken: range, split: str, dataset: Dataset
     ) -> Iterator[Row]:
-        """Yield the rows of a slice, at most `most`."""
-        parsed = _SLICE.fullmatch(expression)
-        assert parsed, expression
-        count = sum(len(records) for _, records in shards)
-        start = count * int(parsed[1] or 0) // 100
-        stop = count * int(parsed[2] or 100) // 100
-        if most is not None:
-            stop = min(stop, start + most)
-        for path, records in shards:
-            yield from self._shard_rows(path, records, max(start, 0), stop, split, dataset)
-            start, stop = start - len(records), stop - len(records)
-
-    def _shard_rows(
-        self, path: Path, records: list[Span], start: int, stop: int, split: str, dataset: Dataset
-    ) -> Iterator[Row]:
-        if start >= min(stop, len(records)):
-            return
-        data = map_file(path)
-        for index in range(start, min(stop, len(records))):
+        """Yield the rows at these positions, which may lie before or beyond the file."""
+        within = range(max(taken.start, 0), min(taken.stop, len(records)))
+        data = map_file(path) if within else b""
+        for index in within:
             where = f"{path.name} record {index}"
             record = read_example(data, records[index], path)
             image = record.get("image", [])
@@ -224,6 +200,10 @@ def _locate(location: Path, stem: str, split: str) -> _Shards:
             hint=f"Prepare it with: tfds build {stem}",
         )
     return [(path, list(locate_records(map_file(path), path))) for _, _, path in found]
+
+
+def _count(shards: _Shards) -> int:
+    return sum(len(records) for _, records in shards)
 
 
 def _lower(text: str) -> str:
