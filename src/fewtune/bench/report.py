@@ -116,7 +116,7 @@ def _sections(study: Study, groups: Mapping[str, str]) -> list[Section]:
                 plots.recalls(study, task), "Means over seeds.")
         for task in study.tasks
     ]  # fmt: skip
-    found = {
+    found: dict[str, list[Table | Figure]] = {
         f"Accuracy with {of}": accuracy,
         f"Gain by group of tasks with {of}": gains,
         f"Efficiency with {of}": cost,

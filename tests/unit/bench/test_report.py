@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 
 from fewtune.bench import tables
@@ -161,4 +162,5 @@ def test_the_report_is_self_contained_and_repeats_byte_for_byte(runs: Path, tmp_
     assert all(link.startswith(("#", "data:")) for link in linked)
     assert page.count("<svg") == 5  # curves, gains, cost, and a heat map for each task
     assert (first.parent / "runs.csv").read_text().count("\n") == 1 + 8
+    assert pyarrow.parquet.read_table(first.parent / "runs.parquet").num_rows == 8
     assert "![Accuracy against shots](tiny-shots.svg)" in (first.parent / "report.md").read_text()
