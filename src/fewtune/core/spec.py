@@ -177,3 +177,4 @@ class Plan(Frozen):
     cache: bool = True
     steps_scale: float = Field(1.0, gt=0, description="of the spec and the time budget together")
     text_chunk: int = Field(0, ge=0, description="class prompts sent at a time; 0: all at once")
+    cache_mib: int = Field(1024, ge=0, description="memory for kept activations and images")

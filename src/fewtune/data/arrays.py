@@ -112,7 +112,9 @@ def content_digest(image: Any) -> str:
     Raises:
         DataError: A file cannot be read.
     """
-    if isinstance(image, np.ndarray):
+    if isinstance(image, bytes):
+        content = image
+    elif isinstance(image, np.ndarray):
         content = repr(image.shape).encode() + image.tobytes()
     elif isinstance(image, str | Path):
         try:

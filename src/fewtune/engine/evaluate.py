@@ -13,7 +13,8 @@ from fewtune.core.model import PROMPT_CHUNK, DualEncoder, Partial
 from fewtune.core.spec import Precision
 from fewtune.core.task import ClassSet
 from fewtune.engine.device import autocast
-from fewtune.engine.images import Pixels, chunks
+from fewtune.engine.images import Pixels
+from fewtune.engine.inputs import Inputs
 
 EVALUATION_BATCH = 64
 
@@ -41,18 +42,18 @@ def encode_classes(
     )
 
 
-def scores(head: Head, classes: ClassSet, pixels: Pixels, precision: Precision) -> Tensor:
+def scores(head: Head, classes: ClassSet, images: Pixels | Inputs, precision: Precision) -> Tensor:
     """Return the logits (N, C) of the examples in fp32 on the CPU, test transform, dropout off.
 
     Raises:
         RunError: A score is NaN or infinite.
     """
     model = head.model
+    inputs = Inputs.once(model, images) if isinstance(images, Pixels) else images
     text = encode_classes(model, head, classes, precision)
     parts = []
     with torch.inference_mode(), autocast(model.device, precision):
-        for part in chunks(len(pixels.examples), EVALUATION_BATCH):
-            batch = model.pixels(pixels.batch(part, None))
+        for batch in inputs.batches(EVALUATION_BATCH):
             parts.append(head(batch, text).logits.float().cpu())
     logits = torch.cat(parts) if parts else torch.empty(0, len(classes))
     if not bool(logits.isfinite().all()):

@@ -22,9 +22,11 @@ from fewtune.core.head import Head
 from fewtune.core.model import PROMPT_CHUNK, DualEncoder, Partial, Prompts
 from fewtune.core.spec import Plan, Precision, Recipe
 from fewtune.core.task import ClassSet, Support
+from fewtune.engine.cache import Store
 from fewtune.engine.checkpoint import Checkpoints
 from fewtune.engine.device import autocast, peak_memory_mib
-from fewtune.engine.images import Pixels, TrainingInputs
+from fewtune.engine.images import Pixels
+from fewtune.engine.inputs import Inputs
 from fewtune.engine.interrupt import interrupt_later
 from fewtune.engine.tracking import Estimate, Step, Tracker
 
@@ -97,6 +99,7 @@ class Training:
         precision: Precision,
         seed: int,
         phase: int,
+        store: Store | None = None,
     ) -> None:
         self.head = head
         self.model = head.model
@@ -119,8 +122,15 @@ class Training:
         self.optimizer = make_optimizer(recipe, head)
         cuts = find_cuts(self.model, head, support.classes)
         self.cuts = cuts if plan.cache else Cuts(0, cuts.text and 0)
-        pixels = Pixels(support.train, self.model.preprocess, recipe, seed)
-        self.inputs = TrainingInputs(self.model, pixels, recipe, self.cuts.image)
+        self.inputs = Inputs(
+            self.model,
+            Pixels(support.train, self.model.preprocess, recipe, seed, device=self.model.device),
+            self.cuts.image,
+            precision,
+            views=recipe.views,
+            budget_bytes=plan.cache * plan.cache_mib * 2**20,
+            store=store if plan.cache else None,
+        )
         self.classes = self._class_prompts(support.classes)
 
     def _class_prompts(self, classes: ClassSet) -> Partial | None:

@@ -1,4 +1,4 @@
-"""From examples to batches: decode, view, normalise, and keep what need not be computed again.
+"""From examples to pixels: decode, crop or resize, normalise, a batch ahead of its use.
 
 A view is a pure function of (seed, image key, view number), so a cached and a streamed run, or a
 resumed one, see the same pixels.
@@ -10,8 +10,8 @@ import hashlib
 import math
 import os
 import random
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -20,7 +20,6 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from fewtune.core.model import DualEncoder, Partial
 from fewtune.core.preprocess import Preprocess
 from fewtune.core.spec import Recipe
 from fewtune.core.task import Example
@@ -29,7 +28,6 @@ from fewtune.data.decode import open_image
 TF: Any = functional  # torchvision is not typed
 
 CROP_RATIO = (3 / 4, 4 / 3)
-DECODED_BUDGET_BYTES = 1 << 30
 
 
 class Pixels:
@@ -40,6 +38,8 @@ class Pixels:
         preprocess: Size, normalisation and resize policy.
         recipe: Augmentation of views; None when only the test transform is used.
         seed: Seed of the views.
+        keep_bytes: Decoded images that stay in memory, for those that are read again.
+        device: Where batches are wanted.
     """
 
     def __init__(
@@ -48,26 +48,59 @@ class Pixels:
         preprocess: Preprocess,
         recipe: Recipe | None = None,
         seed: int = 0,
+        *,
+        keep_bytes: float = 0,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.examples = examples
         self.preprocess = preprocess
         self.recipe = recipe
         self.seed = seed
+        self.keep_bytes = keep_bytes
+        self.device = torch.device(device)
         self._interpolation = InterpolationMode(preprocess.interpolation)
-        self._mean = torch.tensor(preprocess.mean).view(3, 1, 1)
-        self._std = torch.tensor(preprocess.std).view(3, 1, 1)
+        self._mean = torch.tensor(preprocess.mean, device=device).view(3, 1, 1)
+        self._std = torch.tensor(preprocess.std, device=device).view(3, 1, 1)
         self._decoded: dict[int, Image.Image] = {}
         self._decoded_bytes = 0
         self._pool = ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1)))
+        self._ahead: dict[tuple[int, int | None], Future[Tensor]] = {}
+
+    @property
+    def augmented(self) -> bool:
+        """Whether two views of an image differ."""
+        return self.recipe is not None and self.recipe.crop_scale is not None
+
+    def expect(self, indices: Iterable[int], view: int | None) -> None:
+        """Begin to read the images of a coming batch in the background."""
+        for index in indices:
+            if (index, view) not in self._ahead:
+                self._ahead[index, view] = self._pool.submit(self._uint8, index, view)
 
     def batch(self, indices: Sequence[int], view: int | None) -> Tensor:
         """Return normalised pixels (B, 3, S, S) of one view; None is the test transform."""
-        images = list(self._pool.map(lambda index: self._uint8(index, view), indices))
-        return (torch.stack(images).float() / 255 - self._mean) / self._std
+        return self.normalise(self.raw(indices, view))
+
+    def raw(self, indices: Sequence[int], view: int | None) -> Tensor:
+        """Return the pixels (B, 3, S, S) of one view before normalisation, as uint8 on the CPU."""
+        self.expect(indices, view)
+        reading = {index: self._ahead.pop((index, view)) for index in dict.fromkeys(indices)}
+        return torch.stack([reading[index].result() for index in indices])
+
+    def normalise(self, raw: Tensor) -> Tensor:
+        """Return normalised pixels of raw ones, on the device that they are wanted on."""
+        if self.device.type == "cuda":
+            raw = raw.pin_memory().to(self.device, non_blocking=True)
+        return raw.to(self.device).float().div_(255).sub_(self._mean).div_(self._std)
+
+    def forget(self) -> None:
+        """Release the decoded images: every view that will be asked for is kept elsewhere."""
+        self.keep_bytes = 0
+        self._decoded.clear()
 
     def _uint8(self, index: int, view: int | None) -> Tensor:
         image = self._image(index)
-        plain = view is None or self.recipe is None or self.recipe.crop_scale is None
+        plain = view is None or not self.augmented
         pixels: Tensor = TF.pil_to_tensor(
             self._test(image) if plain else self._view(image, index, view)
         )
@@ -78,7 +111,7 @@ class Pixels:
         if image is None:
             image = open_image(self.examples[index].source)
             size_bytes = 3 * image.width * image.height
-            if self._decoded_bytes + size_bytes <= DECODED_BUDGET_BYTES:
+            if self._decoded_bytes + size_bytes <= self.keep_bytes:
                 self._decoded[index] = image
                 self._decoded_bytes += size_bytes
         return image
@@ -137,41 +170,3 @@ def chunks(count: int, size: int) -> Iterator[range]:
     """Yield ranges that cover 0..count-1 in order."""
     for start in range(0, count, size):
         yield range(start, min(start + size, count))
-
-
-class TrainingInputs:
-    """Training batches as they enter the image tower at its cut.
-
-    With a limited number of views, activations at the cut are computed once per view and kept.
-
-    Args:
-        cut: Leading stages that nothing trainable influences; 0 streams pixels.
-    """
-
-    def __init__(self, model: DualEncoder, pixels: Pixels, recipe: Recipe, cut: int) -> None:
-        self.model = model
-        self.pixels = pixels
-        self.views = recipe.views
-        self.cut = cut
-        self._kept: dict[int, Tensor] = {}
-
-    def batch(self, indices: Sequence[int], epoch: int) -> Partial:
-        """Return the batch that an epoch sees of these images."""
-        view = epoch % self.views if self.views else epoch
-        if not self.views or self.cut == 0:
-            return self.model.pixels(self.pixels.batch(indices, view))
-        return Partial(self.model.image, self.view(view)[list(indices)], self.cut)
-
-    def view(self, view: int) -> Tensor:
-        """Return the activations of all images in one view, at the cut: (N, ...)."""
-        if view not in self._kept:
-            self._kept[view] = self._compute(view)
-        return self._kept[view]
-
-    @torch.no_grad()
-    def _compute(self, view: int | None) -> Tensor:
-        parts = [
-            self.model.pixels(self.pixels.batch(part, view)).advance(self.cut).x
-            for part in chunks(len(self.pixels.examples), 64)
-        ]
-        return torch.cat(parts)

@@ -25,6 +25,8 @@ class Job:
         draw: How the shots are drawn.
         precision: None chooses by device.
         threads: CPU threads; None for as many as torch uses.
+        cache: Keep what frozen stages compute; without it, all images are streamed.
+        cache_dir: Where that is shared with other runs; None for the folder that all share.
         card: Write a card and a picture for people; a run of thousands can do without.
         runs: The folder that holds run folders.
     """
@@ -43,6 +45,8 @@ class Job:
     precision: Precision | None = None
     device: str = "auto"
     threads: int | None = None
+    cache: bool = True
+    cache_dir: Path | None = None
     card: bool = True
     runs: Path = field(default=Path("runs"))
     checkpoint_interval_s: float = INTERVAL_S

@@ -21,11 +21,19 @@ from fewtune.core.spec import Plan, Precision, Recipe, Templates
 from fewtune.core.strategy import Strategy
 from fewtune.core.task import ClassSet
 from fewtune.engine import evaluate
+from fewtune.engine.cache import Store, activations_dir
 from fewtune.engine.card import write_card
 from fewtune.engine.checkpoint import Checkpoints
-from fewtune.engine.device import autocast, choose_device, choose_precision, peak_memory_mib
-from fewtune.engine.fit import Training, seed_step, support_embeddings, tune
+from fewtune.engine.device import (
+    autocast,
+    choose_device,
+    choose_precision,
+    free_memory_mib,
+    peak_memory_mib,
+)
+from fewtune.engine.fit import Training, find_cuts, seed_step, support_embeddings, tune
 from fewtune.engine.images import Pixels, chunks
+from fewtune.engine.inputs import Inputs
 from fewtune.engine.job import Job
 from fewtune.engine.lock import locked
 from fewtune.engine.record import RunFolder, environment
@@ -132,6 +140,8 @@ class _Execution:
         self.folder = RunFolder(job.runs / self.spec.folder())
         self.checkpoints = Checkpoints(self.folder.checkpoint, job.checkpoint_interval_s)
         self.tracker = Trackers([JsonLines(), tracker])
+        folder = job.cache_dir or activations_dir()
+        self.store = Store(folder, tracker.stage) if job.cache else None
         self.task = few_shot(job.task, self.spec.shots, self.spec.seed, self.spec.draw)
         support = replace(self.task.support(), drawn=self.spec.shots)
         self.support = replace(support, classes=used_classes(support.classes, job.templates))
@@ -155,7 +165,7 @@ class _Execution:
         head, plan, steps = self._train(plan)
         training_s = time.perf_counter() - started
         self.folder.save_adapter(head)
-        results = self._results(head)
+        results = self._results(head, plan)
         record = {
             "spec": self.spec.model_dump(mode="json"),
             "hash": self.spec.hash(),
@@ -185,7 +195,13 @@ class _Execution:
     def _plan(self) -> Plan:
         threads = self.job.threads or torch.get_num_threads()
         scale = self.job.steps_scale
-        return Plan(device=str(self.model.device), threads=threads, steps_scale=scale)
+        return Plan(
+            device=str(self.model.device),
+            threads=threads,
+            cache=self.job.cache,
+            cache_mib=int(free_memory_mib() / 2),
+            steps_scale=scale,
+        )
 
     def _train(self, plan: Plan) -> tuple[Head, Plan, int]:
         recipe = self.job.resolved_recipe()
@@ -217,7 +233,8 @@ class _Execution:
         return head, plan, steps
 
     def _training(self, head: Head, recipe: Recipe, plan: Plan, phase: int) -> Training:
-        return Training(head, self.support, recipe, plan, self.precision, self.job.seed, phase)
+        seed = self.job.seed
+        return Training(head, self.support, recipe, plan, self.precision, seed, phase, self.store)
 
     def _within_budget(self, head: Head, recipe: Recipe, plan: Plan) -> Plan:
         """Shorten the plan so that training takes no longer than the time budget."""
@@ -243,14 +260,21 @@ class _Execution:
             labels = torch.tensor([example.label for example in val], device=model.device)
             head.settle(images, text, labels)
 
-    def _results(self, head: Head) -> dict[str, Any]:
+    def _results(self, head: Head, plan: Plan) -> dict[str, Any]:
         """Evaluate on the test images, if there are any, and write the predictions."""
         test = self.task.test
         if not test:
             return {"metrics": {}, "per_class": []}
         self.tracker.stage(f"encoding {len(test):,} test images")
-        pixels = Pixels(test, self.model.preprocess)
-        logits = evaluate.scores(head, self.support.classes, pixels, self.precision)
+        images = Inputs.once(
+            self.model,
+            Pixels(test, self.model.preprocess, device=self.model.device),
+            find_cuts(self.model, head, self.support.classes).image,
+            self.precision,
+            budget_bytes=plan.cache_mib * 2**20,
+            store=self.store,
+        )
+        logits = evaluate.scores(head, self.support.classes, images, self.precision)
         labels = torch.tensor([example.label for example in test])
         self.folder.write_predictions(test, logits)
         return {

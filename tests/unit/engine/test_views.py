@@ -141,8 +141,10 @@ def test_views_do_not_depend_on_order_batch_threads_or_history(
         assert torch.equal(alone.batch([index], 2)[0], whole[index])
     turned = Pixels(several[::-1], preprocess(), recipe, 3).batch(range(6), 2)
     assert torch.equal(turned.flip(0), whole)
-    monkeypatch.setattr("fewtune.engine.images.DECODED_BUDGET_BYTES", 0)
-    assert torch.equal(Pixels(several, preprocess(), recipe, 3).batch(range(6), 2), whole)
+    kept = Pixels(several, preprocess(), recipe, 3, keep_bytes=4 * 50 * 40 * 3)
+    kept.expect([3, 1], 2)
+    for _ in range(2):
+        assert torch.equal(kept.batch(range(6), 2), whole)
 
 
 def test_views_differ_by_seed_key_and_number() -> None:
