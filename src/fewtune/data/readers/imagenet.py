@@ -30,7 +30,6 @@ from fewtune.data.table import Row, Table, counted, is_number, plain
 from fewtune.data.text import read_lines
 
 FOLDERS = ("imagenet", "ImageNet", "imagenet-1k", "imagenet1k", "ILSVRC2012")
-TEST_NOTE = "test split: ImageNet's 50,000 validation images; there is no validation split"
 NAMES = "classnames.txt"
 
 
@@ -64,7 +63,7 @@ class ImageNet:
         _check_names(location, wnids)
         names = dict(zip(wnids, dataset.classes, strict=True))
         rows = (*_rows(train, "train", names, "train/"), *_rows(test, "test", names, "val/"))
-        notes = (TEST_NOTE, *size_notes(rows, dataset, ("train", "test")))
+        notes = size_notes(rows, dataset, ("train", "test"))
         draws = read_jsonl_draws(location, rows, dataset)
         return Table(self.layout, rows, dataset.classes, notes, draws)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.aircraft import Aircraft
+from fewtune.data.readers.noah import NoahLists
 from fewtune.datasets.words import coop, listed
 
 TEMPLATE = "a photo of a {}, a type of aircraft."
@@ -28,7 +30,10 @@ DATASET = Dataset(
             Wording((TEMPLATE, "a photo of the {}, a type of aircraft.")),
         ),
     },
-    readers=(),
+    readers=(
+        Aircraft(),
+        NoahLists("fgvc-aircraft"),
+    ),
     default_wording="coop",
     aliases=("aircraft", "fgvc_aircraft", "fgvcaircraft", "fgvc-aircraft-2013b", "fgvc"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.zhou import ZhouSplit
 from fewtune.datasets.vtab.caltech101 import (
     CITATION,
     HOMEPAGE,
@@ -42,7 +43,11 @@ DATASET = Dataset(
             ),
         ),
     },
-    readers=(),
+    readers=(
+        ZhouSplit(
+            ("caltech-101", "Caltech101"), "split_zhou_Caltech101.json", "101_ObjectCategories"
+        ),
+    ),
     default_wording="coop",
     aliases=("caltech-101",),
     by_hand="CoOp publishes split_zhou_Caltech101.json on Google Drive (DATASETS.md of "

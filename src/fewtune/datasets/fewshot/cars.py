@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.noah import NoahLists
+from fewtune.data.readers.zhou import ZhouSplit
 from fewtune.datasets.words import PHOTO, coop, listed
 
 NAMES = listed("stanford_cars")
@@ -43,7 +45,10 @@ DATASET = Dataset(
         **coop(PHOTO),
         **dict.fromkeys(("clip", "clip-benchmark"), Wording(TEMPLATES, OPENAI_NAMES)),
     },
-    readers=(),
+    readers=(
+        ZhouSplit(("stanford_cars", "StanfordCars"), "split_zhou_StanfordCars.json", ""),
+        NoahLists("standford-cars"),
+    ),
     default_wording="coop",
     aliases=("cars", "stanford_cars", "stanfordcars", "standford_cars", "cars196"),
     by_hand="The authors' page is gone. Expected are stanford_cars/cars_train/, cars_test/, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.zhou import ZhouSplit
 from fewtune.datasets.vtab.dtd import CITATION, CLASSES, HOMEPAGE, LICENCE, TEMPLATES
 from fewtune.datasets.words import coop
 
@@ -18,7 +19,7 @@ DATASET = Dataset(
         **coop("{} texture."),
         **dict.fromkeys(("clip", "clip-benchmark"), Wording(TEMPLATES)),
     },
-    readers=(),
+    readers=(ZhouSplit(("dtd", "DTD"), "split_zhou_DescribableTextures.json", "images"),),
     default_wording="coop",
     aliases=("describabletextures", "describable_textures"),
     by_hand="CoOp publishes split_zhou_DescribableTextures.json on Google Drive (DATASETS.md of "

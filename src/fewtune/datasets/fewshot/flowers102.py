@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.noah import NoahLists
+from fewtune.data.readers.zhou import ZhouSplit
 from fewtune.datasets.vtab.flowers102 import CITATION, HOMEPAGE, LICENCE, TEMPLATE
 from fewtune.datasets.vtab.flowers102 import CLASSES as NAMES
 from fewtune.datasets.words import coop
@@ -26,7 +28,10 @@ DATASET = Dataset(
         **coop(TEMPLATE),
         **dict.fromkeys(("clip", "clip-benchmark"), Wording((TEMPLATE,), OPENAI_NAMES)),
     },
-    readers=(),
+    readers=(
+        ZhouSplit(("oxford_flowers", "Flower102"), "split_zhou_OxfordFlowers.json", "jpg"),
+        NoahLists("oxford-flowers102"),
+    ),
     default_wording="coop",
     aliases=("oxford_flowers", "oxfordflowers", "flower102", "flowers"),
     by_hand="CoOp publishes split_zhou_OxfordFlowers.json on Google Drive (DATASETS.md of "

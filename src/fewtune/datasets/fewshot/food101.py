@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.noah import NoahLists
+from fewtune.data.readers.zhou import ZhouSplit
 from fewtune.datasets.words import coop, listed
 
 TEMPLATE = "a photo of {}, a type of food."
@@ -24,7 +26,10 @@ DATASET = Dataset(
         **coop(TEMPLATE),
         **dict.fromkeys(("clip", "clip-benchmark"), Wording((TEMPLATE,))),
     },
-    readers=(),
+    readers=(
+        ZhouSplit(("food-101", "Food101"), "split_zhou_Food101.json", "images"),
+        NoahLists("food101"),
+    ),
     default_wording="coop",
     aliases=("food101", "food-101"),
     by_hand="CoOp publishes split_zhou_Food101.json on Google Drive (DATASETS.md of "

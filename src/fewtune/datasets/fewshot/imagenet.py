@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fewtune.data.declaration import Dataset, Wording, WordingSource
+from fewtune.data.readers.imagenet import ImageNet
+from fewtune.data.readers.noah import NoahLists
 from fewtune.datasets.words import PHOTO, coop, listed
 
 # WordNet id, then name, in the order of the ids, which is that of the labels.
@@ -47,7 +49,10 @@ DATASET = Dataset(
     classes=CLASSES,
     sizes={"train": 1281167, "val": 0, "test": 50000},
     wordings=wordings(CLASSES),
-    readers=(),
+    readers=(
+        ImageNet(),
+        NoahLists("imagenet"),
+    ),
     default_wording="coop",
     aliases=("imagenet", "imagenet1k", "imagenet-1k", "ilsvrc2012"),
     notes=("the 50,000 validation images are the test split, as in the papers",),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.noah import NoahLists
+from fewtune.data.readers.zhou import ZhouSplit
 from fewtune.datasets.vtab.pets import CITATION, HOMEPAGE, LICENCE, OPENAI_NAMES, TEMPLATE
 from fewtune.datasets.vtab.pets import CLASSES as NAMES
 from fewtune.datasets.words import coop, renamed
@@ -24,7 +26,10 @@ DATASET = Dataset(
         ),
         "clip-benchmark": Wording((TEMPLATE,), renamed(CLASSES, NAMES)),
     },
-    readers=(),
+    readers=(
+        ZhouSplit(("oxford_pets", "OxfordPets"), "split_zhou_OxfordPets.json", "images"),
+        NoahLists("oxford-pets"),
+    ),
     default_wording="coop",
     aliases=("oxford_pets", "oxfordpets"),
     by_hand="CoOp publishes split_zhou_OxfordPets.json on Google Drive (DATASETS.md of "

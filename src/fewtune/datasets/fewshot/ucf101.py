@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.zhou import ZhouSplit
 from fewtune.datasets.words import coop, listed
 
 # "ApplyEyeMakeup" is "Apply_Eye_Makeup" in CoOp's files.
@@ -33,7 +34,7 @@ DATASET = Dataset(
         **coop("a photo of a person doing {}."),
         "clip": Wording(OPENAI_TEMPLATES, {"Handstand_Pushups": "Hand Stand Pushups"}),
     },
-    readers=(),
+    readers=(ZhouSplit(("ucf101", "UCF101"), "split_zhou_UCF101.json", "UCF-101-midframes"),),
     default_wording="coop",
     aliases=("ucf101", "ucf-101"),
     by_hand="CoOp publishes UCF-101-midframes.zip and split_zhou_UCF101.json on Google Drive "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset
+from fewtune.data.readers.imagenet import ImageNetVariant
 from fewtune.datasets.fewshot.imagenet import CLASSES as ALL
 from fewtune.datasets.fewshot.imagenet import WNIDS, wordings
 from fewtune.datasets.words import listed
@@ -25,7 +26,7 @@ DATASET = Dataset(
     classes=CLASSES,
     sizes={"train": 0, "val": 0, "test": 30000},
     wordings=wordings(CLASSES),
-    readers=(),
+    readers=(ImageNetVariant(("imagenet-rendition", "imagenet-r")),),
     default_wording="coop",
     aliases=("imagenet-r", "imagenetr", "imagenet-rendition"),
     notes=("scores are among its 200 classes, not among ImageNet's 1,000",),

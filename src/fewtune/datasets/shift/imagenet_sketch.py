@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset
+from fewtune.data.readers.imagenet import ImageNetVariant
 from fewtune.datasets.fewshot.imagenet import CLASSES, wordings
 
 DATASET = Dataset(
@@ -19,7 +20,7 @@ DATASET = Dataset(
     classes=CLASSES,
     sizes={"train": 0, "val": 0, "test": 50889},
     wordings=wordings(CLASSES),
-    readers=(),
+    readers=(ImageNetVariant(("imagenet-sketch", "sketch")),),
     default_wording="coop",
     aliases=("imagenet-sketch", "imagenetsketch"),
     by_hand="The authors publish ImageNet-Sketch.zip on Google Drive "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset
+from fewtune.data.readers.imagenet import ImageNetVariant
 from fewtune.datasets.fewshot.imagenet import CLASSES, wordings
 
 DATASET = Dataset(
@@ -19,7 +20,7 @@ DATASET = Dataset(
     classes=CLASSES,
     sizes={"train": 0, "val": 0, "test": 10000},
     wordings=wordings(CLASSES),
-    readers=(),
+    readers=(ImageNetVariant(("imagenetv2", "imagenetv2-matched-frequency-format-val")),),
     default_wording="coop",
     aliases=(
         "imagenetv2",
