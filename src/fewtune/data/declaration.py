@@ -44,6 +44,7 @@ class Download:
         size_bytes: Its size; None where nobody has published it.
         checksum: "sha256:..." or "md5:..."; empty where nobody has published one.
         unpack: Folder, relative to the root, into which the archive is unpacked; None keeps it.
+        inner: Archives within it, relative to `unpack`, that are unpacked where they lie.
         splits: Splits that it holds; empty for all.
     """
 
@@ -52,6 +53,7 @@ class Download:
     size_bytes: int | None = None
     checksum: str = ""
     unpack: str | None = None
+    inner: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
 
 

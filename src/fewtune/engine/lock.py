@@ -1,43 +1,5 @@
-"""One process at a time in a folder."""
+"""One process at a time in a run's folder."""
 
-from __future__ import annotations
+from fewtune.core.lock import locked
 
-import contextlib
-from collections.abc import Iterator
-from pathlib import Path
-
-from fewtune.core.errors import RunError
-
-
-@contextlib.contextmanager
-def locked(folder: Path, *, wait: bool) -> Iterator[None]:
-    """Hold a folder, which is made if need be; the system releases it however the process ends.
-
-    Args:
-        folder: What to hold.
-        wait: Wait for another process that holds it, instead of raising.
-
-    Raises:
-        RunError: Another process holds it, or it cannot be made.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows has no flock; two processes on one run are then not noticed
-        yield
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
-    except OSError as error:
-        raise RunError(
-            f"Cannot write in {folder}: {error.strerror or error}.",
-            hint="Choose another folder for runs.",
-        ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RunError(
-                f"Another process is working on {folder}.", hint="Wait for it to end."
-            ) from error
-        yield
+__all__ = ["locked"]
