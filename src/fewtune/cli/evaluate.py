@@ -16,7 +16,7 @@ from fewtune.cli.console import Console
 from fewtune.cli.options import Command, Option
 from fewtune.cli.runs import baseline_record, find_run
 from fewtune.core.errors import DataError, RunError, did_you_mean
-from fewtune.core.task import ClassSet, Example, Task
+from fewtune.core.task import Example, Task
 
 if TYPE_CHECKING:
     from fewtune.engine.adapter import Tuned
@@ -106,8 +106,7 @@ def match_classes(tuned: Tuned, task: Task, new_classes: bool) -> tuple[Tuned, t
     """
     examples = task.test or (*task.train, *task.val)
     if new_classes:
-        templates = tuned.classes.templates
-        classes = ClassSet(task.classes.names, templates, task.classes.descriptions)
+        classes = replace(task.classes, templates=tuned.classes.templates)
         return tuned.with_classes(classes), examples
     folded = {_fold(name): label for label, name in enumerate(tuned.classes.names)}
     exact = {name: label for label, name in enumerate(tuned.classes.names)}

@@ -1,4 +1,4 @@
-"""Where FewTune keeps what it can compute again."""
+"""Where FewTune keeps what it can compute or download again."""
 
 from __future__ import annotations
 
@@ -18,3 +18,12 @@ def cache_dir() -> Path:
     # The XDG specification says to ignore a relative path.
     home = Path(base) if os.path.isabs(base) else Path("~/.cache").expanduser()
     return home / "fewtune"
+
+
+def data_dir() -> Path:
+    """Return where data sets are looked for and downloaded to: `$FEWTUNE_DATA`, else in the cache.
+
+    The folder need not exist; whoever writes there creates it.
+    """
+    own = os.environ.get("FEWTUNE_DATA")
+    return Path(own).expanduser().absolute() if own else cache_dir() / "data"

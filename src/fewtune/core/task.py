@@ -52,12 +52,14 @@ class ClassSet:
         descriptions: Full prompts per class that replace the templates for that class; an empty
             tuple means "use the templates".
         counts: Training images per class.
+        words: What stands for each class in templates, where it is not the name; may be "".
     """
 
     names: tuple[str, ...]
     templates: tuple[str, ...] = DEFAULT_TEMPLATES
     descriptions: tuple[tuple[str, ...], ...] = ()
     counts: tuple[int, ...] = ()
+    words: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         repeated = [name for name, count in Counter(self.names).items() if count > 1]
@@ -73,11 +75,11 @@ class ClassSet:
                     f"Template {template!r} must hold '{{}}' exactly once.",
                     hint="For example: 'a photo of a {}.'.",
                 )
-        if self.descriptions and len(self.descriptions) != len(self.names):
-            raise DataError(
-                f"{len(self.descriptions)} classes have descriptions, but there are "
-                f"{len(self.names)} classes."
-            )
+        for given, what in ((self.descriptions, "descriptions"), (self.words, "words")):
+            if given and len(given) != len(self.names):
+                raise DataError(
+                    f"{len(given)} classes have {what}, but there are {len(self.names)} classes."
+                )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -86,8 +88,12 @@ class ClassSet:
         """Return the prompts of one class: its descriptions, else every template filled in."""
         if self.descriptions and self.descriptions[label]:
             return self.descriptions[label]
-        name = self.names[label].replace("_", " ")
-        return tuple(template.replace("{}", name) for template in templates or self.templates)
+        word = self.word(label)
+        return tuple(template.replace("{}", word) for template in templates or self.templates)
+
+    def word(self, label: int) -> str:
+        """Return what stands for a class in a template."""
+        return (self.words or self.names)[label].replace("_", " ")
 
     def select(self, labels: Sequence[int]) -> ClassSet:
         """Return the classes with these labels, renumbered in this order."""
@@ -96,6 +102,7 @@ class ClassSet:
             names=tuple(self.names[i] for i in labels),
             descriptions=tuple(self.descriptions[i] for i in labels) if self.descriptions else (),
             counts=tuple(self.counts[i] for i in labels) if self.counts else (),
+            words=tuple(self.words[i] for i in labels) if self.words else (),
         )
 
 
@@ -187,9 +194,10 @@ class Task:
 
     def fingerprint(self) -> str:
         """Return a hash of class names, prompts, and of key, label and size of every example."""
+        classes = [self.classes.names, self.classes.templates, self.classes.descriptions]
         return digest(
             [
-                [self.classes.names, self.classes.templates, self.classes.descriptions],
+                [*classes, self.classes.words] if self.classes.words else classes,
                 [
                     sorted((example.key, example.label, example.size_bytes) for example in examples)
                     for examples in (self.train, self.val, self.test)

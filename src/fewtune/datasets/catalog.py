@@ -1,57 +1,224 @@
 """From what a user types after --data to a task: a path on disk, or the name of a data set.
 
-A data set is a module of this package with a docstring and `load(*, templates, descriptions)`; the
-name is that of the module, with "-" for "_". Nothing is registered anywhere else.
+The folder is the registry: `vtab/dtd.py` is vtab/dtd, `shift/imagenet_a.py` is imagenet-a. Each
+module declares its other names, so nothing is registered anywhere else.
 """
 
 from __future__ import annotations
 
 import importlib
-import pkgutil
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-import fewtune.datasets
+from fewtune.core.discovery import plugins
 from fewtune.core.errors import ConfigError, did_you_mean
+from fewtune.core.paths import data_dir
 from fewtune.core.task import Task
+from fewtune.data.declaration import Dataset, Subset
 from fewtune.data.layouts import open_task
+from fewtune.data.scan import subfolders
+from fewtune.datasets import fashion, opening
 
-_NOT_DATA_SETS = ("catalog", "folder", "words", "vtab", "fewshot", "shift")
+SAMPLE = "fashion"
+# Folder of this package, and how the names of its data sets begin.
+FOLDERS = {"vtab": "vtab/", "fewshot": "fewshot/", "shift": ""}
+# What others put before a name; "vtba" is a typing error that is in use.
+HUB_PREFIXES = ("clip-benchmark/", "djghosh/", "wds-")
+SPELLINGS = {
+    "vtba-": "vtab-",
+    "vtab-1k-": "vtab-",
+    "vtab-1k/": "vtab-",
+    "vtab1k/": "vtab-",
+    "vtab/": "vtab-",
+    "few-shot/": "fewshot-",
+    "few-shot-": "fewshot-",
+    "fewshot/": "fewshot-",
+}
+# Names that never were a data set, and the one that is meant.
+MISTAKEN = {"smallnorb-distance": "vtab/smallnorb-elevation"}
 
 
+@dataclass(frozen=True)
+class Found:
+    """The data set that a name leads to.
+
+    Attributes:
+        name: "vtab/dtd".
+        note: What to say where another one was named; empty otherwise.
+    """
+
+    name: str
+    note: str = ""
+
+
+def summaries() -> dict[str, str]:
+    """Return {name: one line} of all data sets, without importing them."""
+    found = {SAMPLE: plugins("datasets")[SAMPLE]}
+    for folder, prefix in FOLDERS.items():
+        lines = plugins(f"datasets/{folder}")
+        found |= {f"{prefix}{name}": line for name, line in lines.items()}
+    return found
+
+
+@cache
 def names() -> tuple[str, ...]:
     """Return the names of all data sets, without importing them."""
-    modules = (module.name for module in pkgutil.iter_modules(fewtune.datasets.__path__))
-    return tuple(
-        sorted(m.replace("_", "-") for m in modules if m not in _NOT_DATA_SETS and m[0] != "_")
-    )
+    return tuple(sorted(summaries()))
+
+
+def declared() -> tuple[str, ...]:
+    """Return the names of the data sets that have a declaration: all but the sample."""
+    return tuple(name for name in names() if name != SAMPLE)
+
+
+def load(name: str) -> Dataset:
+    """Return the declaration of the data set with this name, "vtab/dtd"."""
+    folder, _, tail = name.rpartition("/")
+    module = f"{folder or 'shift'}.{tail.replace('-', '_')}"
+    dataset: Dataset = importlib.import_module(f"fewtune.datasets.{module}").DATASET
+    return dataset
+
+
+def task_name(name: str) -> str:
+    """Return the name as it stands in tables and folder names: "vtab-dtd"."""
+    return name.replace("/", "-")
+
+
+def groups() -> dict[str, str]:
+    """Return the group of each data set, by the name of its task."""
+    return {task_name(name): load(name).group for name in declared()}
+
+
+def find(text: str, group: str = "") -> Found | None:
+    """Return the data set that goes by a name, or None.
+
+    Case and "_" for "-" make no difference.
+
+    Args:
+        group: "vtab" or "fewshot" where a name of both is meant to be one of that group.
+
+    Raises:
+        ConfigError: Two data sets go by this name.
+    """
+    key = fold(text)
+    bare = key.removeprefix("vtab-")
+    if bare in MISTAKEN:
+        meant = MISTAKEN[bare]
+        return Found(meant, f"there is no task {text!r}; {meant} is used in its place")
+    if group and not key.startswith(f"{group}-"):
+        key = f"{group}-{key}"
+    found = _keys().get(key, ())
+    if len(found) > 1:
+        lines = [f"--data {name} ({_sizes(load(name))})" for name in found]
+        raise ConfigError(
+            f"{text!r} is the name of two data sets, which differ in classes or splits: "
+            f"{' and '.join(found)}.",
+            hint=f"Type {' or '.join(lines)}.",
+        )
+    return Found(found[0]) if found else None
+
+
+def fold(text: str) -> str:
+    """Return the form in which names are compared."""
+    key = text.strip().lower().replace("_", "-")
+    for ignored in " \"'":
+        key = key.replace(ignored, "")
+    for prefix in HUB_PREFIXES:
+        key = key.removeprefix(prefix)
+    for given, meant in SPELLINGS.items():
+        if key.startswith(given):
+            return meant + key.removeprefix(given)
+    return key
 
 
 def resolve(
     data: str | Path,
     *,
+    root: Path | None = None,
+    wording: str | None = None,
+    subset: Subset | None = None,
+    layout: str | None = None,
     templates: Sequence[str] | None = None,
     descriptions: Path | None = None,
+    few_shot: bool = False,
 ) -> Task:
     """Return the task at a path, if it exists, else the data set of that name.
 
+    Args:
+        data: A path or a name.
+        root: Folder that holds data sets, in any form; by default the download folder.
+        wording: Source of class names and templates for prompts ("coop").
+        subset: Training images of VTAB: "1000", "800" (and 200 for validation) or "full".
+        layout: The form to read, where there are several.
+        templates: Prompt templates that replace those of the source.
+        descriptions: File with full prompts by class.
+        few_shot: A few images of each class will be drawn: without `subset`, from all of VTAB's
+            training images.
+
     Raises:
-        ConfigError: `data` is neither.
-        DataError: The data cannot be read.
+        ConfigError: `data` is neither, is the name of two data sets, or an argument does not fit.
+        DataError: The data cannot be found or read.
     """
-    name = str(data).lower().replace("_", "-")
-    if not _exists(data):
-        if name in names():
-            module = importlib.import_module(f"fewtune.datasets.{name.replace('-', '_')}")
-            task: Task = module.load(templates=templates, descriptions=descriptions)
-            return task
-        if not _looks_like_path(str(data)):
-            raise ConfigError(
-                f"There is no data set and no folder called '{data}'.",
-                hint=f"{did_you_mean(name, names())} For your own images give a folder of class "
-                "folders: --data path/to/images",
-            )
+    found = None if root is None and _exists(data) else find(str(data))
+    if found is not None and found.name != SAMPLE:
+        how = opening.Choice(wording, subset, layout, templates, descriptions, few_shot)
+        where = data_dir() if root is None else root.expanduser().absolute()
+        notes = (found.note,) if found.note else ()
+        return opening.open_data_set(found.name, load(found.name), where, how, notes)
+    _refuse_for_own(data, root=root, prompts=wording, subset=subset, layout=layout)
+    if found is not None:
+        return fashion.load(templates=templates, descriptions=descriptions)
+    if not _exists(data) and not _looks_like_path(str(data)):
+        raise ConfigError(
+            f"There is no data set and no folder called '{data}'.",
+            hint=f"{did_you_mean(str(data), _suggestions(str(data)))} For your own images give a "
+            "folder of class folders: --data path/to/images",
+        )
     return open_task(data, templates=templates, descriptions=descriptions)
+
+
+@cache
+def _keys() -> dict[str, tuple[str, ...]]:
+    """Return every name in use, folded, with the data sets that go by it."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in names():
+        for key in set(_keys_of(name)):
+            found[key].append(name)
+    return {key: tuple(where) for key, where in found.items()}
+
+
+def _keys_of(name: str) -> Iterator[str]:
+    group, _, tail = name.rpartition("/")
+    aliases = () if name == SAMPLE else load(name).aliases
+    for alias in (tail, *aliases):
+        key = fold(alias)
+        yield key
+        if group and not key.startswith(f"{group}-"):
+            yield f"{group}-{key}"
+
+
+def _sizes(dataset: Dataset) -> str:
+    kind = "CoOp's split" if dataset.group == "few-shot" else "VTAB"
+    return f"{kind}: {len(dataset.classes)} classes, {dataset.sizes['test']:,} test images"
+
+
+def _suggestions(text: str) -> list[str]:
+    """Return names that could be meant: of data sets, and of folders here."""
+    group = fold(text).partition("-")[0]
+    of_group = [name for name in names() if name.startswith(f"{group}/")]
+    return of_group or [*names(), *(folder.name for folder in subfolders(Path.cwd()))]
+
+
+def _refuse_for_own(data: str | Path, **given: object) -> None:
+    flags = [f"--{name}" for name, value in given.items() if value is not None]
+    if flags and _exists(data):
+        raise ConfigError(
+            f"{flags[0]} is for data sets that FewTune knows by name; {str(data)!r} is a path.",
+            hint="`fewtune list data` names them.",
+        )
 
 
 def _exists(data: str | Path) -> bool:

@@ -130,8 +130,9 @@ class RunFolder:
                 tuple(value["templates"]),
                 tuple(tuple(texts) for texts in value["descriptions"]),
                 tuple(value["counts"]),
+                tuple(value.get("words", ())),
             )
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise RunError(
                 f"{path} does not describe the classes of a run.",
                 hint="Restore the file, or remove the folder and train again.",
@@ -213,6 +214,7 @@ def _task_to_json(task: Task) -> dict[str, Any]:
         "templates": task.classes.templates,
         "descriptions": task.classes.descriptions,
         "counts": support.classes.counts,
+        "words": task.classes.words,
         "notes": task.notes,
         "licence": task.licence,
         "citation": task.citation,

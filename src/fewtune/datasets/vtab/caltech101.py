@@ -6,6 +6,7 @@ from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
+from fewtune.data.vtab_slices import Slices
 from fewtune.datasets.words import PHOTO, listed
 
 CLASSES = listed("caltech101")
@@ -52,6 +53,7 @@ OPENAI_NAMES = {
     "snoopy": "snoopy (cartoon beagle)",
     "yin_yang": "yin and yang symbol",
 }
+SLICES = Slices("train[:90%]", "train[90%:]", "test")
 
 DATASET = Dataset(
     title="Caltech101",
@@ -68,7 +70,7 @@ DATASET = Dataset(
         "seed": Wording(("a photo of a {}",)),
     },
     readers=(
-        Tfds("caltech101:3.*.*", splits=("train[:90%]", "train[90%:]", "test")),
+        Tfds("caltech101:3.*.*", slices=SLICES),
         VtabLists("caltech101"),
         WebDataset("vtab-caltech101"),
     ),

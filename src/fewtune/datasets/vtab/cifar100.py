@@ -6,6 +6,7 @@ from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
+from fewtune.data.vtab_slices import Slices
 from fewtune.datasets.words import listed
 
 PATTERNS = (
@@ -20,6 +21,7 @@ PATTERNS = (
     "a photo of a big {}.",
 )
 TEMPLATES = (*PATTERNS, *(pattern.replace("of a", "of the") for pattern in PATTERNS))
+SLICES = Slices("train[:90%]", "train[90%:]", "test")
 
 DATASET = Dataset(
     title="CIFAR-100",
@@ -40,7 +42,7 @@ DATASET = Dataset(
         "seed": Wording(("a photo of a {}",)),
     },
     readers=(
-        Tfds("cifar100:3.*.*", splits=("train[:90%]", "train[90%:]", "test")),
+        Tfds("cifar100:3.*.*", slices=SLICES),
         VtabLists("cifar", "cifar100"),
         WebDataset("vtab-cifar100"),
     ),

@@ -6,6 +6,7 @@ from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.tfds import Tfds, clevr_count
 from fewtune.data.readers.webdataset import WebDataset
+from fewtune.data.vtab_slices import Slices
 
 CLASSES = tuple(map(str, range(3, 11)))
 WORDS = ("three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -20,6 +21,7 @@ CITATION = """@inproceedings{johnson2017clevr,
 LICENCE = "CC BY 4.0"
 HOMEPAGE = "https://cs.stanford.edu/people/jcjohns/clevr/"
 SIZES = {"train": 63000, "val": 7000, "test": 15000}
+SLICES = Slices("train[:90%]", "train[90%:]", "validation")
 
 DATASET = Dataset(
     title="CLEVR count",
@@ -40,7 +42,7 @@ DATASET = Dataset(
         ),
     },
     readers=(
-        Tfds("clevr:3.*.*", clevr_count, splits=("train[:90%]", "train[90%:]", "validation")),
+        Tfds("clevr:3.*.*", clevr_count, slices=SLICES),
         VtabLists("clevr_count", "clevr_count_all"),
         WebDataset("vtab-clevr_count_all"),
     ),

@@ -6,12 +6,11 @@ from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.tfds import Tfds, clevr_distance
 from fewtune.data.readers.webdataset import WebDataset
-from fewtune.datasets.vtab.clevr_count import CITATION, HOMEPAGE, LICENCE, SIZES
+from fewtune.datasets.vtab.clevr_count import CITATION, HOMEPAGE, LICENCE, SIZES, SLICES
 
 CLASSES = ("0-8.0", "8.0-8.5", "8.5-9.0", "9.0-9.5", "9.5-10.0", "10.0-100")
 # The source has an empty name, "".
 WORDS = ("very nearby", "nearby", "near", "", "distant", "very distant")
-
 DATASET = Dataset(
     title="CLEVR distance",
     group="structured",
@@ -28,7 +27,7 @@ DATASET = Dataset(
         ),
     },
     readers=(
-        Tfds("clevr:3.*.*", clevr_distance, splits=("train[:90%]", "train[90%:]", "validation")),
+        Tfds("clevr:3.*.*", clevr_distance, slices=SLICES),
         VtabLists("clevr_dist", "clevr_distance", "clevr_closest_object_distance"),
         WebDataset("vtab-clevr_closest_object_distance"),
     ),

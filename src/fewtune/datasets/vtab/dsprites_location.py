@@ -8,6 +8,7 @@ from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.regenerated import RegeneratedDSprites
 from fewtune.data.readers.tfds import Stored, Tfds
 from fewtune.data.readers.webdataset import WebDataset
+from fewtune.data.vtab_slices import Slices
 
 POSITIONS = 32
 # Two of the 32 positions a class, written as shares of the way.
@@ -24,6 +25,7 @@ CITATION = """@misc{matthey2017dsprites,
 LICENCE = "zlib/libpng (of the program that drew it)"
 HOMEPAGE = "https://github.com/google-deepmind/dsprites-dataset"
 SIZES = {"train": 589824, "val": 73728, "test": 73728}
+SLICES = Slices("train[:80%]", "train[80%:90%]", "train[90%:]")
 
 DATASET = Dataset(
     title="dSprites location",
@@ -43,7 +45,7 @@ DATASET = Dataset(
         Tfds(
             "dsprites:2.*.*",
             Stored("label_x_position", dsprites_location),
-            splits=("train[:80%]", "train[80%:90%]", "train[90%:]"),
+            slices=SLICES,
             zero_one=True,
         ),
         VtabLists("dsprites_loc", "dsprites_location", "dSprites_location", "dsprites_position"),

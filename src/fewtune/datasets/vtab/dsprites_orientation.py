@@ -10,7 +10,7 @@ from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.regenerated import RegeneratedDSprites
 from fewtune.data.readers.tfds import Stored, Tfds
 from fewtune.data.readers.webdataset import WebDataset
-from fewtune.datasets.vtab.dsprites_location import CITATION, HOMEPAGE, LICENCE, SIZES
+from fewtune.datasets.vtab.dsprites_location import CITATION, HOMEPAGE, LICENCE, SIZES, SLICES
 
 ORIENTATIONS = 40
 STEP_DEGREES = 360 / (ORIENTATIONS - 1)
@@ -20,7 +20,6 @@ CLASSES = tuple(
     f"{first * STEP_DEGREES:.0f}-{(after - 1) * STEP_DEGREES:.0f} degrees"
     for first, after in pairwise(FIRST)
 )
-
 DATASET = Dataset(
     title="dSprites orientation",
     group="structured",
@@ -39,7 +38,7 @@ DATASET = Dataset(
         Tfds(
             "dsprites:2.*.*",
             Stored("label_orientation", dsprites_orientation),
-            splits=("train[:80%]", "train[80%:90%]", "train[90%:]"),
+            slices=SLICES,
             zero_one=True,
         ),
         VtabLists("dsprites_ori", "dsprites_orientation", "dSprites_orientation"),

@@ -6,6 +6,7 @@ from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
+from fewtune.data.vtab_slices import Slices
 
 OPENAI_NAMES = {
     "AnnualCrop": "annual crop land",
@@ -46,6 +47,7 @@ TEMPLATES = (
     "a centered satellite photo of a {}.",
     "a centered satellite photo of the {}.",
 )
+SLICES = Slices("train[:60%]", "train[60%:80%]", "train[80%:]")
 
 DATASET = Dataset(
     title="EuroSAT",
@@ -62,7 +64,7 @@ DATASET = Dataset(
         "seed": Wording(("a photo of a {}",)),
     },
     readers=(
-        Tfds("eurosat/rgb:2.*.*", splits=("train[:60%]", "train[60%:80%]", "train[80%:]")),
+        Tfds("eurosat/rgb:2.*.*", slices=SLICES),
         VtabLists("eurosat"),
         WebDataset("vtab-eurosat"),
     ),

@@ -6,6 +6,7 @@ from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
+from fewtune.data.vtab_slices import Slices
 from fewtune.datasets.words import listed
 
 CLASSES = listed("pets")
@@ -34,6 +35,7 @@ CATS = (
 )
 # OpenAI and TFDS write dogs without capital letters.
 OPENAI_NAMES = {name: name.lower() for name in CLASSES if name not in CATS}
+SLICES = Slices("train[:80%]", "train[80%:]", "test")
 
 DATASET = Dataset(
     title="Oxford-IIIT Pet",
@@ -50,7 +52,7 @@ DATASET = Dataset(
         "seed": Wording(("a photo of a {}",), OPENAI_NAMES),
     },
     readers=(
-        Tfds("oxford_iiit_pet:3.*.*", splits=("train[:80%]", "train[80%:]", "test")),
+        Tfds("oxford_iiit_pet:3.*.*", slices=SLICES),
         VtabLists("oxford_iiit_pet", "oxford_pet", "pets"),
         WebDataset("vtab-pets"),
     ),

@@ -6,6 +6,7 @@ from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
+from fewtune.data.vtab_slices import Slices
 from fewtune.datasets.words import listed
 
 OPENAI_TEMPLATES = tuple(
@@ -20,6 +21,7 @@ OPENAI_TEMPLATES = tuple(
         "aerial view",
     )
 )
+SLICES = Slices("train[:60%]", "train[60%:80%]", "train[80%:]")
 
 DATASET = Dataset(
     title="RESISC45",
@@ -50,7 +52,7 @@ DATASET = Dataset(
         "seed": Wording(("satellite imagery of {}",)),
     },
     readers=(
-        Tfds("resisc45:3.*.*", splits=("train[:60%]", "train[60%:80%]", "train[80%:]")),
+        Tfds("resisc45:3.*.*", slices=SLICES),
         VtabLists("resisc45"),
         WebDataset("vtab-resisc45"),
     ),

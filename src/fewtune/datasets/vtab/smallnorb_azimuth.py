@@ -6,6 +6,7 @@ from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.tfds import Stored, Tfds
 from fewtune.data.readers.webdataset import WebDataset
+from fewtune.data.vtab_slices import Slices
 
 CLASSES = tuple(f"{degrees} degrees" for degrees in range(0, 360, 20))
 CITATION = """@inproceedings{lecun2004learning,
@@ -24,6 +25,7 @@ TEMPLATES = (
     "something at a {} angle",
 )
 NOTE = "validation images show toys of the test split"
+SLICES = Slices("train", "test[:50%]", "test[50%:]")
 
 DATASET = Dataset(
     title="smallNORB azimuth",
@@ -43,9 +45,7 @@ DATASET = Dataset(
         ),
     },
     readers=(
-        Tfds(
-            "smallnorb:2.*.*", Stored("label_azimuth"), splits=("train", "test[:50%]", "test[50%:]")
-        ),
+        Tfds("smallnorb:2.*.*", Stored("label_azimuth"), slices=SLICES),
         VtabLists("smallnorb_azi", "smallnorb_azimuth"),
         WebDataset("vtab-smallnorb_label_azimuth"),
     ),

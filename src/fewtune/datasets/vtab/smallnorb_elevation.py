@@ -12,11 +12,11 @@ from fewtune.datasets.vtab.smallnorb_azimuth import (
     LICENCE,
     NOTE,
     SIZES,
+    SLICES,
     TEMPLATES,
 )
 
 CLASSES = tuple(f"{degrees} degrees" for degrees in range(30, 75, 5))
-
 DATASET = Dataset(
     title="smallNORB elevation",
     group="structured",
@@ -38,7 +38,7 @@ DATASET = Dataset(
         Tfds(
             "smallnorb:2.*.*",
             Stored("label_elevation"),
-            splits=("train", "test[:50%]", "test[50%:]"),
+            slices=SLICES,
         ),
         VtabLists("smallnorb_ele", "smallnorb_elevation"),
         WebDataset("vtab-smallnorb_label_elevation"),

@@ -6,9 +6,11 @@ from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
+from fewtune.data.vtab_slices import Slices
 
 CLASSES = tuple(map(str, range(10)))
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+SLICES = Slices("train[:90%]", "train[90%:]", "test")
 
 DATASET = Dataset(
     title="SVHN",
@@ -39,7 +41,7 @@ DATASET = Dataset(
         "seed": Wording(("a photo of a digital number {}",)),
     },
     readers=(
-        Tfds("svhn_cropped:3.*.*", splits=("train[:90%]", "train[90%:]", "test")),
+        Tfds("svhn_cropped:3.*.*", slices=SLICES),
         VtabLists("svhn", "svhn_cropped"),
         WebDataset("vtab-svhn"),
     ),
