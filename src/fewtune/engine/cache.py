@@ -163,7 +163,7 @@ def _checked(path: Path, about: dict[str, Any]) -> Tensor:
 def _crc32(value: Tensor) -> int:
     import torch
 
-    return zlib.crc32(value.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return zlib.crc32(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
 
 
 def entries(folder: Path) -> list[Entry]:

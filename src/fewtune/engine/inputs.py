@@ -124,13 +124,14 @@ class Inputs:
         if not self.views or budget_bytes <= 0:
             return cut, 0, 0
         count = max(1, len(self.pixels.examples))
-        if cut:
-            view_bytes = count * self._advance(self._probe_pixels(), cut).nbytes
-            fit = int(budget_bytes // view_bytes)
-            if fit >= self.views or blocks_below(self.model, cut):
-                return cut, min(self.views, fit), view_bytes
-        view_bytes = count * 3 * self.model.preprocess.size_px**2
-        return 0, min(self.views, int(budget_bytes // view_bytes)), view_bytes
+        raw_bytes = count * 3 * self.model.preprocess.size_px**2
+        if not cut:
+            return 0, min(self.views, int(budget_bytes // raw_bytes)), raw_bytes
+        view_bytes = count * self._advance(self._probe_pixels(), cut).nbytes
+        fit = int(budget_bytes // view_bytes)
+        if fit < self.views and raw_bytes < view_bytes and not blocks_below(self.model, cut):
+            return 0, min(self.views, int(budget_bytes // raw_bytes)), raw_bytes
+        return cut, min(self.views, fit), view_bytes
 
     @torch.inference_mode(False)
     def _whole(self, slot: int) -> Tensor:
@@ -216,7 +217,7 @@ class Inputs:
 
     def _probe(self) -> str:
         x = self._advance(self._probe_pixels(), self.at)
-        return hashlib.sha256(x.cpu().contiguous().view(torch.uint8).numpy()).hexdigest()[:16]
+        return hashlib.sha256(x.cpu().contiguous().view(torch.uint8).numpy().data).hexdigest()[:16]
 
     def _probe_pixels(self) -> Tensor:
         size = self.model.preprocess.size_px
