@@ -1,0 +1,35 @@
+"""Print the BibTeX that runs owe: the method's paper, the backbone's, the data's and FewTune's."""
+
+from __future__ import annotations
+
+import click
+
+from fewtune.cli.console import Console
+from fewtune.cli.options import Command
+from fewtune.cli.runs import find_run
+from fewtune.core.errors import RunError
+from fewtune.core.files import read_json
+
+
+def cite(runs: tuple[str, ...]) -> None:
+    """Print the entries on stdout, and what is no BibTeX as comments above them."""
+    from fewtune.bench.citations import owed
+
+    folders = [find_run(run) for run in runs]
+    for folder in folders:
+        if not (folder / "task.json").is_file():
+            raise RunError(f"{folder} is not a run folder.", hint="See `fewtune list runs`.")
+    files = [(read_json(f / "spec.json"), read_json(f / "task.json")) for f in folders]
+    text, words = owed(files)
+    console = Console()
+    for line in words:
+        console.line(f"% {line}")
+    console.line(text.rstrip("\n"))
+
+
+command = Command(
+    "cite",
+    callback=cite,
+    help=__doc__,
+    params=[click.Argument(["runs"], metavar="RUN...", nargs=-1, required=True)],
+)
