@@ -9,22 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Literal
 
 from fewtune.data.declaration import Dataset, Subset
-from fewtune.data.dsprites import COUNT, SIZES, Factors, draw, own_order
 from fewtune.data.labels import dsprites_location, dsprites_orientation
 from fewtune.data.subset import take_subset
 from fewtune.data.table import Row, Table
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 NOTE = (
     "regenerated: images are drawn from their factors, splits are an own draw of VTAB's sizes; not "
     "the original files"
 )
-TEST = VAL = COUNT // 10
+TEST = VAL = 73_728
 # A thousand images are drawn from so many, which are a random sample themselves: sorting all
 # 589,824 by hash would take seconds.
 POOL = 20_000
@@ -38,7 +38,9 @@ class Sprite:
 
     def read(self) -> NDArray[np.uint8]:
         """Return the image: (64, 64), 0 and 255."""
-        return draw(self.index) * np.uint8(255)
+        from fewtune.data.dsprites import draw
+
+        return draw(self.index) * 255
 
     def __str__(self) -> str:
         return f"dSprites {self.index}"
@@ -53,7 +55,7 @@ class RegeneratedDSprites:
     """
 
     factor: Literal["location", "orientation"]
-    layout: str = "regenerated dSprites"
+    layout = "regenerated dSprites"
 
     def find(self, root: Path) -> Path | None:
         """Return `root`: there is nothing to be found."""
@@ -61,7 +63,8 @@ class RegeneratedDSprites:
 
     def read(self, location: Path, dataset: Dataset, subset: Subset) -> Table:
         """Return the rows; a key is the image's index in the original file."""
-        del location
+        from fewtune.data.dsprites import own_order
+
         order = own_order()
         test, val, train = order[:TEST], order[TEST : TEST + VAL], order[TEST + VAL :]
         if subset != "full":
@@ -75,6 +78,10 @@ class RegeneratedDSprites:
         return Table(self.layout, taken, dataset.classes, (NOTE, *notes))
 
     def _rows(self, split: str, indices: NDArray[np.intp], dataset: Dataset) -> Iterator[Row]:
+        import numpy as np
+
+        from fewtune.data.dsprites import SIZES, Factors
+
         shown = dict(zip(Factors._fields, np.unravel_index(indices, SIZES), strict=True))
         if self.factor == "location":
             labels = [dsprites_location(x) for x in shown["x"].tolist()]

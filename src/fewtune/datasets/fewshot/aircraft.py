@@ -5,6 +5,7 @@ from __future__ import annotations
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.aircraft import Aircraft
 from fewtune.data.readers.noah import NoahLists
+from fewtune.datasets.downloads import AIRCRAFT
 from fewtune.datasets.words import coop, listed
 
 TEMPLATE = "a photo of a {}, a type of aircraft."
@@ -36,4 +37,5 @@ DATASET = Dataset(
     ),
     default_wording="coop",
     aliases=("aircraft", "fgvc_aircraft", "fgvcaircraft", "fgvc-aircraft-2013b", "fgvc"),
+    downloads=AIRCRAFT,
 )

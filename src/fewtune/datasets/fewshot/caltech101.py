@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.zhou import ZhouSplit
+from fewtune.datasets.downloads import CALTECH101
 from fewtune.datasets.vtab.caltech101 import (
     CITATION,
     HOMEPAGE,
@@ -52,4 +53,5 @@ DATASET = Dataset(
     aliases=("caltech-101",),
     by_hand="CoOp publishes split_zhou_Caltech101.json on Google Drive (DATASETS.md of "
     "github.com/KaiyangZhou/CoOp). Put it into caltech-101/, beside 101_ObjectCategories/.",
+    downloads=CALTECH101,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.zhou import ZhouSplit
+from fewtune.datasets.downloads import DTD
 from fewtune.datasets.vtab.dtd import CITATION, CLASSES, HOMEPAGE, LICENCE, TEMPLATES
 from fewtune.datasets.words import coop
 
@@ -24,4 +25,5 @@ DATASET = Dataset(
     aliases=("describabletextures", "describable_textures"),
     by_hand="CoOp publishes split_zhou_DescribableTextures.json on Google Drive (DATASETS.md of "
     "github.com/KaiyangZhou/CoOp). Put it into dtd/, beside images/.",
+    downloads=DTD,
 )

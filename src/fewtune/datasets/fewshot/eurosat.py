@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.zhou import ZhouSplit
+from fewtune.datasets.downloads import EUROSAT
 from fewtune.datasets.vtab.eurosat import (
     CITATION,
     COOP_NAMES,
@@ -34,4 +35,5 @@ DATASET = Dataset(
     default_wording="coop",
     by_hand="CoOp publishes split_zhou_EuroSAT.json on Google Drive (DATASETS.md of "
     "github.com/KaiyangZhou/CoOp). Put it into eurosat/, beside 2750/.",
+    downloads=EUROSAT,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.noah import NoahLists
 from fewtune.data.readers.zhou import ZhouSplit
+from fewtune.datasets.downloads import FLOWERS
 from fewtune.datasets.vtab.flowers102 import CITATION, HOMEPAGE, LICENCE, TEMPLATE
 from fewtune.datasets.vtab.flowers102 import CLASSES as NAMES
 from fewtune.datasets.words import coop
@@ -36,4 +37,5 @@ DATASET = Dataset(
     aliases=("oxford_flowers", "oxfordflowers", "flower102", "flowers"),
     by_hand="CoOp publishes split_zhou_OxfordFlowers.json on Google Drive (DATASETS.md of "
     "github.com/KaiyangZhou/CoOp). Put it into oxford_flowers/, beside jpg/.",
+    downloads=FLOWERS,
 )

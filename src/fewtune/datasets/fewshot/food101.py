@@ -5,6 +5,7 @@ from __future__ import annotations
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.noah import NoahLists
 from fewtune.data.readers.zhou import ZhouSplit
+from fewtune.datasets.downloads import FOOD101
 from fewtune.datasets.words import coop, listed
 
 TEMPLATE = "a photo of {}, a type of food."
@@ -34,4 +35,5 @@ DATASET = Dataset(
     aliases=("food101", "food-101"),
     by_hand="CoOp publishes split_zhou_Food101.json on Google Drive (DATASETS.md of "
     "github.com/KaiyangZhou/CoOp). Put it into food-101/, beside images/.",
+    downloads=FOOD101,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.noah import NoahLists
 from fewtune.data.readers.zhou import ZhouSplit
+from fewtune.datasets.downloads import OXFORD_PETS
 from fewtune.datasets.vtab.pets import CITATION, HOMEPAGE, LICENCE, OPENAI_NAMES, TEMPLATE
 from fewtune.datasets.vtab.pets import CLASSES as NAMES
 from fewtune.datasets.words import coop, renamed
@@ -34,4 +35,5 @@ DATASET = Dataset(
     aliases=("oxford_pets", "oxfordpets"),
     by_hand="CoOp publishes split_zhou_OxfordPets.json on Google Drive (DATASETS.md of "
     "github.com/KaiyangZhou/CoOp). Put it into oxford_pets/, beside images/ and annotations/.",
+    downloads=OXFORD_PETS,
 )

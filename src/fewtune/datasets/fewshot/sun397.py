@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.zhou import ZhouSplit
+from fewtune.datasets.downloads import SUN397
 from fewtune.datasets.vtab.sun397 import CITATION, COOP_NAMES, HOMEPAGE, LICENCE, TEMPLATES
 from fewtune.datasets.vtab.sun397 import CLASSES as OPENAI_NAMES
 from fewtune.datasets.words import PHOTO, coop, renamed
@@ -26,4 +27,5 @@ DATASET = Dataset(
     default_wording="coop",
     by_hand="CoOp publishes split_zhou_SUN397.json on Google Drive (DATASETS.md of "
     "github.com/KaiyangZhou/CoOp). Put it into sun397/, beside SUN397/.",
+    downloads=SUN397,
 )

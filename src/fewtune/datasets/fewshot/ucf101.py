@@ -6,6 +6,7 @@ import re
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.zhou import ZhouSplit
+from fewtune.datasets.downloads import UCF101
 from fewtune.datasets.words import coop, listed
 
 # "ApplyEyeMakeup" is "Apply_Eye_Makeup" in CoOp's files.
@@ -39,4 +40,5 @@ DATASET = Dataset(
     aliases=("ucf101", "ucf-101"),
     by_hand="CoOp publishes UCF-101-midframes.zip and split_zhou_UCF101.json on Google Drive "
     "(DATASETS.md of github.com/KaiyangZhou/CoOp). Put both into ucf101/ and unpack the first.",
+    downloads=UCF101,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset
 from fewtune.data.readers.imagenet import ImageNetVariant
+from fewtune.datasets.downloads import IMAGENET_A
 from fewtune.datasets.fewshot.imagenet import CLASSES as ALL
 from fewtune.datasets.fewshot.imagenet import WNIDS, wordings
 from fewtune.datasets.words import listed
@@ -28,4 +29,5 @@ DATASET = Dataset(
     default_wording="coop",
     aliases=("imagenet-a", "imageneta", "imagenet-adversarial"),
     notes=("scores are among its 200 classes, not among ImageNet's 1,000",),
+    downloads=IMAGENET_A,
 )

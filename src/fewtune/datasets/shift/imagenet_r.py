@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset
 from fewtune.data.readers.imagenet import ImageNetVariant
+from fewtune.datasets.downloads import IMAGENET_R
 from fewtune.datasets.fewshot.imagenet import CLASSES as ALL
 from fewtune.datasets.fewshot.imagenet import WNIDS, wordings
 from fewtune.datasets.words import listed
@@ -30,4 +31,5 @@ DATASET = Dataset(
     default_wording="coop",
     aliases=("imagenet-r", "imagenetr", "imagenet-rendition"),
     notes=("scores are among its 200 classes, not among ImageNet's 1,000",),
+    downloads=IMAGENET_R,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset
 from fewtune.data.readers.imagenet import ImageNetVariant
+from fewtune.datasets.downloads import IMAGENET_SKETCH
 from fewtune.datasets.fewshot.imagenet import CLASSES, wordings
 
 DATASET = Dataset(
@@ -26,4 +27,5 @@ DATASET = Dataset(
     by_hand="The authors publish ImageNet-Sketch.zip on Google Drive "
     "(https://github.com/HaohanWang/ImageNet-Sketch). Unpack it to "
     "imagenet-sketch/images/n01440764/ and so on.",
+    downloads=IMAGENET_SKETCH,
 )

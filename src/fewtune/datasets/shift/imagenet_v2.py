@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset
 from fewtune.data.readers.imagenet import ImageNetVariant
+from fewtune.datasets.downloads import IMAGENET_V2
 from fewtune.datasets.fewshot.imagenet import CLASSES, wordings
 
 DATASET = Dataset(
@@ -28,4 +29,5 @@ DATASET = Dataset(
         "imagenetv2-matched-frequency-format-val",
     ),
     label_rule="The name of the folder, 0 to 999, is the label.",
+    downloads=IMAGENET_V2,
 )

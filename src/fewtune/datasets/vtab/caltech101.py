@@ -7,6 +7,7 @@ from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
 from fewtune.data.vtab_slices import Slices
+from fewtune.datasets.downloads import wds
 from fewtune.datasets.words import PHOTO, listed
 
 CLASSES = listed("caltech101")
@@ -76,4 +77,5 @@ DATASET = Dataset(
     ),
     default_wording="clip-benchmark",
     aliases=("vtab-caltech-101",),
+    downloads=wds("vtab-caltech101"),
 )

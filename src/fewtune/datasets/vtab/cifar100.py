@@ -7,6 +7,7 @@ from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
 from fewtune.data.vtab_slices import Slices
+from fewtune.datasets.downloads import wds
 from fewtune.datasets.words import listed
 
 PATTERNS = (
@@ -48,4 +49,5 @@ DATASET = Dataset(
     ),
     default_wording="clip-benchmark",
     aliases=("cifar", "cifar(num_classes=100)"),
+    downloads=wds("vtab-cifar100"),
 )

@@ -7,6 +7,7 @@ from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.tfds import Tfds, clevr_count
 from fewtune.data.readers.webdataset import WebDataset
 from fewtune.data.vtab_slices import Slices
+from fewtune.datasets.downloads import wds
 
 CLASSES = tuple(map(str, range(3, 11)))
 WORDS = ("three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -49,4 +50,5 @@ DATASET = Dataset(
     default_wording="clip-benchmark",
     aliases=("clevr_count_all", 'clevr(task="count_all")'),
     label_rule="Number of objects minus 3.",
+    downloads=wds("vtab-clevr_count_all"),
 )

@@ -6,6 +6,7 @@ from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.tfds import Tfds, clevr_distance
 from fewtune.data.readers.webdataset import WebDataset
+from fewtune.datasets.downloads import wds
 from fewtune.datasets.vtab.clevr_count import CITATION, HOMEPAGE, LICENCE, SIZES, SLICES
 
 CLASSES = ("0-8.0", "8.0-8.5", "8.5-9.0", "9.0-9.5", "9.5-10.0", "10.0-100")
@@ -39,4 +40,5 @@ DATASET = Dataset(
     ),
     label_rule="The interval of the closest object's third pixel coordinate; the upper end belongs "
     "to it.",
+    downloads=wds("vtab-clevr_closest_object_distance"),
 )

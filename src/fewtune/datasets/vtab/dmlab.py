@@ -6,6 +6,7 @@ from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
+from fewtune.datasets.downloads import wds
 
 CLASSES = tuple(f"class {label}" for label in range(6))
 FRUIT = (
@@ -54,4 +55,5 @@ DATASET = Dataset(
     default_wording="clip-benchmark",
     label_rule="As stored; which label means which distance and reward is not published.",
     notes=("class order unproven: zero-shot scores may belong to other classes",),
+    downloads=wds("vtab-dmlab"),
 )

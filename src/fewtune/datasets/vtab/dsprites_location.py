@@ -9,6 +9,7 @@ from fewtune.data.readers.regenerated import RegeneratedDSprites
 from fewtune.data.readers.tfds import Stored, Tfds
 from fewtune.data.readers.webdataset import WebDataset
 from fewtune.data.vtab_slices import Slices
+from fewtune.datasets.downloads import wds
 
 POSITIONS = 32
 # Two of the 32 positions a class, written as shares of the way.
@@ -60,4 +61,5 @@ DATASET = Dataset(
         'dsprites(predicted_attribute="label_x_position",num_classes=16)',
     ),
     label_rule="The position 0 to 31 halved and rounded down.",
+    downloads=wds("vtab-dsprites_label_x_position"),
 )

@@ -10,6 +10,7 @@ from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.regenerated import RegeneratedDSprites
 from fewtune.data.readers.tfds import Stored, Tfds
 from fewtune.data.readers.webdataset import WebDataset
+from fewtune.datasets.downloads import wds
 from fewtune.datasets.vtab.dsprites_location import CITATION, HOMEPAGE, LICENCE, SIZES, SLICES
 
 ORIENTATIONS = 40
@@ -56,4 +57,5 @@ DATASET = Dataset(
         "squares and ellipses look alike after a quarter and a half turn, and orientation 39 looks "
         "like 0: no classifier can reach 100 %",
     ),
+    downloads=wds("vtab-dsprites_label_orientation"),
 )

@@ -6,6 +6,7 @@ from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
+from fewtune.datasets.downloads import wds
 from fewtune.datasets.words import listed
 
 CLASSES = listed("dtd")
@@ -44,4 +45,5 @@ DATASET = Dataset(
         WebDataset("vtab-dtd"),
     ),
     default_wording="clip-benchmark",
+    downloads=wds("vtab-dtd"),
 )

@@ -7,6 +7,7 @@ from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
 from fewtune.data.vtab_slices import Slices
+from fewtune.datasets.downloads import wds
 
 OPENAI_NAMES = {
     "AnnualCrop": "annual crop land",
@@ -70,4 +71,5 @@ DATASET = Dataset(
     ),
     default_wording="clip-benchmark",
     aliases=("eurosat/rgb",),
+    downloads=wds("vtab-eurosat"),
 )

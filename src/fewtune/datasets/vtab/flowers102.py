@@ -6,6 +6,7 @@ from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
+from fewtune.datasets.downloads import wds
 from fewtune.datasets.words import listed
 
 CLASSES = listed("flowers102")
@@ -47,4 +48,5 @@ DATASET = Dataset(
     ),
     default_wording="clip-benchmark",
     aliases=("oxford_flowers102", "vtab-oxford_flowers", "vtab-flowers"),
+    downloads=wds("vtab-flowers"),
 )

@@ -6,6 +6,7 @@ from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.tfds import Tfds, kitti_distance
 from fewtune.data.readers.webdataset import WebDataset
+from fewtune.datasets.downloads import wds
 
 CLASSES = (
     "vehicle within 8 m",
@@ -56,4 +57,5 @@ DATASET = Dataset(
         'kitti(task="closest_vehicle_distance")',
     ),
     label_rule="The smallest z of cars, vans and trucks in metres: to 8, to 20, beyond, none.",
+    downloads=wds("vtab-kitti_closest_vehicle_distance"),
 )

@@ -6,6 +6,7 @@ from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
+from fewtune.datasets.downloads import wds
 
 CLASSES = ("lymph node", "lymph node containing metastatic tumor tissue")
 
@@ -40,4 +41,5 @@ DATASET = Dataset(
     default_wording="clip-benchmark",
     aliases=("patch_camelyon", "camelyon"),
     label_rule="1 if the centre of 32 x 32 pixels holds tumour tissue, else 0.",
+    downloads=wds("vtab-pcam"),
 )

@@ -7,6 +7,7 @@ from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
 from fewtune.data.vtab_slices import Slices
+from fewtune.datasets.downloads import wds
 from fewtune.datasets.words import listed
 
 CLASSES = listed("pets")
@@ -58,4 +59,5 @@ DATASET = Dataset(
     ),
     default_wording="clip-benchmark",
     aliases=("oxford_iiit_pet", "oxford_pet", "vtab-oxford_pets"),
+    downloads=wds("vtab-pets"),
 )

@@ -7,6 +7,7 @@ from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
 from fewtune.data.vtab_slices import Slices
+from fewtune.datasets.downloads import wds
 from fewtune.datasets.words import listed
 
 OPENAI_TEMPLATES = tuple(
@@ -59,4 +60,5 @@ DATASET = Dataset(
     default_wording="clip-benchmark",
     by_hand="The authors publish NWPU-RESISC45.rar through a page that asks for a browser. Unpack "
     "it to resisc45/NWPU-RESISC45/CLASS/CLASS_001.jpg.",
+    downloads=wds("vtab-resisc45"),
 )

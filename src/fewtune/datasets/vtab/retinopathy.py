@@ -6,6 +6,7 @@ from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
+from fewtune.datasets.downloads import wds
 
 DATASET = Dataset(
     title="Diabetic Retinopathy",
@@ -42,4 +43,5 @@ DATASET = Dataset(
     notes=("about 74 % of the images have grade 0: read mean per-class recall beside accuracy",),
     by_hand="Kaggle asks for an account: https://www.kaggle.com/c/diabetic-retinopathy-detection. "
     "Expected are train/, test/, trainLabels.csv and retinopathy_solution.csv.",
+    downloads=wds("vtab-diabetic_retinopathy"),
 )

@@ -7,6 +7,7 @@ from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.tfds import Stored, Tfds
 from fewtune.data.readers.webdataset import WebDataset
 from fewtune.data.vtab_slices import Slices
+from fewtune.datasets.downloads import wds
 
 CLASSES = tuple(f"{degrees} degrees" for degrees in range(0, 360, 20))
 CITATION = """@inproceedings{lecun2004learning,
@@ -57,4 +58,5 @@ DATASET = Dataset(
     ),
     label_rule="The stored azimuth 0, 2, .., 34 halved.",
     notes=(NOTE,),
+    downloads=wds("vtab-smallnorb_label_azimuth"),
 )

@@ -6,6 +6,7 @@ from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.tfds import Stored, Tfds
 from fewtune.data.readers.webdataset import WebDataset
+from fewtune.datasets.downloads import wds
 from fewtune.datasets.vtab.smallnorb_azimuth import (
     CITATION,
     HOMEPAGE,
@@ -51,4 +52,5 @@ DATASET = Dataset(
     ),
     label_rule="The stored elevation 0 to 8.",
     notes=(NOTE,),
+    downloads=wds("vtab-smallnorb_label_elevation"),
 )

@@ -7,6 +7,7 @@ from fewtune.data.readers.list_folder import VtabLists
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
 from fewtune.data.vtab_slices import Slices
+from fewtune.datasets.downloads import wds
 
 CLASSES = tuple(map(str, range(10)))
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -48,4 +49,5 @@ DATASET = Dataset(
     default_wording="clip-benchmark",
     aliases=("svhncropped", "svhn_cropped"),
     label_rule="The digit in the middle of the picture.",
+    downloads=wds("vtab-svhn"),
 )
