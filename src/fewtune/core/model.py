@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from fewtune.core.dropout import rows_from
 from fewtune.core.errors import AdapterError, ConfigError
 from fewtune.core.preprocess import Preprocess
 
@@ -120,43 +121,50 @@ class Partial:
     """A batch on its way through a tower: activations, and the stage they enter next.
 
     What a cache holds and what a training step receives are both this.
+
+    Attributes:
+        first: Number of the first row in the whole batch, when this is a part of one.
+        chunk: Rows that are sent at a time; 0 for all. Of a chunk nothing is kept but what comes
+            out: where a gradient is wanted, its activations are computed again, with the same
+            dropout, once the gradient of what came out is known. So memory grows with the chunk,
+            not with the batch.
     """
 
     tower: Tower
     x: Tensor
     at: int = 0
     rows: Rows | None = None
+    first: int = 0
+    chunk: int = 0
 
-    def advance(self, stop: int, chunk: int = 0) -> Partial:
-        """Return the batch as it enters stage `stop`.
-
-        Args:
-            stop: Number of the stage.
-            chunk: Rows sent at a time; 0 sends all at once. Of a chunk nothing is kept but what
-                comes out: where a gradient is wanted, its activations are computed again, with the
-                same dropout, when the gradient of what came out is known. So memory grows with
-                `chunk`, not with the number of rows.
-        """
+    def advance(self, stop: int) -> Partial:
+        """Return the batch as it enters stage `stop`."""
         if stop == self.at:
             return self
-        if not 0 < chunk < len(self.x):
+        if not 0 < self.chunk < len(self.x):
             return replace(self, x=self._run(stop), at=stop)
-        parts = [checkpoint(part._run, stop, use_reentrant=False) for part in self.parts(chunk)]
+        state = torch.get_rng_state()
+        parts = []
+        for part in self.parts(self.chunk):
+            torch.set_rng_state(state)  # all parts see the dropout of the whole batch
+            parts.append(checkpoint(part._run, stop, use_reentrant=False))
         return replace(self, x=torch.cat(parts), at=stop)
 
-    def parts(self, chunk: int) -> Iterator[Partial]:
-        """Yield the batch as batches of at most `chunk` rows."""
-        for start in range(0, len(self.x), chunk):
-            rows = slice(start, start + chunk)
-            yield replace(self, x=self.x[rows], rows=self.rows and self.rows.part(rows))
+    def parts(self, size: int) -> Iterator[Partial]:
+        """Yield the batch as batches of at most `size` rows."""
+        for start in range(0, len(self.x), size):
+            rows = slice(start, start + size)
+            x, of = self.x[rows], self.rows and self.rows.part(rows)
+            yield replace(self, x=x, rows=of, first=self.first + start, chunk=0)
 
-    def done(self, chunk: int = 0) -> Partial:
+    def done(self, chunk: int | None = None) -> Partial:
         """Return the batch finished once, gradient kept, so that finishing again is free.
 
         Args:
-            chunk: Rows sent at a time, as in `advance`.
+            chunk: Rows that are sent at a time, if other than the batch's own.
         """
-        return self.advance(len(self.tower.stages()), chunk)
+        batch = self if chunk is None else replace(self, chunk=chunk)
+        return batch.advance(len(self.tower.stages()))
 
     def finish(self, reduce: Literal["mean", "none"] = "mean") -> Tensor:
         """Return the embeddings, unnormalised for images: (B, D).
@@ -164,14 +172,15 @@ class Partial:
         Texts are L2-normalised first, then several prompts of a class are averaged: (C, D)
         (CLIP's prompt ensemble); `reduce="none"` keeps the rows: (P, D).
         """
-        x = self.tower.run(self.x, self.rows, self.at)
+        x = self.done().x
         if self.rows is None:
             return x
         x = F.normalize(x.float(), dim=-1)
         return class_means(x, self.rows) if reduce == "mean" else x
 
     def _run(self, stop: int) -> Tensor:
-        return self.tower.run(self.x, self.rows, self.at, stop)
+        with rows_from(self.first):
+            return self.tower.run(self.x, self.rows, self.at, stop)
 
 
 def class_means(x: Tensor, rows: Rows) -> Tensor:

@@ -12,7 +12,7 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -137,8 +137,8 @@ class Training:
         if self.cuts.text is None:
             return None
         with torch.no_grad(), autocast(self.model.device, self.precision):
-            prompts = self.model.encode(self.head.prompts(classes))
-            return prompts.advance(self.cuts.text, PROMPT_CHUNK)
+            prompts = replace(self.model.encode(self.head.prompts(classes)), chunk=PROMPT_CHUNK)
+            return replace(prompts.advance(self.cuts.text), chunk=self.text_chunk)
 
     def forward(self, step: int) -> Tensor:
         """Return the loss of a step's batch, with dropout on."""
@@ -149,9 +149,7 @@ class Training:
         training_mode(self.head, True)
         seed_step(self.seed, self.phase, step)
         with autocast(self.model.device, self.precision):
-            images = self.inputs.batch(batch, epoch)
-            classes = self.classes and self.classes.done(self.text_chunk)
-            output = self.head(images, classes)
+            output = self.head(self.inputs.batch(batch, epoch), self.classes)
             return self.head.loss(output, self.labels[batch])
 
     def step(self, step: int) -> tuple[float, float]:

@@ -79,7 +79,9 @@ def gradients(strategy: Strategy, folder: Path, chunk: int) -> dict[str, Tensor]
 
 
 @pytest.mark.parametrize(
-    "strategy", [ClipLora(dropout=0.0), ClipFit(), Hooked()], ids=lambda strategy: strategy.name()
+    "strategy",
+    [ClipLora(dropout=0.25), ClipLora(dropout=0.1, rank=1), ClipFit(), Hooked()],
+    ids=lambda strategy: strategy.name(),
 )
 def test_chunks_change_nothing(folder: Path, strategy: Strategy) -> None:
     whole = gradients(strategy, folder, 0)

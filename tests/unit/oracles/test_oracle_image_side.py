@@ -148,7 +148,7 @@ def test_no_tokens_is_zero_shot(folder: Path, insert: Any) -> None:
     head = VptDeep(tokens=0, insert=insert).attach(model, TASK.classes).eval()
     with torch.no_grad():
         logits = head(model.pixels(pixels(TASK.train)), model.encode(head.prompts(TASK.classes)))
-    close(logits.logits, zero_shot_logits(folder), "logits", 1e-6)
+    close(logits.logits, zero_shot_logits(folder), "logits", 3e-6)
 
 
 def test_bounds_of_the_first_tokens(folder: Path) -> None:
@@ -201,7 +201,7 @@ def test_adapter_by_formula(folder: Path, ratio: float, reduction: int) -> None:
 def test_adapter_with_ratio_zero_is_zero_shot(folder: Path) -> None:
     training = start(ClipAdapter(ratio=0.0), folder, TASK)
     found = logits_now(training, pixels(TASK.train))
-    close(found, zero_shot_logits(folder), "logits", 1e-6)
+    close(found, zero_shot_logits(folder), "logits", 3e-6)
 
 
 def test_linear_probe_gradient_by_hand(folder: Path) -> None:

@@ -29,6 +29,7 @@ from oracle_clip import (
 from torch import Tensor
 from torch.func import functional_call
 
+from fewtune.core.dropout import dropout, keep_mask, rounded, rows_from
 from fewtune.core.lora import LoraLinear
 from fewtune.strategies.clip_lora import ClipLora
 from fewtune.testing import tiny_clip_folder, tiny_task
@@ -179,13 +180,41 @@ def test_dropout_scales_what_it_keeps_and_leaves_the_frozen_branch(folder: Path)
     base = torch.nn.Linear(32, 8).requires_grad_(False)
     layer = LoraLinear(base, 2, 0.5, 0.25).train()
     torch.nn.init.normal_(layer.B)
-    x = torch.randn(4, 32)
+    x = torch.randn(4, 32, requires_grad=True)
     torch.manual_seed(5)
-    mask = (torch.nn.functional.dropout(torch.ones_like(x), 0.25) > 0).float()
+    mask = keep_mask(x.shape, 0.25, x.device).float()
     torch.manual_seed(5)
+    found = layer(x)
     expected = x @ base.weight.T + base.bias + 0.5 * (x * mask / 0.75) @ layer.A.T @ layer.B.T
-    torch.testing.assert_close(layer(x), expected)
+    torch.testing.assert_close(found, expected)
+    inputs, weight = (x, layer.A, layer.B), torch.randn(4, 8)
+    for one, other in zip(
+        torch.autograd.grad((found * weight).sum(), inputs),
+        torch.autograd.grad((expected * weight).sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
     torch.testing.assert_close(layer.eval()(x), layer.merged()(x))
+
+
+@pytest.mark.parametrize(("p", "expected"), [(0.25, 0.25), (0.1, 26 / 256), (1e-4, 1 / 256)])
+def test_masks_are_independent_bits_that_belong_to_rows(p: float, expected: float) -> None:
+    assert rounded(p) == expected
+    torch.manual_seed(3)
+    whole = keep_mask((40, 7, 93), p, torch.device("cpu"))
+    assert set(whole.unique().tolist()) == {0, 1}
+    share = 1 - whole.float().mean().item()
+    assert abs(share - expected) < 4 * math.sqrt(expected / whole.numel())
+    together = ((1 - whole[:-1]) * (1 - whole[1:])).float().mean().item()
+    assert abs(together - expected**2) < 5 * expected / math.sqrt(whole.numel())
+    for first, last in ((0, 13), (13, 40)):
+        torch.manual_seed(3)
+        with rows_from(first):
+            assert torch.equal(keep_mask((last - first, 7, 93), p, whole.device), whole[first:last])
+    torch.manual_seed(3)
+    scaled = dropout(torch.ones(40, 7, 93), p, True)
+    torch.testing.assert_close(scaled, whole / (1 - expected))
+    assert torch.equal(dropout(scaled, p, False), scaled)
 
 
 def test_positions_of_twelve_blocks_are_the_authors() -> None:

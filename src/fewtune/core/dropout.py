@@ -1,0 +1,68 @@
+"""Dropout whose masks belong to the rows of a batch, however the batch is split.
+
+Each call has a stream of random bytes: torch's generator says which, the number of the batch's
+first row says where it starts. So the parts of a batch see the masks of the whole batch, if each
+part starts from the same state of torch's generator. On a GPU the bytes come from its own
+generator, which cannot skip: there, masks repeat when a part is computed again, but another split
+gives other masks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+LEVELS = 256  # values of a random byte
+WORD_BYTES = 8  # what one draw of PCG64 yields
+
+_first: ContextVar[int] = ContextVar("first", default=0)
+
+
+@contextlib.contextmanager
+def rows_from(first: int) -> Iterator[None]:
+    """Within this context the rows of a batch are numbered from `first` on."""
+    token = _first.set(first)
+    try:
+        yield
+    finally:
+        _first.reset(token)
+
+
+def rounded(p: float) -> float:
+    """Return the probability that `keep_mask` drops with: a multiple of 1/256, 0 only for 0."""
+    return min(max(round(p * LEVELS), p > 0), LEVELS - 1) / LEVELS
+
+
+def keep_mask(shape: Sequence[int], p: float, device: torch.device) -> Tensor:
+    """Draw a mask of zeros (dropped, with probability `rounded(p)`) and ones: uint8 of `shape`."""
+    seed = int(torch.randint(2**62, ()))
+    draw = _on_cpu if device.type == "cpu" else _on_device
+    drop = round(rounded(p) * LEVELS)
+    # Compared by clamping, as torch's comparisons of bytes are not vectorised on a CPU.
+    return draw(shape, seed, device).clamp_(drop - 1, drop).sub_(drop - 1)
+
+
+def dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """Zero elements of x (rows first) with probability `rounded(p)` and scale the others up."""
+    if not training or p == 0:
+        return x
+    return x * keep_mask(x.shape, p, x.device).to(x.dtype) / (1 - rounded(p))
+
+
+def _on_cpu(shape: Sequence[int], seed: int, device: torch.device) -> Tensor:
+    rows, size = shape[0], math.prod(shape[1:])
+    words = math.ceil(size / WORD_BYTES)
+    stream = np.random.PCG64(seed).advance(_first.get() * words)
+    random = torch.from_numpy(stream.random_raw(rows * words).view(np.uint8))
+    return random.view(rows, -1)[:, :size].reshape(*shape)
+
+
+def _on_device(shape: Sequence[int], seed: int, device: torch.device) -> Tensor:
+    generator = torch.Generator(device).manual_seed(seed + _first.get())
+    return torch.empty(*shape, dtype=torch.uint8, device=device).random_(generator=generator)
