@@ -35,11 +35,10 @@ class FileSlice:
 
 
 @dataclass(frozen=True, slots=True)
-class PixelSlice:
-    """An image that is a run of plain bytes of a file, one a value, channel after channel."""
+class GreySlice:
+    """A grey image that is a run of bytes of a file, one a pixel."""
 
     slice: FileSlice
-    channels: int
     height: int
     width: int
 
@@ -47,12 +46,10 @@ class PixelSlice:
         return str(self.slice)
 
     def read(self) -> Any:
-        """Return an array (height, width[, channels]) of uint8."""
+        """Return an array (height, width) of uint8."""
         import numpy as np
 
-        pixels = np.frombuffer(self.slice.read(), np.uint8)
-        planes = pixels.reshape(self.channels, self.height, self.width)
-        return planes[0] if self.channels == 1 else np.ascontiguousarray(planes.transpose(1, 2, 0))
+        return np.frombuffer(self.slice.read(), np.uint8).reshape(self.height, self.width)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from fewtune.core.errors import DataError
 from fewtune.data.declaration import Dataset, Subset
 from fewtune.data.subset import TRAIN, VAL, own_draw, take_subset
 from fewtune.data.table import Row, Table
+from fewtune.data.vtab_slices import Slices, choose, slice_notes
 
 
 def class_name(dataset: Dataset, label: int, where: str) -> str:
@@ -40,6 +41,30 @@ def make_table(
     return Table(
         layout, chosen, dataset.classes, (*drawn, *notes, *size_notes(whole, dataset, splits))
     )
+
+
+def sliced_table(
+    layout: str,
+    keys: Mapping[str, Sequence[str]],
+    row: Callable[[str, str, str], Row],
+    slices: Slices,
+    dataset: Dataset,
+    subset: Subset,
+    *,
+    notes: Sequence[str] = (),
+    doubt: str = "",
+) -> Table:
+    """Return the table of a form whose images TFDS stores in an order that can be told.
+
+    Args:
+        keys: TFDS's keys of all images, by TFDS's split.
+        row: Makes the row of an image from its split, TFDS's split and TFDS's key.
+        doubt: Why the images need not be the official ones.
+    """
+    rows = tuple(row(*chosen) for chosen in choose(keys, slices, subset))
+    counts = {stored: len(of_split) for stored, of_split in keys.items()}
+    told = slice_notes(counts, slices, dataset, subset, doubt=doubt)
+    return Table(layout, rows, dataset.classes, (*told, *notes))
 
 
 def size_notes(rows: Iterable[Row], dataset: Dataset, splits: Sequence[str]) -> tuple[str, ...]:
