@@ -8,6 +8,7 @@ its classes are matched with the run's by name, so their order does not matter.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,6 +26,13 @@ OPTIONS = (
     click.Argument(["folder"], metavar="RUN"),
     Option(["--data"], metavar="DIR|NAME", help="Images to measure the run on."),
     Option(
+        ["--root"],
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        shown="the download folder",
+        help="Folder that holds data sets by name.",
+    ),
+    Option(
         ["--new-classes"],
         is_flag=True,
         help="Use the classes of --data instead of the run's; needs class prompts, so not "
@@ -39,13 +47,17 @@ OPTIONS = (
 )
 
 
-def run(folder: str, data: str | None, new_classes: bool, device: str, machine: bool) -> None:
+def run(
+    folder: str, data: str | None, root: Path | None, new_classes: bool, device: str, machine: bool
+) -> None:
     """Print the metrics of a run."""
     console = Console(machine=machine)
     if data is None:
         _recorded(folder, console)
-    else:
-        _measured(folder, data, new_classes, device, console)
+        return
+    from fewtune.cli.images import open_data
+
+    _measured(folder, data, open_data(data, root=root), new_classes, device, console)
 
 
 command = Command("evaluate", params=list(OPTIONS), callback=run, help=__doc__)
@@ -69,16 +81,18 @@ def _recorded(folder: str, console: Console) -> None:
     show_results(console, record, zero_shot)
 
 
-def _measured(folder: str, data: str, new_classes: bool, device: str, console: Console) -> None:
-    from fewtune.cli.images import check, open_data
+def _measured(
+    folder: str, data: str, task: Task, new_classes: bool, device: str, console: Console
+) -> None:
+    from fewtune.cli.images import check
     from fewtune.cli.tables import show_metrics
     from fewtune.data.verify import repair
     from fewtune.engine.adapter import load_run
 
     path = find_run(folder)
-    task = open_data(data)
     tuned = load_run(path, device)
-    task = repair(task, check(task, None, console))
+    if not task.benchmark:
+        task = repair(task, check(task, None, console))
     tuned, examples = match_classes(tuned, task, new_classes)
     metrics = measure(tuned, examples)
     if console.machine:

@@ -18,10 +18,21 @@ import click
 from fewtune.backbones.catalog import DEFAULT_BACKBONE
 from fewtune.cli.config import as_defaults, read_toml
 from fewtune.cli.console import Console
-from fewtune.cli.options import Command, Duration, Number, OneOf, Option, field_options, given
+from fewtune.cli.options import (
+    Command,
+    Duration,
+    Memory,
+    Number,
+    OneOf,
+    Option,
+    field_options,
+    given,
+)
 from fewtune.core.discovery import load_strategy, strategy_names
 from fewtune.core.draws import DEFAULT_DRAW, DRAWS
 from fewtune.core.errors import ConfigError
+from fewtune.core.preprocess import POLICIES
+from fewtune.data.declaration import SOURCES, SUBSETS
 
 if TYPE_CHECKING:
     from fewtune.core.strategy import Strategy
@@ -32,6 +43,12 @@ TRACKERS = ("none", "tensorboard", "wandb")
 
 OPTIONS: tuple[Option, ...] = (
     Option(["--data"], metavar="DIR|NAME", help="Images: a path, or the name of a data set."),
+    Option(["--root"], type=click.Path(path_type=Path), metavar="DIR", shown="the download folder",
+           help="Folder that holds data sets by name."),
+    Option(["--layout"], metavar="NAME", shown="the most trustworthy that is there",
+           help="Form in which a data set is read."),
+    Option(["--subset"], type=OneOf(SUBSETS), shown="1000; full with --shots",
+           help="Training images of a VTAB task: 1,000, or 800 and 200 for validation, or all."),
     Option(["--backbone"], default=DEFAULT_BACKBONE, shown=DEFAULT_BACKBONE, metavar="NAME",
            help="Name, Hugging Face id or folder: `fewtune list backbones`."),
     Option(["--shots"], type=Number(True, ge=1), shown="all",
@@ -45,12 +62,17 @@ OPTIONS: tuple[Option, ...] = (
     Option(["time_budget_s", "--time-budget"], type=Duration(), shown="none",
            help="Shorten training to this time, such as 10m."),
     Option(["templates", "--template"], multiple=True, metavar="TEXT",
-           help="Prompt with {} for the class name; may be repeated.  [a photo of a {}.]"),
+           help="Prompt with {} for the class name; may be repeated.  [those of --prompts, else a "
+           "photo of a {}.]"),
+    Option(["--prompts"], type=OneOf(SOURCES), shown="that of the data set",
+           help="Whose class names and templates a data set is read with."),
+    Option(["template_use", "--templates"], type=OneOf(("first", "all")), default="all",
+           shown="all", help="Use the first template, or average over all."),
     Option(["--descriptions"], type=click.Path(path_type=Path), metavar="FILE",
            help='Prompts by class: JSON {"cat": ["..."]} or csv with columns class and text.'),
-    Option(["--prompts"], type=OneOf(("first", "all")), default="all", shown="all",
-           help="Use the first template, or average over all."),
-    Option(["--resize"], type=OneOf(("crop", "squash")), shown="as the backbone says",
+    Option(["--preprocess"], type=OneOf(tuple(POLICIES)), default="checkpoint", shown="checkpoint",
+           help="Whose resizing, interpolation, mean and deviation."),
+    Option(["--resize"], type=OneOf(("crop", "squash")), shown="as --preprocess says",
            help="How images become square."),
     Option(["recipe_name", "--recipe"], default="paper", shown="paper", metavar="[paper|seed]",
            help="Recipe to start from."),
@@ -63,6 +85,8 @@ OPTIONS: tuple[Option, ...] = (
            section=EXECUTION, help="auto: bf16 where the hardware has it."),
     Option(["--threads"], type=Number(True, ge=1), shown="as torch chooses", section=EXECUTION,
            help="CPU threads."),
+    Option(["memory_mib", "--memory"], type=Memory(), shown="what is free", section=EXECUTION,
+           help="Most that the process may take, such as 2GiB."),
     Option(["--runs"], type=click.Path(path_type=Path), default=Path("runs"), shown="runs",
            section=EXECUTION, metavar="DIR", help="Folder of run folders."),
     Option(["--tracker"], type=OneOf(TRACKERS), default="none", shown="none", section=EXECUTION,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 from fewtune.backbones.catalog import EMBEDDED
 from fewtune.backbones.catalog import resolve as resolve_backbone
@@ -21,11 +21,13 @@ PHOTO_COLOURS = 5000
 PHOTO_SAMPLE = 9
 
 
-def open_data(
-    data: str, *, templates: Sequence[str] = (), descriptions: Path | None = None
-) -> Task:
-    """Return the task behind `--data`: a path or the name of a data set."""
-    return resolve(data, templates=list(templates) or None, descriptions=descriptions)
+def open_data(data: str, *, templates: Sequence[str] = (), **choices: Any) -> Task:
+    """Return the task behind `--data`: a path or the name of a data set.
+
+    Args:
+        choices: As `fewtune.datasets.catalog.resolve` takes them.
+    """
+    return resolve(data, templates=list(templates) or None, **choices)
 
 
 def check(task: Task, shots: int | None, console: Console) -> DataReport:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fewtune.backbones.catalog import resolve as resolve_backbone
 from fewtune.cli.console import Console
-from fewtune.cli.images import check, open_data, usable, warn_of_photographs
+from fewtune.cli.images import check, open_data, show_summary, usable, warn_of_photographs
 from fewtune.cli.tables import show_results
 from fewtune.core.errors import ConfigError
 
@@ -45,8 +45,15 @@ def execute(kind: type[Strategy], values: Mapping[str, Any], options: Mapping[st
     if values["recipe_name"].lower() != "paper":
         named = named_recipe(values["recipe_name"], kind.name(), task.name)
         strategy, recipe = configure(kind.name(), {**named, **options})
-    report = check(task, values["shots"], console)
-    task = usable(task, report, console)
+    if kind.recipe is not None and not task.train:
+        raise ConfigError(
+            f"{task.name} has no training images.",
+            hint=f"Train on others, then: fewtune evaluate RUN --data {task.name}",
+        )
+    if task.benchmark:
+        show_summary(task, console)
+    else:
+        task = usable(task, check(task, values["shots"], console), console)
     warn_of_photographs(task, values["backbone"], console)
     with make_terminal(console) as terminal:
         result = run(_job(values, strategy, recipe, task), Trackers([terminal, tracker]))
@@ -56,7 +63,14 @@ def execute(kind: type[Strategy], values: Mapping[str, Any], options: Mapping[st
 
 def _task(values: Mapping[str, Any]) -> Task:
     task = open_data(
-        values["data"], templates=values["templates"], descriptions=values["descriptions"]
+        values["data"],
+        templates=values["templates"],
+        descriptions=values["descriptions"],
+        root=values["root"],
+        wording=values["prompts"],
+        subset=values["subset"],
+        layout=values["layout"],
+        few_shot=values["shots"] is not None,
     )
     name = values["name"]
     if name and not all(c.isalnum() or c in "-_." for c in name.strip(".") or "/"):
@@ -68,6 +82,7 @@ def _task(values: Mapping[str, Any]) -> Task:
 
 
 def _job(values: Mapping[str, Any], strategy: Strategy, recipe: Recipe | None, task: Task) -> Job:
+    from fewtune.core.preprocess import preprocessing
     from fewtune.engine.job import Job
 
     return Job(
@@ -80,8 +95,8 @@ def _job(values: Mapping[str, Any], strategy: Strategy, recipe: Recipe | None, t
         draw=values["draw"],
         steps_scale=values["steps_scale"],
         time_budget_s=values["time_budget_s"],
-        templates=values["prompts"],
-        resize=values["resize"],
+        templates=values["template_use"],
+        **preprocessing(values["preprocess"], values["resize"]),
         precision=None if values["precision"] == "auto" else values["precision"],
         device=values["device"],
         threads=values["threads"],

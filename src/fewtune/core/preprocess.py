@@ -1,12 +1,15 @@
-"""How a backbone wants its pixels: read from its checkpoint, stored with every run."""
+"""How a backbone wants its pixels: read from its checkpoint, and what papers did instead."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from fewtune.core.errors import ConfigError, did_you_mean
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 ResizePolicy = Literal["crop", "squash"]
+Channels = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,37 @@ class Preprocess:
     """
 
     size_px: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Channels
+    std: Channels
     interpolation: Interpolation = "bicubic"
     policy: ResizePolicy = "crop"
+
+
+_CLIP = {
+    "mean": (0.48145466, 0.4578275, 0.40821073),
+    "std": (0.26862954, 0.26130258, 0.27577711),
+}
+_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_CLIP_CROP = {"resize": "crop", "interpolation": "bicubic", **_CLIP}
+# What papers and their code do to images, in the terms of a run. Those of VPT and NOAH are for a
+# ViT of ImageNet-21k. TensorFlow, which VPT and the seed's VTAB-1k runs resize with, takes its
+# bilinear samples without averaging; here shrinking averages.
+POLICIES: dict[str, dict[str, Any]] = {
+    "checkpoint": {},
+    "clip": _CLIP_CROP,
+    "clip-benchmark": _CLIP_CROP,
+    "vpt": {"resize": "squash", "interpolation": "bilinear", **_IMAGENET},
+    "noah": {"resize": "squash", "interpolation": "bicubic", **_IMAGENET},
+    "seed": {"resize": "squash", "interpolation": "bilinear", **_CLIP},
+}
+
+
+def preprocessing(name: str = "checkpoint", resize: ResizePolicy | None = None) -> dict[str, Any]:
+    """Return the fields of a run that a named policy sets; `resize` counts more than the policy.
+
+    Raises:
+        ConfigError: There is no such policy.
+    """
+    if name not in POLICIES:
+        raise ConfigError(f"There is no preprocessing {name!r}.", hint=did_you_mean(name, POLICIES))
+    return {**POLICIES[name], **({"resize": resize} if resize else {})}

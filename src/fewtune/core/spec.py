@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fewtune.core.draws import DEFAULT_DRAW, Draw
 from fewtune.core.files import digest
-from fewtune.core.preprocess import ResizePolicy
+from fewtune.core.preprocess import Channels, Interpolation, ResizePolicy
 
 InferenceType = Literal["vision-language", "vision"]
 Precision = Literal["fp32", "bf16"]
@@ -111,6 +111,9 @@ class Spec(Frozen):
         drawn: Hash of what was drawn, where that depends on more than keys and seed; else "".
         templates: Use the first prompt template, or average over all of them.
         resize: Crop or squash test images; None as the checkpoint says.
+        interpolation: Resampling filter; None as the checkpoint says.
+        mean: Of the channels, in [0, 1]; None as the checkpoint says.
+        std: Of the channels; None as the checkpoint says.
         steps_scale: Factor on length and schedule.
         time_budget_s: Wall-clock budget that shortens training; the factor is in the plan.
     """
@@ -130,6 +133,9 @@ class Spec(Frozen):
     drawn: str = ""
     templates: Templates = "all"
     resize: ResizePolicy | None = None
+    interpolation: Interpolation | None = None
+    mean: Channels | None = None
+    std: Channels | None = None
     steps_scale: float = Field(1.0, gt=0, le=1000)
     time_budget_s: float | None = Field(None, gt=0)
 

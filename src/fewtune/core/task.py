@@ -156,6 +156,7 @@ class Task:
         notes: What was done to the data on the way here ("own stratified test split"), for
             records and tables.
         published: Few-shot draws that come with the data.
+        benchmark: Splits are those of a benchmark: nothing is left out of them or set aside.
     """
 
     name: str
@@ -167,6 +168,7 @@ class Task:
     citation: str = ""
     notes: tuple[str, ...] = ()
     published: tuple[PublishedDraw, ...] = ()
+    benchmark: bool = False
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 from fewtune.data.table import Table
 
 Group = Literal["natural", "specialised", "structured", "few-shot", "domain-shift", "sample"]
 Subset = Literal["1000", "800", "full"]
 WordingSource = Literal["coop", "coop-ensemble", "clip", "clip-benchmark", "clip-lora", "seed"]
+SUBSETS: tuple[Subset, ...] = get_args(Subset)
+SOURCES: tuple[WordingSource, ...] = get_args(WordingSource)
 
 
 @dataclass(frozen=True)

@@ -73,9 +73,8 @@ def open_data_set(
         f"prompts: {source}",
         *dataset.notes,
     )
-    return replace(
-        task, classes=replace(task.classes, words=words(dataset, wording)), notes=tuple(said)
-    )
+    classes = replace(task.classes, words=words(dataset, wording))
+    return replace(task, classes=classes, notes=tuple(said), benchmark=True)
 
 
 def words(dataset: Dataset, wording: Wording) -> tuple[str, ...]:
@@ -104,7 +103,7 @@ def _subset(name: str, dataset: Dataset, choice: Choice) -> Subset:
 
 
 def _wording(name: str, dataset: Dataset, source: str | None) -> tuple[str, Wording]:
-    known: dict[str, Wording] = {**dataset.wordings}
+    known = {str(name_of): wording for name_of, wording in dataset.wordings.items()}
     chosen = source or dataset.default_wording
     if chosen not in known:
         raise ConfigError(

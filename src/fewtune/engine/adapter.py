@@ -76,7 +76,7 @@ def load_run(path: Path, device: str = "auto") -> Tuned:
             hint="Fetch that revision, or train again.",
         )
     model.net.to(choose_device(device))
-    prepare_inputs(model, spec.resize)
+    prepare_inputs(model, spec)
     classes = used_classes(folder.classes(), spec.templates)
     head = attach(strategy, model, classes, spec.recipe, spec.seed)
     folder.load_adapter(head)

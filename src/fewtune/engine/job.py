@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fewtune.core.draws import DEFAULT_DRAW, Draw, drawn_digest
-from fewtune.core.preprocess import ResizePolicy
+from fewtune.core.preprocess import Channels, Interpolation, ResizePolicy
 from fewtune.core.spec import Precision, Recipe, Spec, Templates
 from fewtune.core.strategy import Strategy
 from fewtune.core.task import Task
@@ -42,6 +42,9 @@ class Job:
     time_budget_s: float | None = None
     templates: Templates = "all"
     resize: ResizePolicy | None = None
+    interpolation: Interpolation | None = None
+    mean: Channels | None = None
+    std: Channels | None = None
     precision: Precision | None = None
     device: str = "auto"
     threads: int | None = None
@@ -78,6 +81,9 @@ class Job:
             drawn=drawn_digest(self.task, self.shots, self.seed, self.draw),
             templates=self.templates,
             resize=self.resize,
+            interpolation=self.interpolation,
+            mean=self.mean,
+            std=self.std,
             steps_scale=self.steps_scale,
             time_budget_s=self.time_budget_s,
         )

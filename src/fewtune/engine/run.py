@@ -16,8 +16,7 @@ from fewtune.core.errors import DataError
 from fewtune.core.files import write_json
 from fewtune.core.head import Head
 from fewtune.core.model import DualEncoder, Partial
-from fewtune.core.preprocess import ResizePolicy
-from fewtune.core.spec import Plan, Precision, Recipe, Templates
+from fewtune.core.spec import Plan, Precision, Recipe, Spec, Templates
 from fewtune.core.strategy import Strategy
 from fewtune.core.task import ClassSet
 from fewtune.engine import evaluate
@@ -95,10 +94,16 @@ def train(job: Job, tracker: Tracker) -> Path:
     return asked.folder.path
 
 
-def prepare_inputs(model: DualEncoder, resize: ResizePolicy | None) -> None:
-    """Override the checkpoint's resize policy if a run asks for it."""
-    if resize:
-        model.preprocess = replace(model.preprocess, policy=resize)
+def prepare_inputs(model: DualEncoder, asked: Job | Spec) -> None:
+    """Override what a run asks for of the checkpoint's preprocessing."""
+    changes = {
+        "policy": asked.resize,
+        "interpolation": asked.interpolation,
+        "mean": asked.mean,
+        "std": asked.std,
+    }
+    given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+    model.preprocess = replace(model.preprocess, **given)
 
 
 def used_classes(classes: ClassSet, templates: Templates) -> ClassSet:
@@ -125,7 +130,7 @@ def _load(job: Job, tracker: Tracker) -> DualEncoder:
     tracker.stage(f"loading {job.backbone}")
     model = clip.load(job.backbone)
     model.net.to(device)
-    prepare_inputs(model, job.resize)
+    prepare_inputs(model, job)
     return model
 
 

@@ -37,6 +37,9 @@ CHANGES: dict[str, Any] = {
     "drawn": "f" * 64,
     "templates": "first",
     "resize": "squash",
+    "interpolation": "bilinear",
+    "mean": (0.5, 0.5, 0.5),
+    "std": (0.5, 0.5, 0.5),
     "steps_scale": 0.5,
     "time_budget_s": 60.0,
 }
