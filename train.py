@@ -3,7 +3,8 @@ r"""The command line of the repository FewTune grew from, kept working.
     python train.py --data vtab-caltech101 --backbone ViT-B16 --model VPT-CLIP-Shallow \
         --type vision --shots 8 --seeds 0
 
-Tasks lie below `--root`, as `vtab-1k/caltech101/` with train800val200.txt, test.txt and images.
+Tasks lie below `--root` in any form that `docs/datasets.md` names, as the list folder
+`vtab-1k/caltech101/` for one. Shots are drawn from all training images that this form has.
 Where that repository had settings for the task, they are used (`fewtune fit --recipe seed`).
 Everything else, and more, is `fewtune fit`.
 """
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewtune.cli.console import Console, complain
-from fewtune.core.errors import ConfigError, DataError, FewTuneError, RunError
+from fewtune.core.errors import ConfigError, FewTuneError, RunError
 
 if TYPE_CHECKING:
     from fewtune.core.task import Task
@@ -42,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = made.add_argument
     add("--data", default="vtab-caltech101", help="task: vtab-caltech101, vtab-dtd, ...")
-    add("--root", type=Path, default=Path("data"), help="folder that holds vtab-1k/TASK")
+    add("--root", type=Path, default=Path("data"), help="folder that holds the tasks")
     add("--backbone", default="ViT-B16", help="ViT-B32, ViT-B16, ViT-L14, MetaCLIP-B32-400M, ...")
     add(
         "--model",
@@ -74,27 +75,26 @@ def yes_or_no(text: str) -> bool:
     return words[text.lower()]
 
 
-def find_task(name: str, root: Path, console: Console) -> Task:
-    """Open the folder of a task under any of the task's names.
+def find_task(name: str, root: Path, shots: int, console: Console) -> Task:
+    """Return a data set by any of its names, with the prompts of that repository if it had some.
 
     Raises:
-        DataError: There is none.
+        ConfigError: There is no data set of this name, and no folder.
+        DataError: It is not below `root`.
     """
     from fewtune.core.task import with_test_split
-    from fewtune.data.layouts import open_task
-    from fewtune.engine.recipes import task_folder
+    from fewtune.datasets import catalog
 
-    folder, note = task_folder(name)
-    if note:
-        console.line(note)
-    places = [root / "vtab-1k" / folder, root / folder, root / "vtab-1k" / name, root / name]
-    for place in places:
-        if place.is_dir():
-            return with_test_split(open_task(place, name=folder))
-    raise DataError(
-        f"There is no folder for task {name!r}: {places[0]} does not exist.",
-        hint="Put train800val200.txt, test.txt and the images there, or name another --root.",
-    )
+    found = catalog.find(name, "vtab") or catalog.find(name)
+    if found is None:
+        task = with_test_split(catalog.resolve(name))
+    else:
+        wording = "seed" if "seed" in catalog.wordings(found.name) else None
+        named = name if found.note else found.name
+        task = catalog.resolve(named, root=root, wording=wording, few_shot=shots != -1)
+    for note in task.notes:
+        console.line(f"  {note}")
+    return task
 
 
 def options(args: argparse.Namespace, strategy: str, task: str, console: Console) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def make_job(args: argparse.Namespace, console: Console) -> Job:
     name = load_strategy(MODELS.get(args.model.lower(), args.model)).name()
     if args.shots < 1 and args.shots != -1:
         raise ConfigError(f"--shots must be at least 1, or -1 for all; found {args.shots}.")
-    task = find_task(args.data, args.root, console)
+    task = find_task(args.data, args.root, args.shots, console)
     strategy, recipe = configure(name, options(args, name, task.name, console))
     return Job(
         strategy,

@@ -53,7 +53,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 write_colour(folder / path, label)
             lines = "".join(f"{path} {label}\n" for path, label in rows)
             (folder / f"{split}.txt").write_text(lines)
-        (folder / "classnames.txt").write_text("red\ngreen\nblue\n")
     return root
 
 
@@ -90,7 +89,7 @@ def test_the_readme_command_writes_four_figures(
     wanted = [metrics[key] for key in ("top1", "precision", "recall", "f1")]
     assert list(found.values()) == pytest.approx(wanted, abs=6e-5)
     spec = record["spec"]
-    assert (spec["shots"], spec["seed"], spec["task"]) == (8, 0, "caltech101")
+    assert (spec["shots"], spec["seed"], spec["task"]) == (8, 0, "vtab-caltech101")
     assert spec["options"] | {"tokens": 100, "projection": 768, "type": "vision"} == spec["options"]
     assert (spec["recipe"]["lr"], spec["recipe"]["length"]) == (0.3125, 15)
     assert train.main([*command, "--evluate", "True"]) == 0
@@ -116,7 +115,7 @@ def test_a_task_that_never_was_and_all_images(
     ).split()
     assert train.main(arguments) == 0
     printed = capsys.readouterr().out
-    assert "smallnorb_ele is used" in printed
+    assert "vtab/smallnorb-elevation is used" in printed
     _, record = record_of(printed)
     assert record["spec"]["shots"] is None
     assert record["task"]["images"]["train"] == 30
@@ -195,7 +194,8 @@ def test_wandb_is_told(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--data vtab-birds", "no folder for task 'vtab-birds'"),
+        ("--data vtab-dmlb", "Did you mean 'vtab/dmlab'"),
+        ("--data vtab-dtd", "fewtune data download vtab/dtd"),
         ("--model VPT-CLIP-Shalow", "no strategy 'VPT-CLIP-Shalow'"),
         ("--shots 0", "--shots must be at least 1, or -1"),
         ("--model VPT-CLIP-Linear --type vision-language", "no --type vision-language"),

@@ -7,7 +7,8 @@ import tomllib
 import pytest
 
 from fewtune.core.errors import ConfigError
-from fewtune.engine.recipes import RECIPES, configure, named_recipe, task_folder
+from fewtune.datasets import catalog
+from fewtune.engine.recipes import RECIPES, configure, named_recipe
 
 SEED_KEYS = (
     "vtab-caltech101", "vtab-cifar100", "vtab-dtd", "vtab-oxford_flowers", "vtab-oxford_pet",
@@ -74,39 +75,22 @@ def test_the_adapter_is_trained_as_published(
     assert (options["ratio"], options["reduction"], options["optimizer"]) == (0.5, 4, "adamw")
 
 
-@pytest.mark.parametrize(
-    ("alias", "folder"),
-    [
-        ("vtba-dtd", "dtd"), ("vtba-pcam", "patch_camelyon"), ("vtba-dmlab", "dmlab"),
-        ("vtab-svhn", "svhn"), ("cifar100", "cifar"), ("pets", "oxford_iiit_pet"),
-        ("oxford-flowers102", "oxford_flowers102"), ("clevr_count_all", "clevr_count"),
-        ("vtab-clevr_dist", "clevr_dist"), ("dsprites_label_x_position", "dsprites_loc"),
-        ("VTAB-dSprites_orientation", "dsprites_ori"), ("camelyon", "patch_camelyon"),
-    ],
-)  # fmt: skip
-def test_other_names_and_typing_errors_lead_to_the_task(alias: str, folder: str) -> None:
-    assert task_folder(alias) == (folder, "")
-
-
-def test_a_task_that_never_was_is_replaced_with_a_note() -> None:
-    folder, note = task_folder("vtab-smallnorb_distance")
-    assert folder == "smallnorb_ele"
-    assert "vtab-smallnorb_distance" in note
+def test_any_name_of_a_task_leads_to_its_settings() -> None:
+    for alias, task in (
+        ("vtba-dtd", "dtd"),
+        ("cifar", "cifar100"),
+        ("clevr_dist", "clevr-distance"),
+    ):
+        assert named_recipe("seed", "vpt-deep", alias) == named_recipe("seed", "vpt-deep", task)
     elevation = named_recipe("seed", "vpt-deep", "smallnorb_elevation")
     assert named_recipe("seed", "vpt-deep", "vtab-smallnorb_distance") == elevation
 
 
-def test_an_unknown_task_keeps_its_name() -> None:
-    assert task_folder("My-Birds") == ("My-Birds", "")
-
-
-def test_no_name_leads_to_two_tasks() -> None:
+def test_every_strategy_has_settings_for_the_same_tasks() -> None:
     tables = tomllib.loads((RECIPES / "seed.toml").read_text(encoding="utf-8"))
-    names = [*tables["tasks"], *tables["mistaken"]]
-    names += [alias for aliases in tables["tasks"].values() for alias in aliases]
-    assert len(names) == len(set(names))
+    tasks = {name.removeprefix("vtab/") for name in catalog.names() if name.startswith("vtab/")}
     for strategy in STRATEGIES:
-        assert set(tables[strategy]["tasks"]) == set(tables["tasks"])
+        assert set(tables[strategy]["tasks"]) == tasks - {"retinopathy"}
 
 
 @pytest.mark.parametrize(
@@ -114,7 +98,7 @@ def test_no_name_leads_to_two_tasks() -> None:
     [
         (("sed", "vpt-deep", "dtd"), "Did you mean 'seed'"),
         (("seed", "clip-lora", "dtd"), "clip-adapter, vpt-shallow, vpt-deep"),
-        (("seed", "vpt-deep", "my-birds"), "caltech101, cifar, clevr_count"),
+        (("seed", "vpt-deep", "my-birds"), "caltech101, cifar100, clevr-count"),
     ],
 )
 def test_what_is_not_there_is_named(arguments: tuple[str, str, str], message: str) -> None:

@@ -82,6 +82,11 @@ def load(name: str) -> Dataset:
     return dataset
 
 
+def wordings(name: str) -> tuple[str, ...]:
+    """Return the sources whose prompts a data set has; none for the sample."""
+    return () if name == SAMPLE else tuple(load(name).wordings)
+
+
 def task_name(name: str) -> str:
     """Return the name as it stands in tables and folder names: "vtab-dtd"."""
     return name.replace("/", "-")

@@ -19,9 +19,9 @@ from fewtune.core.discovery import load_strategy
 from fewtune.core.errors import ConfigError, did_you_mean
 from fewtune.core.spec import Frozen, Recipe
 from fewtune.core.strategy import Strategy
+from fewtune.datasets.catalog import find
 
 RECIPES = Path(__file__).parents[1] / "assets" / "recipes"
-PREFIXES = ("vtab-1k-", "vtab_1k_", "vtab-", "vtab_", "vtba-")  # "vtba" is a known typing error
 NULLABLE = ("crop_scale", "warmup_lr")  # TOML has no null: these say "none"
 
 F = TypeVar("F", bound=Frozen)
@@ -33,7 +33,7 @@ def named_recipe(name: str, strategy: str, task: str) -> dict[str, Any]:
     Args:
         name: "seed".
         strategy: A strategy's name.
-        task: A task's name or alias: "vtab-caltech101", "caltech101".
+        task: A task of VTAB under any of its names: "vtab-caltech101", "caltech101".
 
     Raises:
         ConfigError: There is no such recipe, or it has nothing for this strategy or task.
@@ -47,37 +47,16 @@ def named_recipe(name: str, strategy: str, task: str) -> dict[str, Any]:
             hint=f"It has some for {', '.join(strategies)}. Without --recipe the default is used.",
         )
     table = tables[folded]
-    folder, _ = task_folder(task, name)
-    if folder not in table["tasks"]:
+    found = find(task, "vtab")
+    tail = found.name.rpartition("/")[2] if found else task
+    if tail not in table["tasks"]:
         raise ConfigError(
             f"Recipe '{name}' has no settings for task {task!r}.",
             hint=f"It has some for: {', '.join(table['tasks'])}.",
         )
     shared = {key: value for key, value in table.items() if key != "tasks"}
-    options = shared | table["tasks"][folder]
+    options = shared | table["tasks"][tail]
     return {k: None if k in NULLABLE and v == "none" else v for k, v in options.items()}
-
-
-def task_folder(task: str, name: str = "seed") -> tuple[str, str]:
-    """Return the folder name of a task under any of its names, and a note ("" for none).
-
-    A name that the recipe's file does not know is returned as it is. The note says that another
-    task was taken than the one that was named.
-
-    Raises:
-        ConfigError: There is no recipe called `name`.
-    """
-    tables = _tables(name)
-    plain = task.lower()
-    prefix = next((prefix for prefix in PREFIXES if plain.startswith(prefix)), "")
-    plain = plain[len(prefix) :].replace("-", "_")
-    if plain in tables["mistaken"]:
-        meant: str = tables["mistaken"][plain]
-        return meant, f"There is no task {task!r}; {meant} is used in its place."
-    for folder, aliases in tables["tasks"].items():
-        if plain == folder or plain in aliases:
-            return str(folder), ""
-    return task[len(prefix) :], ""
 
 
 def configure(name: str, options: Mapping[str, Any]) -> tuple[Strategy, Recipe | None]:
