@@ -1,0 +1,48 @@
+"""Turn runs into a page, with the same tables as Markdown, LaTeX and CSV.
+
+RUNS are folders that hold run folders, at any depth. The page needs nothing but itself: it opens
+offline, in light and dark, and on a phone. Zero-shot stands first in every table.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fewtune.cli.console import Console
+from fewtune.cli.options import Command, Option
+from fewtune.cli.runs import RUNS
+from fewtune.core.errors import ConfigError
+
+
+def report(places: tuple[Path, ...], out: Path, title: str, mixed: bool) -> None:
+    """Write the report and say where it is."""
+    from fewtune.bench.report import write_report
+    from fewtune.datasets.catalog import groups
+
+    for place in places:
+        if not place.is_dir():
+            raise ConfigError(
+                f"There is no folder {place}.", hint="`fewtune list runs` shows runs."
+            )
+    page = write_report(places or (RUNS,), out, groups(), title, mixed=mixed)
+    console = Console()
+    console.line(f"page     {page}")
+    console.line(f"tables   {out / 'report.md'}, {out / 'runs.csv'}, {out}/*.tex")
+
+
+command = Command(
+    "report",
+    callback=report,
+    help=__doc__,
+    params=[
+        click.Argument(["places"], metavar="[RUNS]...", nargs=-1, type=click.Path(path_type=Path)),
+        Option(["out", "-o", "--out"], type=click.Path(path_type=Path), default=Path("report"),
+               metavar="DIR", shown="report", help="Folder to write."),
+        Option(["--title"], default="FewTune report", metavar="TEXT", shown="FewTune report",
+               help="Heading of the page."),
+        Option(["--mixed"], is_flag=True,
+               help="Accept several versions of FewTune, or several states of a task's images."),
+    ],
+)  # fmt: skip
