@@ -15,7 +15,6 @@ CLIP-LoRA and torchvision sort them; CoOp takes them as the file system lists th
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +22,11 @@ from pathlib import Path
 from fewtune.core.errors import DataError
 from fewtune.data.declaration import Dataset, Subset
 from fewtune.data.readers.checks import size_notes
+from fewtune.data.readers.class_folders import class_folders, class_rows
 from fewtune.data.readers.few_shot_lists import read_jsonl_draws
 from fewtune.data.readers.places import find_folder
-from fewtune.data.scan import images_below, subfolders
-from fewtune.data.table import Row, Table, counted, is_number, plain
+from fewtune.data.scan import subfolders
+from fewtune.data.table import Row, Table, counted, is_number
 from fewtune.data.text import read_lines
 
 FOLDERS = ("imagenet", "ImageNet", "imagenet-1k", "imagenet1k", "ILSVRC2012")
@@ -57,12 +57,15 @@ class ImageNet:
         """Return train, and val as the test split."""
         images = image_root(location)
         train, test = images / "train", images / "val"
-        wnids = _class_folders(train, dataset)
-        if _class_folders(test, dataset) != wnids:
+        wnids = class_folders(train, dataset)
+        if class_folders(test, dataset) != wnids:
             raise DataError(f"{train} and {test} have different class folders.")
         _check_names(location, wnids)
         names = dict(zip(wnids, dataset.classes, strict=True))
-        rows = (*_rows(train, "train", names, "train/"), *_rows(test, "test", names, "val/"))
+        rows = (
+            *class_rows(train, "train", names, "train/"),
+            *class_rows(test, "test", names, "val/"),
+        )
         notes = size_notes(rows, dataset, ("train", "test"))
         draws = read_jsonl_draws(location, rows, dataset)
         return Table(self.layout, rows, dataset.classes, notes, draws)
@@ -92,7 +95,7 @@ class ImageNetVariant:
     def read(self, location: Path, dataset: Dataset, subset: Subset) -> Table:
         """Return the test images, and ImageNet's training images where they are beside it."""
         images = _variant_root(location) or location
-        folders = _class_folders(images, dataset)
+        folders = class_folders(images, dataset)
         notes: list[str] = []
         if all(map(is_number, folders)):
             order = _numbered(folders, location, dataset)
@@ -100,7 +103,7 @@ class ImageNetVariant:
             _check_names(location, folders)
             order = {folder: label for label, folder in enumerate(folders)}
         names = {folder: dataset.classes[label] for folder, label in order.items()}
-        rows = list(_rows(images, "test", names))
+        rows = list(class_rows(images, "test", names))
         notes += size_notes(rows, dataset, ("test",))
         beside = ImageNet().find(location.parent)
         if beside is not None:
@@ -118,30 +121,6 @@ def image_root(location: Path) -> Path:
     """Return the folder that holds train and val."""
     inner = location / "images"
     return inner if (inner / "train").is_dir() else location
-
-
-def _class_folders(folder: Path, dataset: Dataset) -> tuple[str, ...]:
-    """Return the names of the class folders, sorted: as numbers where all are.
-
-    Raises:
-        DataError: There are more or fewer than the data set has classes.
-    """
-    names = [path.name for path in subfolders(folder)]
-    if len(names) != len(dataset.classes):
-        raise DataError(
-            f"{folder} has {counted(len(names), 'class folder')}, but {dataset.title} has "
-            f"{len(dataset.classes)} classes.",
-            hint="Sort the images into a folder for each class, named n01440764 and so on.",
-        )
-    return tuple(sorted(names, key=int) if all(map(is_number, names)) else names)
-
-
-def _rows(folder: Path, split: str, names: Mapping[str, str], prefix: str = "") -> Iterator[Row]:
-    """Yield the images of class folders, sorted; `names` has the class of each folder."""
-    for class_folder, name in names.items():
-        for file in images_below(folder / class_folder, Counter()):
-            key = plain(f"{prefix}{class_folder}/{file.relative}")
-            yield Row(split, key, name, file.path, file.size_bytes)
 
 
 def _check_names(location: Path, wnids: Sequence[str]) -> None:
@@ -204,4 +183,4 @@ def _training_rows(
     missing = next((wnid for wnid in names if not (train / wnid).is_dir()), None)
     if missing is not None:
         raise DataError(f"{train} has no folder '{missing}'.")
-    return _rows(train, "train", names, "train/")
+    return class_rows(train, "train", names, "train/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.torchvision_archive import TorchvisionArchive
 from fewtune.data.readers.zhou import ZhouSplit
 from fewtune.datasets.downloads import CALTECH101
 from fewtune.datasets.vtab.caltech101 import (
@@ -48,6 +49,7 @@ DATASET = Dataset(
         ZhouSplit(
             ("caltech-101", "Caltech101"), "split_zhou_Caltech101.json", "101_ObjectCategories"
         ),
+        TorchvisionArchive("Caltech101"),
     ),
     default_wording="coop",
     aliases=("caltech-101",),

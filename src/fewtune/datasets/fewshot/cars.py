@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.noah import NoahLists
+from fewtune.data.readers.torchvision_archive import TorchvisionArchive
 from fewtune.data.readers.zhou import ZhouSplit
 from fewtune.datasets.words import PHOTO, coop, listed
 
@@ -48,6 +49,7 @@ DATASET = Dataset(
     readers=(
         ZhouSplit(("stanford_cars", "StanfordCars"), "split_zhou_StanfordCars.json", ""),
         NoahLists("standford-cars"),
+        TorchvisionArchive("StanfordCars"),
     ),
     default_wording="coop",
     aliases=("cars", "stanford_cars", "stanfordcars", "standford_cars", "cars196"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.torchvision_archive import TorchvisionArchive
 from fewtune.data.readers.zhou import ZhouSplit
 from fewtune.datasets.downloads import DTD
 from fewtune.datasets.vtab.dtd import CITATION, CLASSES, HOMEPAGE, LICENCE, TEMPLATES
@@ -20,7 +21,10 @@ DATASET = Dataset(
         **coop("{} texture."),
         **dict.fromkeys(("clip", "clip-benchmark"), Wording(TEMPLATES)),
     },
-    readers=(ZhouSplit(("dtd", "DTD"), "split_zhou_DescribableTextures.json", "images"),),
+    readers=(
+        ZhouSplit(("dtd", "DTD"), "split_zhou_DescribableTextures.json", "images"),
+        TorchvisionArchive("DTD"),
+    ),
     default_wording="coop",
     aliases=("describabletextures", "describable_textures"),
     by_hand="CoOp publishes split_zhou_DescribableTextures.json on Google Drive (DATASETS.md of "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.torchvision_archive import TorchvisionArchive
 from fewtune.data.readers.zhou import ZhouSplit
 from fewtune.datasets.downloads import EUROSAT
 from fewtune.datasets.vtab.eurosat import (
@@ -31,7 +32,10 @@ DATASET = Dataset(
             Wording(TEMPLATES, {COOP_NAMES[folder]: n for folder, n in OPENAI_NAMES.items()}),
         ),
     },
-    readers=(ZhouSplit(("eurosat",), "split_zhou_EuroSAT.json", "2750"),),
+    readers=(
+        ZhouSplit(("eurosat",), "split_zhou_EuroSAT.json", "2750"),
+        TorchvisionArchive("EuroSAT"),
+    ),
     default_wording="coop",
     by_hand="CoOp publishes split_zhou_EuroSAT.json on Google Drive (DATASETS.md of "
     "github.com/KaiyangZhou/CoOp). Put it into eurosat/, beside 2750/.",

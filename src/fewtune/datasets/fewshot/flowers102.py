@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.noah import NoahLists
+from fewtune.data.readers.torchvision_archive import TorchvisionArchive
 from fewtune.data.readers.zhou import ZhouSplit
 from fewtune.datasets.downloads import FLOWERS
 from fewtune.datasets.vtab.flowers102 import CITATION, HOMEPAGE, LICENCE, TEMPLATE
@@ -32,6 +33,7 @@ DATASET = Dataset(
     readers=(
         ZhouSplit(("oxford_flowers", "Flower102"), "split_zhou_OxfordFlowers.json", "jpg"),
         NoahLists("oxford-flowers102"),
+        TorchvisionArchive("Flowers102"),
     ),
     default_wording="coop",
     aliases=("oxford_flowers", "oxfordflowers", "flower102", "flowers"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.noah import NoahLists
+from fewtune.data.readers.torchvision_archive import TorchvisionArchive
 from fewtune.data.readers.zhou import ZhouSplit
 from fewtune.datasets.downloads import FOOD101
 from fewtune.datasets.words import coop, listed
@@ -30,6 +31,7 @@ DATASET = Dataset(
     readers=(
         ZhouSplit(("food-101", "Food101"), "split_zhou_Food101.json", "images"),
         NoahLists("food101"),
+        TorchvisionArchive("Food101"),
     ),
     default_wording="coop",
     aliases=("food101", "food-101"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.noah import NoahLists
+from fewtune.data.readers.torchvision_archive import TorchvisionArchive
 from fewtune.data.readers.zhou import ZhouSplit
 from fewtune.datasets.downloads import OXFORD_PETS
 from fewtune.datasets.vtab.pets import CITATION, HOMEPAGE, LICENCE, OPENAI_NAMES, TEMPLATE
@@ -30,6 +31,7 @@ DATASET = Dataset(
     readers=(
         ZhouSplit(("oxford_pets", "OxfordPets"), "split_zhou_OxfordPets.json", "images"),
         NoahLists("oxford-pets"),
+        TorchvisionArchive("OxfordIIITPet"),
     ),
     default_wording="coop",
     aliases=("oxford_pets", "oxfordpets"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
+from fewtune.data.readers.torchvision_archive import TorchvisionArchive
 from fewtune.data.readers.zhou import ZhouSplit
 from fewtune.datasets.downloads import SUN397
 from fewtune.datasets.vtab.sun397 import CITATION, COOP_NAMES, HOMEPAGE, LICENCE, TEMPLATES
@@ -23,7 +24,10 @@ DATASET = Dataset(
             ("clip", "clip-benchmark"), Wording(TEMPLATES, renamed(COOP_NAMES, OPENAI_NAMES))
         ),
     },
-    readers=(ZhouSplit(("sun397", "SUN397"), "split_zhou_SUN397.json", "SUN397"),),
+    readers=(
+        ZhouSplit(("sun397", "SUN397"), "split_zhou_SUN397.json", "SUN397"),
+        TorchvisionArchive("SUN397"),
+    ),
     default_wording="coop",
     by_hand="CoOp publishes split_zhou_SUN397.json on Google Drive (DATASETS.md of "
     "github.com/KaiyangZhou/CoOp). Put it into sun397/, beside SUN397/.",
