@@ -47,9 +47,11 @@ class Head(nn.Module):
 
     Attributes:
         class_bound: Whether the head only knows its training classes.
+        divisible: Whether the loss of a batch is the weighted sum of the losses of its parts.
     """
 
     class_bound = False
+    divisible = True
 
     def __init__(
         self, model: DualEncoder, classes: ClassSet, classifier: Classifier = "text"
@@ -92,8 +94,9 @@ class Head(nn.Module):
         The linear layer sees z scaled to unit root mean square, so that one learning rate fits
         every backbone.
         """
-        z = self.image(images.finish())
+        # Text first: backward then frees what the images kept before it comes to the text.
         w = None if classes is None else self.text(classes.finish())
+        z = self.image(images.finish())
         with torch.autocast(z.device.type, enabled=False):
             direction = F.normalize(z.float(), dim=-1)
             if self.classifier == "linear":
@@ -103,7 +106,15 @@ class Head(nn.Module):
         return Output(logits, z, w)
 
     def loss(self, output: Output, labels: Tensor) -> Tensor:
-        """Return the training loss: cross-entropy over the classes."""
+        """Return the training loss: cross-entropy over the classes.
+
+        To save memory, a batch may be worked on in parts: the losses of the parts, weighted by
+        their share of the images, must add up to that of the batch. So they do for a mean over the
+        images of the batch plus terms in which no image occurs (the class embeddings, parameters):
+        the shares add up to 1, and each such term counts once. A loss of another kind, such as one
+        that compares the images of a batch with each other or divides by a number that it counts
+        in them, must say `divisible = False`; a head with its own `backward` is never divided.
+        """
         return F.cross_entropy(output.logits, labels)
 
     def groups(self, parameters: dict[str, nn.Parameter]) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from fewtune.core.dropout import rows_from
 from fewtune.core.errors import AdapterError, ConfigError
 from fewtune.core.preprocess import Preprocess
 
-PROMPT_CHUNK = 256  # prompts sent through the text tower at a time where no gradient is wanted
+PROMPT_CHUNK = 64  # prompts sent through the text tower at a time where no gradient is wanted
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,11 @@ class Partial:
         """
         batch = self if chunk is None else replace(self, chunk=chunk)
         return batch.advance(len(self.tower.stages()))
+
+    def cut_off(self) -> Partial:
+        """Return the batch as a leaf: it collects the gradient that would flow further back."""
+        wanted = self.x.requires_grad
+        return replace(self, x=self.x.detach().requires_grad_(wanted))
 
     def finish(self, reduce: Literal["mean", "none"] = "mean") -> Tensor:
         """Return the embeddings, unnormalised for images: (B, D).
