@@ -1,0 +1,134 @@
+"""What a computation takes: bytes of tensors that are alive at a time, and what the process holds.
+
+Tensors are counted where they are made, so the count is exact, the same on every device, and known
+from a computation that is far too small to be seen in the size of the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import resource
+import sys
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+MIB = 1 << 20
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
+_KEEP_BYTES = 1 << 30
+
+
+def used_mib(device: torch.device) -> float:
+    """Return what this process holds now: allocated on a GPU, resident elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device) / MIB
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:  # no Linux; the peak is at least what is held now
+        return peak_mib(device)
+    return pages * resource.getpagesize() / MIB
+
+
+def peak_mib(device: torch.device) -> float:
+    """Return the most that this process has held: allocated on a GPU, resident elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / MIB
+    try:
+        # getrusage would begin with the figure of the process that started this one.
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    except (OSError, IndexError):
+        unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB elsewhere
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what tensors leave, instead of asking the kernel for it every step.
+
+    Pages that come back are filled with zeros one by one, which takes time; and with thresholds
+    that do not move, large tensors leave fewer gaps. Other C libraries than glibc do without.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL("libc.so.6")
+        library.mallopt(_MMAP_THRESHOLD, _KEEP_BYTES)
+        library.mallopt(_TRIM_THRESHOLD, _KEEP_BYTES)
+
+
+def release_freed_memory() -> None:
+    """Give back to the system what tensors have left."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the tensors that come to life within this context.
+
+    Attributes:
+        now: Bytes alive.
+        peak: Most bytes alive at a time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0
+        self.peak = 0
+        self._alive: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run one operation and count what it makes."""
+        given = {id(x.untyped_storage()) for x in _tensors((args, kwargs))}
+        made = func(*args, **(kwargs or {}))
+        for tensor in _tensors(made):
+            storage = tensor.untyped_storage()
+            if id(storage) not in given:  # else a view, or written in place
+                self._count(storage)
+        return made
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        if id(storage) in self._alive:
+            return
+        self._alive.add(id(storage))
+        self.now += storage.nbytes()
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._forget, id(storage), storage.nbytes())
+
+    def _forget(self, key: int, size_bytes: int) -> None:
+        self._alive.discard(key)
+        self.now -= size_bytes
+
+
+def _tensors(value: object) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
+@dataclass(frozen=True)
+class Need:
+    """Memory as a straight line in the number of rows that are worked on at a time."""
+
+    fixed_mib: float = 0.0
+    slope_mib: float = 0.0
+
+    def mib(self, rows: int) -> float:
+        """Return what so many rows take."""
+        return self.fixed_mib + self.slope_mib * rows
+
+
+def measure(work: Callable[[int], object]) -> Need:
+    """Return what `work(rows)` takes, from one row and two."""
+    peaks = []
+    for rows in (1, 2):
+        with LiveBytes() as live:
+            work(rows)
+        peaks.append(live.peak / MIB)
+    slope = max(0.0, peaks[1] - peaks[0])
+    return Need(peaks[0] - slope, slope)
