@@ -216,6 +216,34 @@ class Duration(Kind):
         return "a time such as 90s, 10m or 1h30m"
 
 
+class Memory(Kind):
+    """An amount of memory such as 2GiB, 1.5GB or 800MiB, in MiB."""
+
+    name = "memory"
+    units: typing.ClassVar[dict[str, float]] = {
+        "gib": 1024, "mib": 1, "gb": 1e9 / 2**20, "mb": 1e6 / 2**20, "g": 1024, "m": 1,
+    }  # fmt: skip
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return MiB.
+
+        Raises:
+            ConfigError: Not an amount above 0 with its unit.
+        """
+        text = str(value).strip().lower().replace(" ", "")
+        for unit, mib in self.units.items():
+            digits = text.removesuffix(unit)
+            if digits != text and _is_decimal(digits) and float(digits) > 0:
+                return float(digits) * mib
+        raise self.refuse(value, param)
+
+    def wanted(self) -> str:
+        """Return the accepted forms."""
+        return "an amount of memory such as 2GiB or 800MiB"
+
+
 def _is_decimal(text: str) -> bool:
     return text.replace(".", "", 1).isdigit()
 
