@@ -18,10 +18,9 @@ from fewtune.backbones.catalog import CATALOG, DEFAULT_BACKBONE, EMBEDDED, backb
 from fewtune.cli.console import Console
 from fewtune.cli.options import Command, Option, flag_name, show
 from fewtune.cli.runs import RUNS, summaries
-from fewtune.core.discovery import load_strategy, plugins, strategy_names
+from fewtune.core.discovery import load_strategy, strategy_names
 from fewtune.core.errors import ConfigError, RunError, did_you_mean
 
-NOT_DATA_SETS = ("catalog", "folder")
 TRACKERS = {
     "tensorboard": 'event files in the run\'s folder; pip install "fewtune[tensorboard]"',
     "wandb": 'Weights & Biases, also offline; pip install "fewtune[wandb]"',
@@ -39,8 +38,9 @@ def backbones() -> dict[str, str]:
 
 def data_sets() -> dict[str, str]:
     """Return {name: one line} of the data sets."""
-    found = {k: v for k, v in plugins("datasets").items() if k not in NOT_DATA_SETS}
-    return {**found, "DIR": "your own images: a folder of class folders, a csv or jsonl"}
+    from fewtune.datasets.catalog import summaries
+
+    return {**summaries(), "DIR": "your own images: a folder of class folders, a csv or jsonl"}
 
 
 LISTS: dict[str, Callable[[], dict[str, str]]] = {
