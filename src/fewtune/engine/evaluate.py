@@ -42,15 +42,25 @@ def encode_classes(
     )
 
 
-def scores(head: Head, classes: ClassSet, images: Pixels | Inputs, precision: Precision) -> Tensor:
+def scores(
+    head: Head,
+    classes: ClassSet,
+    images: Pixels | Inputs,
+    precision: Precision,
+    text: Partial | None = None,
+) -> Tensor:
     """Return the logits (N, C) of the examples in fp32 on the CPU, test transform, dropout off.
+
+    Args:
+        text: The finished class prompts, where the caller has them.
 
     Raises:
         RunError: A score is NaN or infinite.
     """
     model = head.model
     inputs = Inputs.once(model, images) if isinstance(images, Pixels) else images
-    text = encode_classes(model, head, classes, precision)
+    if text is None:
+        text = encode_classes(model, head, classes, precision)
     parts = []
     with torch.inference_mode(), autocast(model.device, precision):
         for batch in inputs.batches(EVALUATION_BATCH):

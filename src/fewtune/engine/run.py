@@ -30,7 +30,7 @@ from fewtune.engine.device import (
     free_memory_mib,
     peak_memory_mib,
 )
-from fewtune.engine.fit import Training, find_cuts, seed_step, support_embeddings, tune
+from fewtune.engine.fit import Training, find_cuts, prepare, seed_step, tune
 from fewtune.engine.images import Pixels, chunks
 from fewtune.engine.inputs import Inputs
 from fewtune.engine.job import Job
@@ -66,8 +66,8 @@ def run(job: Job, tracker: Tracker) -> Result:
     """
     if not job.task.test:
         raise DataError(f"Task '{job.task.name}' has no test images.")
-    model = _load(job, tracker)
-    zero, asked = _Execution(job.baseline(), model, tracker), _Execution(job, model, tracker)
+    model = load_backbone(job, tracker)
+    zero, asked = Execution(job.baseline(), model, tracker), Execution(job, model, tracker)
     fresh = not (zero.folder.complete() and asked.folder.complete())
     if not zero.folder.complete():
         zero.execute(None)
@@ -88,7 +88,7 @@ def train(job: Job, tracker: Tracker) -> Path:
     """
     if job.task.test:
         raise DataError(f"Task '{job.task.name}' has test images; use `run`.")
-    asked = _Execution(job, _load(job, tracker), tracker)
+    asked = Execution(job, load_backbone(job, tracker), tracker)
     if not asked.folder.complete():
         asked.execute(None)
     return asked.folder.path
@@ -125,7 +125,8 @@ def attach(
     return head.eval()
 
 
-def _load(job: Job, tracker: Tracker) -> DualEncoder:
+def load_backbone(job: Job, tracker: Tracker) -> DualEncoder:
+    """Return the backbone of a job on its device, as a private copy."""
     device = choose_device(job.device)
     tracker.stage(f"loading {job.backbone}")
     model = clip.load(job.backbone)
@@ -134,8 +135,13 @@ def _load(job: Job, tracker: Tracker) -> DualEncoder:
     return model
 
 
-class _Execution:
-    """A job on a loaded backbone: its spec, its folder, and the steps that fill the folder."""
+class Execution:
+    """A job on a loaded backbone: its spec, its folder, and the steps that fill the folder.
+
+    Attributes:
+        images: The test images, if several runs share them.
+        text: The finished class prompts, if several runs share them.
+    """
 
     def __init__(self, job: Job, model: DualEncoder, tracker: Tracker) -> None:
         self.job = job
@@ -147,6 +153,8 @@ class _Execution:
         self.tracker = Trackers([JsonLines(), tracker])
         folder = job.cache_dir or activations_dir()
         self.store = Store(folder, tracker.stage) if job.cache else None
+        self.images: Inputs | None = None
+        self.text: Partial | None = None
         self.task = few_shot(job.task, self.spec.shots, self.spec.seed, self.spec.draw)
         support = replace(self.task.support(), drawn=self.spec.shots)
         self.support = replace(support, classes=used_classes(support.classes, job.templates))
@@ -163,12 +171,28 @@ class _Execution:
 
     def _fill(self, zero_shot: dict[str, Any] | None) -> None:
         started = time.perf_counter()
-        self.folder.begin(self.spec, self.task)
+        plan = self.begin()
         self.tracker.start(self.folder.path, self.spec.model_dump(mode="json"))
-        plan = self.folder.plan() or self._plan()
-        torch.set_num_threads(plan.threads)
         head, plan, steps = self._train(plan)
         training_s = time.perf_counter() - started
+        self.finish(head, plan, zero_shot, {"steps": steps, "training_s": round(training_s, 3)})
+
+    def begin(self) -> Plan:
+        """Write what is known before training and return the plan, which is in force from now."""
+        self.folder.begin(self.spec, self.task)
+        plan = self.folder.plan() or self._plan()
+        torch.set_num_threads(plan.threads)
+        return plan
+
+    def finish(
+        self, head: Head, plan: Plan, zero_shot: dict[str, Any] | None, cost: dict[str, Any]
+    ) -> None:
+        """Evaluate a trained head and write the folder.
+
+        Args:
+            cost: Of training, for the record.
+        """
+        started = time.perf_counter()
         self.folder.save_adapter(head)
         results = self._results(head, plan)
         record = {
@@ -185,9 +209,8 @@ class _Execution:
             **results,
             "cost": {
                 **_parameters(head),
-                "steps": steps,
-                "training_s": round(training_s, 3),
-                "total_s": round(time.perf_counter() - started, 3),
+                **cost,
+                "total_s": round(cost["training_s"] + time.perf_counter() - started, 3),
                 "peak_memory_mib": round(peak_memory_mib(self.model.device), 1),
             },
         }
@@ -226,18 +249,17 @@ class _Execution:
             if self.folder.plan() is None:
                 plan = self._within_budget(head, phase.recipe, plan)
                 self.folder.write_plan(plan)
-            training = self._training(head, phase.recipe, plan, index)
-            if type(head).prepare is not Head.prepare:
-                self.tracker.stage("encoding the training images")
-                head.prepare(torch.stack(list(support_embeddings(training)), 1), training.labels)
+            training = self.training(head, phase.recipe, plan, index)
+            prepare(training, self.tracker)
             self.tracker.estimate(training.estimate())
             tune(training, phase.name, self.checkpoints, self.tracker)
             steps += training.total
-            self._settle(head)
+            self.settle(head)
         assert head is not None
         return head, plan, steps
 
-    def _training(self, head: Head, recipe: Recipe, plan: Plan, phase: int) -> Training:
+    def training(self, head: Head, recipe: Recipe, plan: Plan, phase: int) -> Training:
+        """Return a phase of a head that was attached, ready to run."""
         seed = self.job.seed
         return Training(head, self.support, recipe, plan, self.precision, seed, phase, self.store)
 
@@ -245,11 +267,11 @@ class _Execution:
         """Shorten the plan so that training takes no longer than the time budget."""
         if self.job.time_budget_s is None:
             return plan
-        estimate = self._training(head, recipe, plan, 0).estimate()
+        estimate = self.training(head, recipe, plan, 0).estimate()
         factor = min(1.0, self.job.time_budget_s / max(estimate.seconds, 1e-9))
         return plan.model_copy(update={"steps_scale": plan.steps_scale * factor})
 
-    def _settle(self, head: Head) -> None:
+    def settle(self, head: Head) -> None:
         """Let a head choose closed-form settings on finished validation embeddings."""
         val = self.support.val
         if type(head).settle is Head.settle or not val:
@@ -270,16 +292,18 @@ class _Execution:
         test = self.task.test
         if not test:
             return {"metrics": {}, "per_class": []}
-        self.tracker.stage(f"encoding {len(test):,} test images")
-        images = Inputs.once(
-            self.model,
-            Pixels(test, self.model.preprocess, device=self.model.device),
-            find_cuts(self.model, head, self.support.classes).image,
-            self.precision,
-            budget_bytes=plan.cache_mib * 2**20,
-            store=self.store,
-        )
-        logits = evaluate.scores(head, self.support.classes, images, self.precision)
+        images = self.images
+        if images is None:
+            self.tracker.stage(f"encoding {len(test):,} test images")
+            images = Inputs.once(
+                self.model,
+                Pixels(test, self.model.preprocess, device=self.model.device),
+                find_cuts(self.model, head, self.support.classes).image,
+                self.precision,
+                budget_bytes=plan.cache_mib * 2**20,
+                store=self.store,
+            )
+        logits = evaluate.scores(head, self.support.classes, images, self.precision, self.text)
         labels = torch.tensor([example.label for example in test])
         self.folder.write_predictions(test, logits)
         return {

@@ -63,6 +63,11 @@ class Tracker:
     def log(self, step: Step) -> None:
         """An optimizer step was made."""
 
+    def replay(self, steps: Sequence[Step]) -> None:
+        """These optimizer steps were made together with other runs."""
+        for step in steps:
+            self.log(step)
+
     def finish(self, record: dict[str, Any]) -> None:
         """The run is complete; `record` is its record.json."""
 
@@ -93,6 +98,11 @@ class Trackers(Tracker):
         for tracker in self.trackers:
             tracker.log(step)
 
+    def replay(self, steps: Sequence[Step]) -> None:
+        """Tell all."""
+        for tracker in self.trackers:
+            tracker.replay(steps)
+
     def finish(self, record: dict[str, Any]) -> None:
         """Tell all."""
         for tracker in self.trackers:
@@ -119,17 +129,23 @@ class JsonLines(Tracker):
         if step.phase not in self._cleaned:
             self._cleaned.add(step.phase)
             self._drop_from(step.phase, step.step)
-        self._append({key: value for key, value in asdict(step).items() if key != "left_s"})
+        self._append([_logged(step)])
+
+    def replay(self, steps: Sequence[Step]) -> None:
+        """Write the steps of a whole run."""
+        for phase in dict.fromkeys(step.phase for step in steps):
+            self._drop_from(phase, 0)
+        self._append([_logged(step) for step in steps])
 
     def finish(self, record: dict[str, Any]) -> None:
         """Append the results."""
-        self._append({"metrics": record["metrics"]})
+        self._append([{"metrics": record["metrics"]}])
 
-    def _append(self, value: dict[str, Any]) -> None:
+    def _append(self, values: Sequence[dict[str, Any]]) -> None:
         assert self._path is not None
         try:
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(value) + "\n")
+                file.write("".join(json.dumps(value) + "\n" for value in values))
         except OSError as error:
             raise RunError(
                 f"Cannot write {self._path}: {error.strerror or error}.",
@@ -149,6 +165,10 @@ class JsonLines(Tracker):
             if "step" in value and (value["phase"] != phase or value["step"] < step):
                 kept.append(line)
         write_text(self._path, "".join(line + "\n" for line in kept))
+
+
+def _logged(step: Step) -> dict[str, Any]:
+    return {key: value for key, value in asdict(step).items() if key != "left_s"}
 
 
 class TensorBoard(Tracker):
