@@ -101,6 +101,7 @@ def _job(values: Mapping[str, Any], strategy: Strategy, recipe: Recipe | None, t
         device=values["device"],
         threads=values["threads"],
         runs=values["runs"],
+        memory_mib=values["memory_mib"],
     )
 
 

@@ -184,3 +184,6 @@ class Plan(Frozen):
     steps_scale: float = Field(1.0, gt=0, description="of the spec and the time budget together")
     text_chunk: int = Field(0, ge=0, description="class prompts sent at a time; 0: all at once")
     cache_mib: int = Field(1024, ge=0, description="memory for kept activations and images")
+    memory_mib: int = Field(0, ge=0, description="most that the process may hold; 0: unknown")
+    encoding_batch: int = Field(64, ge=1, description="images sent at a time without gradient")
+    micro_batch: int = Field(0, ge=0, description="images of a step sent at a time; 0: all")

@@ -25,6 +25,7 @@ class Job:
         draw: How the shots are drawn.
         precision: None chooses by device.
         threads: CPU threads; None for as many as torch uses.
+        memory_mib: Most that the process may hold; None for what is free.
         cache: Keep what frozen stages compute; without it, all images are streamed.
         cache_dir: Where that is shared with other runs; None for the folder that all share.
         card: Write a card and a picture for people; a run of thousands can do without.
@@ -48,6 +49,7 @@ class Job:
     precision: Precision | None = None
     device: str = "auto"
     threads: int | None = None
+    memory_mib: float | None = None
     cache: bool = True
     cache_dir: Path | None = None
     card: bool = True
