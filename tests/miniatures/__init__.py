@@ -2,8 +2,8 @@
 
     manifest = write("vtab/svhn", "list folder", tmp_path)
 
-Each module of this package has `FORMS`: by the name of a form, the data sets that exist in it and a
-function that writes one of them. Formats are the real ones; there are only fewer, smaller images.
+A module of this package may have `FORMS`: by the name of a form, the data sets that exist in it and
+a function that writes one of them. Formats are the real ones; there are only fewer, smaller images.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Labelled:
-    """One image of a miniature, as every reader must see it."""
+    """One image of a miniature, as every reader must see it.
+
+    Attributes:
+        split: "" where the form has no split that VTAB's follows from, so that readers draw one.
+    """
 
     split: str
     key: str
@@ -56,9 +60,9 @@ def forms() -> Mapping[str, Form]:
     """Return every form of every module here, by name."""
     found: dict[str, Form] = {}
     for module in pkgutil.iter_modules(__path__):
-        for name, form in importlib.import_module(f"{__name__}.{module.name}").FORMS.items():
-            assert name not in found, f"two modules write the form {name!r}"
-            found[name] = form
+        written = getattr(importlib.import_module(f"{__name__}.{module.name}"), "FORMS", {})
+        assert not found.keys() & written.keys(), "two modules write one form"
+        found |= written
     return found
 
 
