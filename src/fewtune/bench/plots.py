@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from fewtune.bench.results import Cell, Method, Study
+from fewtune.bench.results import Cell, Method, Study, read_kept
 from fewtune.bench.tables import title_of
 from fewtune.core.spec import ZERO_SHOT
 
@@ -142,6 +142,31 @@ def _gain(study: Study, method: Method, task: str, shots: int | None) -> float |
     bases = [study.baseline(run) for run in cell.runs]
     known = [run.top1 - base.top1 for run, base in zip(cell.runs, bases, strict=True) if base]
     return 100 * sum(known) / len(known) if known else None
+
+
+def retention(study: Study) -> str:
+    """Gain on the tuned task against the change on the others: a dot a method and task."""
+    shots = study.shots[-1] if study.shots else None
+    with _figure(1, panel_in=(5.4, 3.4)) as (figure, axes):
+        axis, drawn = axes[0], False
+        for index, method in enumerate(study.methods):
+            points = [
+                (gain, 100 * sum(k.after - k.before for k in kept) / len(kept))
+                for task in study.tasks
+                if (cell := study.cell(method, task, shots))
+                and (gain := _gain(study, method, task, shots)) is not None
+                and (kept := [k for run in cell.runs for k in read_kept(run.folder).values()])
+            ]
+            if points:
+                drawn = True
+                axis.plot(*zip(*points, strict=True), label=title_of(method), **_look(index))
+        if not drawn:
+            return ""
+        axis.axhline(0, color=TEXT, linewidth=0.8)
+        axis.set_xlabel("gain on the tuned task in points")
+        axis.set_ylabel("change on the others in points")
+        _legend(figure, axis)
+        return _svg(figure)
 
 
 def recalls(study: Study, task: str) -> str:

@@ -111,6 +111,11 @@ def _sections(study: Study, groups: Mapping[str, str]) -> list[Section]:
                 "Means over tasks and seeds at the largest number of shots."),
         _named(of, tables.efficiency(study)),
     ]  # fmt: skip
+    kept = [
+        _figure(f"{of}-retention", "Gain against retention", plots.retention(study),
+                "A dot is a method on a task, at the largest number of shots."),
+        _named(of, tables.retention(study)),
+    ]  # fmt: skip
     classes = [
         _figure(f"{of}-recall-{task.replace('/', '-')}", f"Recall by class: {task}",
                 plots.recalls(study, task), "Means over seeds.")
@@ -120,13 +125,14 @@ def _sections(study: Study, groups: Mapping[str, str]) -> list[Section]:
         f"Accuracy with {of}": accuracy,
         f"Gain by group of tasks with {of}": gains,
         f"Efficiency with {of}": cost,
+        f"Retention with {of}": kept,
         f"Class by class with {of}": classes,
     }
-    kept = {
+    shown = {
         title: tuple(p for p in parts if (p.rows if isinstance(p, Table) else p.svg))
         for title, parts in found.items()
     }
-    return [Section(title, parts) for title, parts in kept.items() if parts]
+    return [Section(title, parts) for title, parts in shown.items() if parts]
 
 
 def _named(backbone: str, table: Table) -> Table:

@@ -21,8 +21,17 @@ from fewtune.engine.outcome import Record, steps_scale, strategy_of
 
 LINEAR_PROBE = "linear-probe"
 FIRST = (ZERO_SHOT, LINEAR_PROBE)
+RETENTION = "retention.json"
 # What tells two runs of a table row apart without making them two methods.
 NOT_METHOD = frozenset({"task", "data", "backbone", "revision", "shots", "seed", "drawn"})
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Top-1 on another task's test images, zero-shot and with the tuned model."""
+
+    before: float
+    after: float
 
 
 @dataclass(frozen=True)
@@ -123,6 +132,12 @@ class Study:
                     if other.record["hash"] == wanted:
                         return other
         return None
+
+
+def read_kept(folder: Path) -> dict[str, Kept]:
+    """Return what was measured of a run on other tasks, by task."""
+    path = folder / RETENTION
+    return {name: Kept(**kept) for name, kept in read_json(path).items()} if path.exists() else {}
 
 
 def load_runs(places: Iterable[Path]) -> tuple[list[Run], list[str]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Literal
 
-from fewtune.bench.results import LINEAR_PROBE, Cell, Method, Run, Study
+from fewtune.bench.results import LINEAR_PROBE, Cell, Method, Run, Study, read_kept
 from fewtune.engine.outcome import percent, shots_text, signed
 
 Mark = Literal["", "best", "second"]
@@ -121,6 +121,32 @@ def efficiency(study: Study) -> Table:
     header = ("", "trained parameters", "minutes", "peak MiB", "top-1")
     note = f"Means over tasks and seeds, {shots_text(shots)}; times are of the machines that ran."
     return Table("efficiency", "Efficiency", header, tuple(rows), (note,))
+
+
+def retention(study: Study) -> Table:
+    """Change of zero-shot accuracy on the other tasks, by the task that was tuned on.
+
+    Means over seeds, other tasks and shots; methods that cannot meet other classes have holes.
+    """
+    rows = []
+    for method in study.tuned():
+        entries, every = [], []
+        for task in study.tasks:
+            cells = [study.cell(method, task, shots) for shots in study.shots]
+            changes = [
+                kept.after - kept.before
+                for cell in cells
+                if cell
+                for run in cell.runs
+                for kept in read_kept(run.folder).values()
+            ]
+            every += changes
+            entries.append(Entry(signed(mean(changes))) if changes else Entry(HOLE))
+        if every:
+            rows.append((title_of(method), (*entries, Entry(signed(mean(every))))))
+    header = ("tuned on", *study.tasks, "average")
+    note = "Change of top-1 on the other tasks in points: their classes, their prompts, no training"
+    return Table("retention", "Retention", header, tuple(rows), (f"{note}.",))
 
 
 def runs_csv(runs: Sequence[Run]) -> str:

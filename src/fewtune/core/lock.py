@@ -9,6 +9,10 @@ from pathlib import Path
 from fewtune.core.errors import RunError
 
 
+class BusyError(RunError):
+    """Another process works in the folder."""
+
+
 @contextlib.contextmanager
 def locked(folder: Path, *, wait: bool) -> Iterator[None]:
     """Hold a folder, which is made if need be; the system releases it however the process ends.
@@ -18,7 +22,8 @@ def locked(folder: Path, *, wait: bool) -> Iterator[None]:
         wait: Wait for another process that holds it, instead of raising.
 
     Raises:
-        RunError: Another process holds it, or it cannot be made.
+        BusyError: Another process holds it.
+        RunError: It cannot be made.
     """
     try:
         import fcntl
@@ -36,7 +41,7 @@ def locked(folder: Path, *, wait: bool) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise RunError(
+            raise BusyError(
                 f"Another process is working on {folder}.", hint="Wait for it to end."
             ) from error
         yield

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from fewtune.core.errors import RunError
 from fewtune.core.files import digest
+from fewtune.core.lock import locked
 from fewtune.core.paths import cache_dir
-from fewtune.engine.lock import locked
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,6 +15,7 @@ from fewtune.core.draws import few_shot
 from fewtune.core.errors import DataError
 from fewtune.core.files import write_json
 from fewtune.core.head import Head
+from fewtune.core.lock import locked
 from fewtune.core.model import DualEncoder, Partial
 from fewtune.core.spec import Plan, Precision, Recipe, Spec, Templates
 from fewtune.core.strategy import Strategy
@@ -25,6 +26,7 @@ from fewtune.engine.card import write_card
 from fewtune.engine.checkpoint import Checkpoints
 from fewtune.engine.device import (
     autocast,
+    choose_attention,
     choose_device,
     choose_precision,
     free_memory_mib,
@@ -34,7 +36,6 @@ from fewtune.engine.fit import Training, find_cuts, prepare, seed_step, tune
 from fewtune.engine.images import Pixels, chunks
 from fewtune.engine.inputs import Inputs
 from fewtune.engine.job import Job
-from fewtune.engine.lock import locked
 from fewtune.engine.record import RunFolder, environment
 from fewtune.engine.tracking import JsonLines, Tracker, Trackers
 
@@ -229,6 +230,7 @@ class Execution:
             cache=self.job.cache,
             cache_mib=int(free_memory_mib() / 2),
             steps_scale=scale,
+            attention=choose_attention(self.model.device, self.precision),
         )
 
     def _train(self, plan: Plan) -> tuple[Head, Plan, int]:

@@ -11,7 +11,7 @@ import pytest
 
 from fewtune.bench import tables
 from fewtune.bench.report import write_report
-from fewtune.bench.results import Study, group, load_runs, refuse_mixed
+from fewtune.bench.results import RETENTION, Study, group, load_runs, refuse_mixed
 from fewtune.core.errors import RunError
 from fewtune.core.files import write_json
 from fewtune.core.spec import ZERO_SHOT, Recipe, Spec
@@ -108,6 +108,15 @@ def test_gains_are_paired_with_zero_shot_and_the_probe_by_group(runs: Path) -> N
 
 def test_efficiency_counts_minutes(runs: Path) -> None:
     assert texts(tables.efficiency(study(runs)))["Linear probe"] == ["10", "1.00", "5", "50.0"]
+
+
+def test_retention_is_the_mean_change_on_other_tasks(write: Writer) -> None:
+    write.run(ZERO_SHOT, "flowers", 0.5)
+    for seed, after in ((1, 0.2), (2, 0.4)):
+        folder = write.run("clip-adapter", "flowers", 0.6, seed=seed)
+        write_json(folder / RETENTION, {"spheres": {"before": 0.5, "after": after}})
+    table = tables.retention(study(write.folder))
+    assert texts(table) == {"CLIP-Adapter": ["−20.0", "−20.0"]}
 
 
 def test_methods_of_one_strategy_are_told_apart(write: Writer) -> None:
