@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,7 +81,7 @@ def _stream(*names: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=64)
 def epoch_order(seed: int, epoch: int, count: int) -> tuple[int, ...]:
     """Return the order in which an epoch visits the training images."""
     generator = torch.Generator().manual_seed(_stream(seed, "order", epoch))
@@ -119,7 +120,7 @@ class Training:
                 "With these options there is nothing to train.",
                 hint="Leave out the options that switch off what the strategy trains.",
             )
-        self.optimizer = make_optimizer(recipe, head)
+        self.optimizer = make_optimizer(recipe, head.groups(self.parameters))
         cuts = find_cuts(self.model, head, support.classes)
         self.cuts = cuts if plan.cache else Cuts(0, cuts.text and 0)
         self.inputs = Inputs(
@@ -131,21 +132,27 @@ class Training:
             budget_bytes=plan.cache * plan.cache_mib * 2**20,
             store=store if plan.cache else None,
         )
-        self.classes = self._class_prompts(support.classes)
+        self.of = support.classes
 
-    def _class_prompts(self, classes: ClassSet) -> Partial | None:
+    @functools.cached_property
+    def classes(self) -> Partial | None:
+        """The class prompts as they enter the text tower at its cut; None without a text side."""
         if self.cuts.text is None:
             return None
         with torch.no_grad(), autocast(self.model.device, self.precision):
-            prompts = replace(self.model.encode(self.head.prompts(classes)), chunk=PROMPT_CHUNK)
+            prompts = replace(self.model.encode(self.head.prompts(self.of)), chunk=PROMPT_CHUNK)
             return replace(prompts.advance(self.cuts.text), chunk=self.text_chunk)
 
-    def forward(self, step: int) -> Tensor:
-        """Return the loss of a step's batch, with dropout on."""
+    def batch(self, step: int) -> tuple[list[int], int]:
+        """Return the images of a step, and its epoch."""
         epoch, index = divmod(step, self.per_epoch)
         order = epoch_order(self.seed, epoch, self.count)
         size = self.recipe.batch_size
-        batch = list(order[index * size : (index + 1) * size])
+        return list(order[index * size : (index + 1) * size]), epoch
+
+    def forward(self, step: int) -> Tensor:
+        """Return the loss of a step's batch, with dropout on."""
+        batch, epoch = self.batch(step)
         training_mode(self.head, True)
         seed_step(self.seed, self.phase, step)
         with autocast(self.model.device, self.precision):
@@ -191,9 +198,8 @@ class Training:
         training_mode(self.head, False)
 
 
-def make_optimizer(recipe: Recipe, head: Head) -> torch.optim.Optimizer:
-    """Return the recipe's optimizer over the head's groups."""
-    groups = head.groups(dict(head.trainable()))
+def make_optimizer(recipe: Recipe, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """Return the recipe's optimizer over a head's groups."""
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
             groups, recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
@@ -230,6 +236,14 @@ def tune(training: Training, name: str, checkpoints: Checkpoints, tracker: Track
         raise
     finally:
         training.evaluation_mode()
+
+
+def prepare(training: Training, tracker: Tracker) -> None:
+    """Let a head fill its tensors from the embeddings of the training images, if it does so."""
+    if type(training.head).prepare is not Head.prepare:
+        tracker.stage("encoding the training images")
+        views = torch.stack(list(support_embeddings(training)), 1)
+        training.head.prepare(views, training.labels)
 
 
 def support_embeddings(training: Training) -> Iterator[Tensor]:
