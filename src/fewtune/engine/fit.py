@@ -11,7 +11,7 @@ import functools
 import hashlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -107,15 +107,19 @@ class Training:
         self.recipe = recipe
         self.seed = seed
         self.phase = phase
+        self.plan = plan
+        self.model.attend(plan.attention)
         self.scale = plan.steps_scale
-        self.text_chunk = plan.text_chunk
         self.precision: Precision = precision
         self.labels = torch.tensor([e.label for e in support.train], device=self.model.device)
         self.count = len(support.train)
         self.per_epoch = recipe.steps_per_epoch(self.count)
-        self.total = recipe.total_steps(self.count, support.shots, self.scale)
+        self.shots = support.shots
+        self.total = recipe.total_steps(self.count, self.shots, self.scale)
+        self.divisible = head.divisible and type(head).backward is Head.backward
+        self.save_plan: Callable[[Plan], None] = lambda plan: None
         self.parameters = dict(head.trainable())
-        if not any(parameter.numel() for parameter in self.parameters.values()):
+        if any(p.numel() for p in self.parameters.values()) != (self.total > 0):
             raise ConfigError(
                 "With these options there is nothing to train.",
                 hint="Leave out the options that switch off what the strategy trains.",
@@ -141,7 +145,7 @@ class Training:
             return None
         with torch.no_grad(), autocast(self.model.device, self.precision):
             prompts = replace(self.model.encode(self.head.prompts(self.of)), chunk=PROMPT_CHUNK)
-            return replace(prompts.advance(self.cuts.text), chunk=self.text_chunk)
+            return replace(prompts.advance(self.cuts.text), chunk=self.plan.text_chunk)
 
     def batch(self, step: int) -> tuple[list[int], int]:
         """Return the images of a step, and its epoch."""
@@ -159,6 +163,73 @@ class Training:
             output = self.head(self.inputs.batch(batch, epoch), self.classes)
             return self.head.loss(output, self.labels[batch])
 
+    def gradients(self, step: int) -> Tensor:
+        """Fill the gradients of a step and return its loss, with dropout on.
+
+        What a GPU has no memory for is tried again in halves, which become the plan.
+
+        Raises:
+            torch.OutOfMemoryError: One image and one class prompt at a time are too much.
+        """
+        while True:
+            self.optimizer.zero_grad()
+            try:
+                if self.divisible and 0 < self.plan.micro_batch < self.recipe.batch_size:
+                    return self._in_parts(step)
+                loss = self.forward(step)
+                self.head.backward(loss)
+                return loss.detach()
+            except torch.OutOfMemoryError:
+                smaller = self._halved()
+                if smaller == self.plan:
+                    raise
+            # Out of the handler: as long as it lasts, it keeps the tensors of what failed.
+            self.follow(smaller)
+            self.save_plan(smaller)
+
+    def _in_parts(self, step: int) -> Tensor:
+        """Add up the gradients of a batch's parts, which share one pass of the class prompts."""
+        batch, epoch = self.batch(step)
+        training_mode(self.head, True)
+        seed_step(self.seed, self.phase, step)
+        mixed = functools.partial(autocast, self.model.device, self.precision)
+        with mixed():
+            classes = self.classes and self.classes.done()
+        shared = classes and classes.cut_off()
+        drawn = torch.get_rng_state()
+        losses = []
+        for start in range(0, len(batch), self.plan.micro_batch):
+            torch.set_rng_state(drawn)  # all parts see the dropout of the whole batch
+            part = batch[start : start + self.plan.micro_batch]
+            with mixed():
+                images = replace(self.inputs.batch(part, epoch), first=start)
+                loss = self.head.loss(self.head(images, shared), self.labels[part])
+                loss = loss * (len(part) / len(batch))
+            self.head.backward(loss)
+            losses.append(loss.detach())
+        if classes and shared and shared.x.grad is not None:
+            classes.x.backward(shared.x.grad)  # type: ignore[no-untyped-call]
+        return torch.stack(losses).sum()
+
+    def _halved(self) -> Plan:
+        """Return the plan with half as many images and class prompts at a time."""
+        update = {}
+        images = self.plan.micro_batch or min(self.recipe.batch_size, self.count)
+        if self.divisible and images > 1:
+            update["micro_batch"] = math.ceil(images / 2)
+        prompts = self.plan.text_chunk or (len(self.classes.x) if self.classes else 0)
+        if prompts > 1:
+            update["text_chunk"] = math.ceil(prompts / 2)
+        return self.plan.model_copy(update=update)
+
+    def follow(self, plan: Plan) -> None:
+        """Work in the pieces of another plan, and for as long as it says."""
+        self.plan = plan
+        self.scale = plan.steps_scale
+        self.total = self.recipe.total_steps(self.count, self.shots, self.scale)
+        if self.classes:
+            self.classes = replace(self.classes, chunk=plan.text_chunk)
+
     def step(self, step: int) -> tuple[float, float]:
         """Make one optimizer step and return (loss, learning rate).
 
@@ -168,30 +239,27 @@ class Training:
         rate = self.recipe.rate(step, self.total, self.per_epoch, self.scale)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("rate", 1.0)
-        loss = self.forward(step)
-        value = float(loss.detach())
+        value = float(self.gradients(step))
         if not math.isfinite(value):
             raise RunError(
                 f"The loss became {value} at step {step + 1} of {self.total}.",
                 hint=f"Lower the learning rate: --lr {self.recipe.lr / 10:g}.",
             )
-        self.optimizer.zero_grad()
-        self.head.backward(loss)
         self.optimizer.step()
         if (step + 1) % self.per_epoch == 0:
             self.head.epoch_end(step // self.per_epoch, math.ceil(self.total / self.per_epoch))
         return value, rate
 
-    def estimate(self) -> Estimate:
-        """Time two probe steps that change nothing."""
+    def estimate(self, probes: int = 2) -> Estimate:
+        """Time probe steps that change nothing; the fastest counts."""
         seconds = []
-        for _ in range(2):
+        for _ in range(probes if self.total else 0):
             started = time.perf_counter()
-            self.head.backward(self.forward(0))
+            self.gradients(0)
             self.optimizer.zero_grad()
             seconds.append(time.perf_counter() - started)
         memory = peak_memory_mib(self.model.device)
-        return Estimate(self.total, min(seconds) * self.total, memory)
+        return Estimate(self.total, min(seconds, default=0.0) * self.total, memory)
 
     def evaluation_mode(self) -> None:
         """Switch dropout off."""
