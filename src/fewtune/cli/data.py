@@ -1,7 +1,9 @@
-"""Look at images before training on them.
+"""Get data sets, and look at images before training on them.
 
-`fewtune data info DIR` counts them, `fewtune data verify DIR` opens each of them, and
-`fewtune data sample DIR` writes some to try FewTune on.
+`fewtune data list` names the benchmark data sets, `fewtune data info NAME` tells what is known of
+one, `fewtune data download NAME` fetches it. `fewtune data info DIR` counts your own images,
+`fewtune data verify DIR` opens each of them, and `fewtune data sample DIR` writes some to try
+FewTune on.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from typing import Any
 
 import click
 
+from fewtune.cli import data_sets
 from fewtune.cli.console import Console
 from fewtune.cli.options import Command, Number, Option
 from fewtune.core.errors import ConfigError, did_you_mean
@@ -20,12 +23,25 @@ EXIT_ERRORS = 1
 JSON = Option(["machine", "--json"], is_flag=True, help="Print one JSON object on stdout.")
 
 
-def verify(location: str, shots: int | None, machine: bool) -> int:
+def verify(location: str, root: Path | None, shots: int | None, machine: bool) -> int:
     """Decode every image and report."""
-    from fewtune.cli.images import check, open_data
+    from dataclasses import replace
+
+    from fewtune.cli.images import check, show_findings
+    from fewtune.data.expected import size_findings
+    from fewtune.datasets.catalog import load, resolve
 
     console = Console(machine=machine)
-    report = check(open_data(location), shots, console)
+    name = data_sets.declared(location, root)
+    if name is None:
+        report = check(resolve(location, root=root), shots, console)
+    else:
+        dataset = load(name)
+        task = resolve(name, root=data_sets.folder(root), subset="full" if _is_vtab(name) else None)
+        report = check(task, shots, console)
+        sizes = tuple(size_findings(task, dataset.sizes))
+        show_findings(replace(report, findings=sizes), console)
+        report = replace(report, findings=(*sizes, *report.findings))
     if machine:
         console.json(report.to_json())
     elif not report.findings:
@@ -33,12 +49,20 @@ def verify(location: str, shots: int | None, machine: bool) -> int:
     return EXIT_ERRORS if report.errors else 0
 
 
-def info(location: str, machine: bool) -> None:
-    """Count, without opening an image."""
+def _is_vtab(name: str) -> bool:
+    return name.startswith("vtab/")
+
+
+def info(location: str, root: Path | None, machine: bool) -> None:
+    """Tell what is known of a data set, or count a folder without opening an image."""
     from fewtune.cli.images import open_data, show_counts, show_summary
     from fewtune.data.report import count
 
     console = Console(machine=machine)
+    name = data_sets.declared(location, root)
+    if name is not None:
+        data_sets.show(name, root, console)
+        return
     task = open_data(location)
     if machine:
         console.json(
@@ -55,6 +79,16 @@ def info(location: str, machine: bool) -> None:
         return
     show_summary(task, console)
     show_counts(task, console)
+
+
+def list_(root: Path | None, machine: bool) -> None:
+    """Name all data sets."""
+    data_sets.list_all(root, Console(machine=machine))
+
+
+def download(name: str, root: Path | None, splits: tuple[str, ...]) -> None:
+    """Download a data set."""
+    data_sets.get(data_sets.require(name), root, splits, Console())
 
 
 def sample(folder: Path) -> None:
@@ -80,18 +114,54 @@ class Data(click.Group):
 
 
 LOCATION = ["location"]
+ROOT = Option(
+    ["--root"],
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    shown="the download folder",
+    help="Folder that holds data sets by name.",
+)
 command = Data(
     "data",
     help=__doc__,
     commands={
+        "list": Command(
+            "list",
+            callback=list_,
+            short_help="Name all benchmark data sets.",
+            help="Name all benchmark data sets: group, classes, images, size of the download in "
+            "GB, licence, and in which form each is on this machine.",
+            params=[ROOT, JSON],
+        ),
+        "download": Command(
+            "download",
+            callback=download,
+            short_help="Fetch a data set.",
+            help="Fetch a data set into the download folder, where every command finds it. A "
+            "download that stopped is continued, and every file is compared with its published "
+            "checksum where there is one. HF_ENDPOINT names a mirror of the Hub.",
+            params=[
+                click.Argument(["name"], metavar="NAME"),
+                ROOT,
+                Option(
+                    ["splits", "--split"],
+                    multiple=True,
+                    metavar="NAME",
+                    shown="all",
+                    help="Fetch only this split where it can be had alone; may be repeated.",
+                ),
+            ],
+        ),
         "verify": Command(
             "verify",
             callback=verify,
             short_help="Decode every image and report what is wrong.",
             help="Decode every image once and report what is wrong; the exit status is 1 if a "
-            "finding is an error. A second look at an unchanged folder takes no time.",
+            "finding is an error. A second look at unchanged files takes no time. The images of a "
+            "data set are also counted.",
             params=[
                 click.Argument(LOCATION, metavar="DIR|NAME"),
+                ROOT,
                 Option(
                     ["--shots"], type=Number(True, ge=1), help="Report classes with fewer images."
                 ),
@@ -101,9 +171,11 @@ command = Data(
         "info": Command(
             "info",
             callback=info,
-            short_help="Show layout, classes and counts.",
-            help="Show layout, classes and counts, without opening an image.",
-            params=[click.Argument(LOCATION, metavar="DIR|NAME"), JSON],
+            short_help="Tell what is known of a data set or a folder.",
+            help="Tell what is known of a data set: licence, citation, classes, prompts, and the "
+            "forms in which it is read. Of a folder: layout, classes and counts. No image is "
+            "opened.",
+            params=[click.Argument(LOCATION, metavar="DIR|NAME"), ROOT, JSON],
         ),
         "sample": Command(
             "sample",

@@ -52,7 +52,7 @@ class InMemory:
         return self.value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # ImageNet has 1.3 million of them
 class ImageFacts:
     """What one decode tells of an image.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from fewtune.core.task import Task
@@ -97,6 +97,8 @@ def make_report(task: Task, facts: Mapping[str, ImageFacts], shots: int | None) 
         *_balance(counts, shots),
         *_oddities(task, facts),
     ]
+    if task.benchmark:
+        findings = [_of_benchmark(finding) for finding in findings]
     findings.sort(key=lambda finding: LEVELS.index(finding.level))
     return DataReport(task.name, counts, facts, tuple(findings), task.notes)
 
@@ -170,6 +172,17 @@ _DUPLICATES: dict[str, tuple[Level, str, str]] = {
     ),
     "duplicate": ("warning", "more than once in a split", "Remove the copies."),
 }
+
+
+def _of_benchmark(finding: Finding) -> Finding:
+    """Return the finding as it is for splits that are compared with those of papers."""
+    if finding.kind not in ("leak", "conflict"):
+        return finding
+    return replace(
+        finding,
+        level="warning",
+        hint="The benchmark is published like this and kept, so that scores can be compared.",
+    )
 
 
 def _kinds_of_duplicate(same: list[tuple[str, str, int]]) -> Iterator[str]:

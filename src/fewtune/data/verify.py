@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
+import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fewtune.core.errors import DataError, RunError
-from fewtune.core.files import digest, read_json, write_json
+from fewtune.core.files import digest, write_atomic
 from fewtune.core.paths import cache_dir
 from fewtune.core.task import Example, Task
 from fewtune.data.decode import ImageFacts, inspect_image
@@ -24,7 +26,7 @@ from fewtune.data.report import DataReport, make_report
 from fewtune.data.table import counted, plain
 
 # Raise it whenever `ImageFacts` or its meaning changes: older cached facts are then not read.
-FACTS_VERSION = 1
+FACTS_VERSION = 2
 CHUNK = 32
 
 Progress = Callable[[int, int], None]
@@ -60,7 +62,8 @@ def verify(
 def repair(task: Task, report: DataReport) -> Task:
     """Return the task without unreadable images and without test images that are trained on.
 
-    The report may have been made before the task was split: what counts is where an image is now.
+    The test split of a benchmark keeps all that can be read. The report may have been made before
+    the task was split: what counts is where an image is now.
 
     Raises:
         DataError: A class has lost all its training images.
@@ -69,10 +72,7 @@ def repair(task: Task, report: DataReport) -> Task:
         split: tuple(e for e in examples if report.facts[e.key].error is None)
         for split, examples in task.splits().items()
     }
-    learned = {
-        report.facts[example.key].digest for example in (*readable["train"], *readable["val"])
-    }
-    clean = tuple(e for e in readable["test"] if report.facts[e.key].digest not in learned)
+    clean = readable["test"] if task.benchmark else _unlearned(readable, report)
     notes = list(task.notes)
     lost = sum(map(len, task.splits().values())) - sum(map(len, readable.values()))
     if lost:
@@ -86,6 +86,16 @@ def repair(task: Task, report: DataReport) -> Task:
     return replace(
         task, train=readable["train"], val=readable["val"], test=clean, notes=tuple(notes)
     )
+
+
+def _unlearned(
+    readable: Mapping[str, tuple[Example, ...]], report: DataReport
+) -> tuple[Example, ...]:
+    """Return the test images that stand in no other split."""
+    learned = {
+        report.facts[example.key].digest for example in (*readable["train"], *readable["val"])
+    }
+    return tuple(e for e in readable["test"] if report.facts[e.key].digest not in learned)
 
 
 def _require_images(
@@ -130,23 +140,37 @@ def _inspect(
 
 
 def _cache_file(examples: Sequence[Example]) -> Path | None:
-    """Return where the facts of these files are kept; None if some are not plain files."""
-    listing = []
+    """Return where the facts of these images are kept; None if some cannot be told apart.
+
+    The name is a sum of hashes: it depends on no order, and needs no list of them.
+    """
+    total = 0
     for example in examples:
-        if not isinstance(example.source, Path):
+        stamp = _stamp(example.source)
+        if stamp is None:
             return None
-        listing.append([example.key, plain(str(example.source)), *_stamp(example.source)])
-    name = digest([FACTS_VERSION, _pillow_version(), sorted(listing)])
-    return cache_dir() / "verify" / f"{name}.json"
+        line = json.dumps([example.key, *stamp])
+        total += int.from_bytes(hashlib.sha256(line.encode()).digest())
+    name = digest([FACTS_VERSION, _pillow_version(), len(examples), f"{total % 2**256:x}"])
+    return cache_dir() / "verify" / f"{name}.jsonl"
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    """Return size in bytes and time of change in ns; zeros for what is not there."""
+def _stamp(source: Any) -> tuple[str | int, ...] | None:
+    """Return what changes whenever the image does; None for what only the program holds."""
+    if hasattr(source, "stamp"):  # it is computed, and says how
+        stamp: tuple[str | int, ...] = source.stamp()
+        return stamp
+    inner = getattr(source, "slice", source)
+    path = source if isinstance(source, Path) else getattr(inner, "path", None)
+    if not isinstance(path, Path):
+        return None
+    # Sources are frozen values that show all their fields: place, size and shape in the file.
+    name = plain(str(path)) if path is source else plain(repr(source))
     try:
         info = path.stat()
     except (OSError, ValueError):
-        return 0, 0
-    return info.st_size, info.st_mtime_ns
+        return name, 0, 0
+    return name, info.st_size, info.st_mtime_ns
 
 
 def _pillow_version() -> str:
@@ -159,18 +183,28 @@ def _read_facts(path: Path | None, examples: Sequence[Example]) -> dict[str, Ima
     """Return the cached facts in the order of the examples, or None if there are none to trust."""
     if path is None or not path.is_file():
         return None
+    stored: dict[str, ImageFacts] = {}
     try:
-        stored: Any = read_json(path)
-        return {example.key: ImageFacts(**stored[example.key]) for example in examples}
-    except (RunError, KeyError, TypeError):
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                key, values = json.loads(line)
+                stored[key] = ImageFacts(**values)
+        return {example.key: stored[example.key] for example in examples}
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _write_facts(path: Path | None, facts: dict[str, ImageFacts]) -> None:
+def _write_facts(path: Path | None, facts: Mapping[str, ImageFacts]) -> None:
     """Keep the facts; a cache folder that cannot be written costs time, not the run."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8") as file:
+            for key, fact in facts.items():
+                file.write(json.dumps([key, dict(_fields(fact))]) + "\n")
+
     if path is not None:
         with contextlib.suppress(RunError):
-            write_json(path, {key: dict(_fields(fact)) for key, fact in facts.items()})
+            write_atomic(path, write)
 
 
 def _fields(fact: ImageFacts) -> Iterator[tuple[str, Any]]:

@@ -234,4 +234,6 @@ def _exists(data: str | Path) -> bool:
 
 
 def _looks_like_path(data: str) -> bool:
+    if fold(data).startswith(("vtab-", "fewshot-")):
+        return False
     return "/" in data or "\\" in data or data.startswith((".", "~")) or "." in data

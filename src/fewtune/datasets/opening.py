@@ -52,8 +52,8 @@ def open_data_set(
     """
     subset = _subset(name, dataset, choice)
     source, wording = _wording(name, dataset, choice.wording)
-    places = _find(name, dataset, root, choice.layout)
-    reader, location = places[0]
+    there = _find(name, dataset, root, choice.layout)
+    reader, location = there[0]
     table = reader.read(location, dataset, subset)
     texts = read_descriptions(choice.descriptions, dataset.classes) if choice.descriptions else None
     task = to_task(
@@ -64,7 +64,7 @@ def open_data_set(
         licence=dataset.licence,
         citation=dataset.citation,
     )
-    others = ", ".join(other.layout for other, _ in places[1:])
+    others = ", ".join(other.layout for other, _ in there[1:])
     said = (
         *notes,
         *task.notes,
@@ -75,6 +75,12 @@ def open_data_set(
     )
     classes = replace(task.classes, words=words(dataset, wording))
     return replace(task, classes=classes, notes=tuple(said), benchmark=True)
+
+
+def places(readers: Sequence[Reader], root: Path) -> list[tuple[Reader, Path]]:
+    """Return the readers that find their form below a folder, and where."""
+    found = [(reader, reader.find(root)) for reader in readers]
+    return [(reader, location) for reader, location in found if location is not None]
 
 
 def words(dataset: Dataset, wording: Wording) -> tuple[str, ...]:
@@ -123,8 +129,7 @@ def _find(name: str, dataset: Dataset, root: Path, layout: str | None) -> list[t
                 f"{name} is not read from a layout called {layout!r}.",
                 hint=did_you_mean(layout, [reader.layout for reader in dataset.readers]),
             )
-    found = [(reader, reader.find(root)) for reader in readers]
-    there = [(reader, location) for reader, location in found if location is not None]
+    there = places(readers, root)
     if there:
         return there
     looked = "; ".join(f"{reader.layout} ({_folder(reader)})" for reader in readers)

@@ -1,3 +1,5 @@
+"""dSprites from its factors, against measures of the published images, and its splits."""
+
 from collections import Counter
 from pathlib import Path
 

@@ -13,11 +13,13 @@ from PIL import Image
 
 from fewtune.core.errors import DataError
 from fewtune.core.paths import cache_dir
-from fewtune.core.task import Task, with_test_split
+from fewtune.core.task import ClassSet, Example, Task, with_test_split
 from fewtune.data import verify as verify_module
 from fewtune.data.decode import ImageFacts, InMemory, inspect_image
+from fewtune.data.expected import size_findings
 from fewtune.data.layouts import open_task
 from fewtune.data.report import DataReport, Finding
+from fewtune.data.sources import FileSlice
 from fewtune.data.verify import repair, verify
 from fixtures import class_folders, encoded, picture, split_folders, write_image
 
@@ -222,7 +224,7 @@ def test_unreadable_images_are_tried_again(root: Path, decoded: list[object]) ->
     assert kinds(report) == ["unreadable"]
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"train/cat/00.png": {"no": 1}}', "\x00"])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '["train/cat/00.png", {"no": 1}]', "\x00"])
 def test_damaged_cache_is_computed_again(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:
@@ -290,3 +292,60 @@ def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_dir() == tmp_path / ".cache/fewtune"
+
+
+def test_the_splits_of_a_benchmark_are_kept_as_they_are(root: Path) -> None:
+    shutil.copy(root / "train/cat/00.png", root / "test/cat/leaked.png")
+    shutil.copy(root / "train/cat/00.png", root / "train/dog/other.png")
+    task = replace(open_task(root), benchmark=True)
+    report = verify(task)
+    assert {f.kind: f.level for f in report.findings if f.kind in ("leak", "conflict")} == {
+        "leak": "warning",
+        "conflict": "warning",
+    }
+    assert not report.errors
+    assert repair(task, report) == task
+
+
+def test_images_within_a_file_are_remembered_until_the_file_changes(
+    tmp_path: Path, decoded: list[object]
+) -> None:
+    pictures = [encoded(picture(seed)) for seed in range(4)]
+    file = tmp_path / "shard.tar"
+    file.write_bytes(b"".join(pictures))
+    starts = [sum(map(len, pictures[:index])) for index in range(4)]
+    examples = tuple(
+        Example(str(index), index % 2, FileSlice(file, starts[index], len(pictures[index])))
+        for index in range(4)
+    )
+    task = Task("packed", ClassSet(("a", "b")), examples)
+    assert verify(task).facts == verify(task).facts
+    assert len(decoded) == 4
+    file.write_bytes(b"".join(pictures) + b" ")
+    verify(task)
+    assert len(decoded) == 8
+
+
+@pytest.mark.parametrize(
+    ("counts", "level"),
+    [
+        ({"train": 10, "val": 5, "test": 20}, None),
+        ({"train": 1000, "val": 0, "test": 20}, None),
+        ({"train": 800, "val": 200, "test": 20}, None),
+        ({"train": 10, "val": 0, "test": 20}, "info"),
+        ({"train": 9, "val": 5, "test": 20}, "info"),
+        ({"train": 8, "val": 5, "test": 20}, "error"),
+        ({"train": 1000, "val": 0, "test": 18}, "error"),
+        ({"train": 10, "val": 5, "test": 23}, "warning"),
+    ],
+)
+def test_sizes_are_compared_with_the_declared_ones(
+    counts: dict[str, int], level: str | None
+) -> None:
+    splits = {
+        split: tuple(Example(f"{split}/{i}", i % 2, Path("x")) for i in range(count))
+        for split, count in counts.items()
+    }
+    task = Task("t", ClassSet(("a", "b")), **splits)
+    found = [f.level for f in size_findings(task, {"train": 10, "val": 5, "test": 20})]
+    assert found == ([] if level is None else [level])

@@ -30,7 +30,7 @@ BLOCK_BYTES = 1 << 20
 LONGEST_PATH = 1024
 DAMAGED = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError,
-    UnicodeError, ValueError, OverflowError, NotImplementedError, RuntimeError, MemoryError,
+    UnicodeError, ValueError, OverflowError, RuntimeError, MemoryError,
 )  # fmt: skip
 
 

@@ -25,11 +25,6 @@ METADATA = ("classnames.txt", "zeroshot_classification_templates.txt", "dataset_
 COUNT_FILE = "nshards.txt"
 
 
-def folder_of(shards: Shards, root: Path) -> Path:
-    """Return where the repository is put: in a folder of its own name."""
-    return root / shards.repo.rpartition("/")[2]
-
-
 def page(shards: Shards) -> str:
     """Return the address of the repository for people."""
     return f"{_endpoint()}/datasets/{shards.repo}"

@@ -42,6 +42,10 @@ class Sprite:
 
         return draw(self.index) * 255
 
+    def stamp(self) -> tuple[str | int, ...]:
+        """Return what names the image; the version is raised when images are drawn otherwise."""
+        return "regenerated dSprites", 1, self.index
+
     def __str__(self) -> str:
         return f"dSprites {self.index}"
 

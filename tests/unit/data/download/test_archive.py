@@ -1,3 +1,5 @@
+"""Archives from the web: what is taken out of them, and what is refused."""
+
 import contextlib
 import gzip
 import tarfile

@@ -1,3 +1,5 @@
+"""Downloads of whole data sets from a web server on this machine."""
+
 import hashlib
 import shutil
 from collections.abc import Iterator
@@ -10,9 +12,11 @@ from archives import write_tar, write_zip
 
 from fewtune.core.errors import ConfigError, DataError, RunError
 from fewtune.core.lock import locked
-from fewtune.data import download as module
 from fewtune.data.declaration import Dataset, Download, Shards, Wording
-from fewtune.data.download import download, hub, size_bytes, targets, transfer
+from fewtune.data.download import data_set as module
+from fewtune.data.download import hub, transfer
+from fewtune.data.download.data_set import download
+from fewtune.data.download.plan import size_bytes, targets
 from miniatures.hub import FakeHub, serve
 
 REPO = "clip-benchmark/wds_vtab-dtd"
@@ -133,8 +137,8 @@ def test_archives_are_unpacked_once_with_those_within_and_removed(
         assert files == {"dtd/images/a.jpg", "dtd/b", "dtd/split.json"}
     assert len(web.seen) == 2
     assert targets(dataset, root) == {root / "dtd"}
-    assert size_bytes(dataset) == sum(item.size_bytes or 0 for item in (dataset.downloads[0],)) + 2
-    assert size_bytes(declared(item, Shards(REPO))) is None
+    assert size_bytes(dataset) == ((item.size_bytes or 0) + 2, True)
+    assert size_bytes(declared(item, Shards(REPO))) == (item.size_bytes, False)
     shutil.rmtree(root / "dtd")
     download(dataset, root)
     assert (root / "dtd/images/a.jpg").is_file()

@@ -1,3 +1,5 @@
+"""One file from a web server that fails as networks do."""
+
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
