@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+SHOTS = 16
 MARKED = re.compile(
     r"(?P<open><!-- generated: (?P<name>[\w-]+) -->\n)(?P<table>.*?)(?P<close><!-- end -->)",
     re.DOTALL,
@@ -155,13 +156,13 @@ def _parameters(cls: Any) -> str:
 
 
 def count(cls: Any, classes: int) -> int:
-    """Return the tensors' elements that a strategy trains on ViT-B/16 with so many classes."""
+    """Return the tensors' elements that a strategy trains on ViT-B/16, 16 images a class."""
     import torch
 
     from fewtune.core.spec import Recipe
     from fewtune.core.task import ClassSet
 
-    names = ClassSet(tuple(f"class {i}" for i in range(classes)))
+    names = ClassSet(tuple(f"class {i}" for i in range(classes)), counts=(SHOTS,) * classes)
     strategy, trained, head = cls(), {}, None
     with torch.device("meta"):
         model = shape_of_vit_b16()
@@ -183,7 +184,9 @@ def shape_of_vit_b16() -> Any:
         context = 77
 
         def __call__(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-            return torch.zeros(len(texts), 3, dtype=torch.long), torch.zeros(len(texts)).long()
+            words = [len(text.replace(".", " .").split()) for text in texts]
+            ids = torch.zeros(len(texts), max(words) + 2, dtype=torch.long)
+            return ids, torch.zeros(len(texts)).long()
 
     net = copy.deepcopy(_net_of_vit_b16())
     return DualEncoder(

@@ -123,7 +123,7 @@ class Classifier:
         templates = (self.templates,) if isinstance(self.templates, str) else tuple(self.templates)
         names = class_names(values, self.classes)
         task = Task("images", ClassSet(names, templates), training_examples(images, codes))
-        strategy, recipe = configure(self.strategy, self.options)
+        strategy, recipe = configure(self.strategy, self.options, task.support().shots)
         folder = train(
             Job(
                 strategy,
@@ -270,7 +270,7 @@ PARAMETERS = tuple(
 
 def changed_options(spec: Spec) -> dict[str, Any]:
     """Return the options by which a spec differs from its strategy's defaults."""
-    _, default = configure(spec.strategy, spec.options)
+    _, default = configure(spec.strategy, spec.options, spec.shots)
     if spec.recipe is None or default is None:
         return dict(spec.options)
     changed = {

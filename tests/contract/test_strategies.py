@@ -5,17 +5,24 @@ from pathlib import Path
 import pytest
 
 from fewtune.core.discovery import load_strategy, plugins
-from fewtune.testing.contract import ALWAYS, CHECKS, Check, Subject
+from fewtune.core.strategy import Strategy
+from fewtune.testing.contract import Check, Subject, checks_of
 
 CASES = [
     pytest.param(kind(type=inference), check, id=f"{name}-{inference}-{check.__name__}")
     for name in plugins("strategies")
     for kind in [load_strategy(name)]
     for inference in kind.types
-    for check in (CHECKS if kind.recipe else ALWAYS)
+    for check in checks_of(kind)
 ]
 
 
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("contract")
+
+
 @pytest.mark.parametrize(("strategy", "check"), CASES)
-def test_contract(strategy: object, check: Check, tmp_path: Path) -> None:
-    check(Subject(strategy, tmp_path))  # type: ignore[arg-type]
+def test_contract(strategy: Strategy, check: Check, shared: Path) -> None:
+    folder = shared / f"{strategy.name()}-{strategy.type}"
+    check(Subject(strategy, folder, shared / "backbone"))

@@ -38,13 +38,12 @@ def execute(kind: type[Strategy], values: Mapping[str, Any], options: Mapping[st
             "No images were given.",
             hint="Add --data DIR, a folder with a folder of images for each class.",
         )
-    strategy, recipe = configure(kind.name(), options)
+    configure(kind.name(), options)
     resolve_backbone(values["backbone"])
     tracker = make_tracker(values["tracker"])
     task = _task(values)
-    if values["recipe_name"].lower() != "paper":
-        named = named_recipe(values["recipe_name"], kind.name(), task.name)
-        strategy, recipe = configure(kind.name(), {**named, **options})
+    paper = values["recipe_name"].lower() == "paper"
+    named = {} if paper else named_recipe(values["recipe_name"], kind.name(), task.name)
     if kind.recipe is not None and not task.train:
         raise ConfigError(
             f"{task.name} has no training images.",
@@ -55,6 +54,8 @@ def execute(kind: type[Strategy], values: Mapping[str, Any], options: Mapping[st
     else:
         task = usable(task, check(task, values["shots"], console), console)
     warn_of_photographs(task, values["backbone"], console)
+    shots = values["shots"] or task.support().shots
+    strategy, recipe = configure(kind.name(), {**named, **options}, shots)
     with make_terminal(console) as terminal:
         result = run(_job(values, strategy, recipe, task), Trackers([terminal, tracker]))
     show(result, console)

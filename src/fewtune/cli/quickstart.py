@@ -73,7 +73,7 @@ def jobs(task: Task, backbone: str, seed: int, runs: Path) -> list[Job]:
     made = []
     for name, scale in STEPS_SCALE.items():
         options = clipfit_options(describe(backbone).logit_scale) if name == "clipfit" else {}
-        strategy, recipe = configure(name, options)
+        strategy, recipe = configure(name, options, SHOTS)
         made.append(
             Job(
                 strategy, task, backbone, recipe, shots=SHOTS, seed=seed, steps_scale=scale,

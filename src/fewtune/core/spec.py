@@ -44,7 +44,9 @@ class Recipe(Frozen):
     warmup_lr: float | None = Field(
         None, ge=0, description="constant rate of the warm-up; none: linear from 0"
     )
-    length: float = Field(100, gt=0, description="length of training")
+    length: float = Field(
+        100, ge=0, description="length of training; 0: no step, only what is computed in one go"
+    )
     length_unit: Literal["steps", "steps-per-shot", "epochs"] = Field(
         "epochs", description="unit of the length"
     )
@@ -63,7 +65,7 @@ class Recipe(Frozen):
         return math.ceil(images / self.batch_size)
 
     def total_steps(self, images: int, shots: int, scale: float = 1.0) -> int:
-        """Return the length of training in optimizer steps, at least 1.
+        """Return the length of training in optimizer steps, at least 1 unless the length is 0.
 
         Args:
             images: Number of training images.
@@ -75,7 +77,7 @@ class Recipe(Frozen):
             "steps-per-shot": shots,
             "epochs": self.steps_per_epoch(images),
         }[self.length_unit]
-        return max(1, round(self.length * unit * scale))
+        return max(self.length > 0, round(self.length * unit * scale))
 
     def rate(self, step: int, total: int, per_epoch: int, scale: float = 1.0) -> float:
         """Return the learning rate of a step (0-based).

@@ -82,6 +82,10 @@ class Strategy(Frozen, ABC):
     def attach(self, model: DualEncoder, classes: ClassSet) -> Head:
         """Unfreeze, inject or hook what is to be trained, and return the head."""
 
+    def recipe_for(self, shots: int | None) -> Recipe | None:
+        """Return the default recipe for so many images a class (None: unknown): `recipe`."""
+        return self.recipe
+
     def phases(self, recipe: Recipe) -> tuple[Phase, ...]:
         """Return the stretches of training; by default one."""
         return (Phase("tune", lambda model, classes, _: self.attach(model, classes), recipe),)

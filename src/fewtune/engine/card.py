@@ -168,7 +168,7 @@ def _training(record: Record, strategy: Strategy, source: Source) -> str:
     ]
     if spec["options"]:
         lines.append(f"- options that are not the strategy's defaults: {_pairs(spec['options'])}")
-    default = type(strategy).recipe
+    default = strategy.recipe_for(spec["shots"])
     if spec["recipe"] and default is not None:
         usual = default.model_dump(mode="json")
         own = {key: value for key, value in spec["recipe"].items() if value != usual.get(key)}

@@ -58,7 +58,7 @@ class Job:
 
     def resolved_recipe(self) -> Recipe | None:
         """Return the recipe in force; None for a strategy that trains nothing."""
-        default = type(self.strategy).recipe
+        default = self.strategy.recipe_for(self.shots or self.task.support().shots)
         return (self.recipe or default) if default else None
 
     def spec(self, revision: str, name: str, precision: Precision) -> Spec:

@@ -59,10 +59,17 @@ def named_recipe(name: str, strategy: str, task: str) -> dict[str, Any]:
     return {k: None if k in NULLABLE and v == "none" else v for k, v in options.items()}
 
 
-def configure(name: str, options: Mapping[str, Any]) -> tuple[Strategy, Recipe | None]:
+def configure(
+    name: str, options: Mapping[str, Any], shots: int | None = None
+) -> tuple[Strategy, Recipe | None]:
     """Return a strategy and its recipe with these options; None where nothing is trained.
 
     An option is a field of the strategy or of its recipe ("rank", "lr"); "-" is read as "_".
+
+    Args:
+        name: A strategy's name.
+        options: Values by field name.
+        shots: Images a class, on which some recipes depend; None where they are not known.
 
     Raises:
         ConfigError: There is no such strategy or option, or a value is out of its range.
@@ -78,10 +85,11 @@ def configure(name: str, options: Mapping[str, Any]) -> tuple[Strategy, Recipe |
         )
     own = {key: value for key, value in given.items() if key in kind.model_fields}
     strategy = _validated(kind, own, kind.name())
-    if kind.recipe is None:
+    default = strategy.recipe_for(shots)
+    if default is None:
         return strategy, None
     changed = {key: value for key, value in given.items() if key in of_recipe and key not in own}
-    return strategy, _validated(type(kind.recipe), kind.recipe.model_dump() | changed, kind.name())
+    return strategy, _validated(type(default), default.model_dump() | changed, kind.name())
 
 
 def _validated(kind: type[F], values: Mapping[str, Any], owner: str) -> F:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,9 +104,14 @@ def _character_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def tiny_clip(folder: Path, *, blocks: int = 4, seed: int = 0) -> DualEncoder:
-    """Return a random 4-block CLIP, stored in `folder`."""
+    """Return a random 4-block CLIP, stored in `folder`: a private copy of what was read there."""
     if not (folder / "config.json").exists():
         tiny_clip_folder(folder, blocks=blocks, seed=seed)
+    return copy.deepcopy(_loaded(folder, (folder / "model.safetensors").stat().st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded(folder: Path, written_ns: int) -> DualEncoder:
     return clip.load(str(folder))
 
 

@@ -119,8 +119,8 @@ def sgd(lr: float, momentum: float, decay: float) -> Update:
     return update
 
 
-def adamw(lr: float, decay: float) -> Update:
-    """Loshchilov and Hutter, algorithm 2, betas (0.9, 0.999), eps 1e-8."""
+def adamw(lr: float, decay: float, eps: float = 1e-8) -> Update:
+    """Loshchilov and Hutter, algorithm 2, betas (0.9, 0.999)."""
 
     def update(values: Leaves, gradients: Leaves, state: dict[str, Any], step: int) -> None:
         for name, value in values.items():
@@ -131,7 +131,7 @@ def adamw(lr: float, decay: float) -> Update:
             state[name] = (first, second)
             corrected = second / (1 - 0.999**step)
             value.mul_(1 - lr * decay)
-            value.sub_(lr * (first / (1 - 0.9**step)) / (corrected.sqrt() + 1e-8))
+            value.sub_(lr * (first / (1 - 0.9**step)) / (corrected.sqrt() + eps))
 
     return update
 

@@ -18,11 +18,15 @@ from fewtune.core.task import ClassSet
 from fewtune.strategies.clip_adapter import ClipAdapter
 from fewtune.strategies.clip_lora import ClipLora
 from fewtune.strategies.clipfit import ClipFit
+from fewtune.strategies.coop import CoOp
 from fewtune.strategies.linear_probe import LinearProbe
+from fewtune.strategies.taskres import TaskRes
+from fewtune.strategies.tip_adapter import TipAdapter
+from fewtune.strategies.tip_adapter_f import TipAdapterF
 from fewtune.strategies.vpt_deep import VptDeep
 from fewtune.strategies.vpt_shallow import VptShallow
 
-CLASSES = ClassSet(("cat", "dog", "bird"))
+CLASSES = ClassSet(("cat", "dog", "bird"), counts=(16, 16, 16))
 SIZES = {
     "ViT-B/16": (768, 12, 12, 16, 512, 8, 512),
     "ViT-B/32": (768, 12, 12, 32, 512, 8, 512),
@@ -31,12 +35,13 @@ SIZES = {
 
 
 class NoTokens:
-    """Ids of the right shape, in the place of a tokenizer."""
+    """A token a word, in the place of a tokenizer."""
 
     context = 77
 
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        return torch.zeros(len(texts), 4, dtype=torch.long), torch.full((len(texts),), 3)
+        ends = [len(text.replace(".", " .").split()) + 1 for text in texts]
+        return torch.zeros(len(texts), max(ends) + 1, dtype=torch.long), torch.tensor(ends)
 
 
 def backbone(name: str) -> DualEncoder:
@@ -106,6 +111,12 @@ LINEAR = 3 * 512 + 3
         ("ViT-B/16", ClipAdapter(type="vision"), 131_072 + LINEAR),
         ("ViT-B/16", VptDeep(type="vision", tokens=1), 9_216 + LINEAR),
         ("ViT-B/16", LinearProbe(), LINEAR),
+        ("ViT-B/16", CoOp(), 8_192),
+        ("ViT-L/14", CoOp(tokens=4), 4 * 768),
+        ("ViT-B/16", CoOp(per_class=True), 3 * 8_192),
+        ("ViT-B/16", TaskRes(), 3 * 512),
+        ("ViT-B/16", TipAdapter(), 0),
+        ("ViT-B/16", TipAdapterF(), 48 * 512),
     ],
 )
 def test_trained_parameters(name: str, strategy: Strategy, count: int) -> None:
@@ -114,7 +125,8 @@ def test_trained_parameters(name: str, strategy: Strategy, count: int) -> None:
     head = strategy.attach(model, CLASSES)
     trained = dict(head.trainable())
     assert sum(parameter.numel() for parameter in trained.values()) == count
-    assert sum(value.numel() for value in head.saved().values()) == count
+    fixed = {f"head.{name}" for name, _ in head.named_buffers()}
+    assert sum(v.numel() for name, v in head.saved().items() if name not in fixed) == count
     others = [p for p in model.net.parameters() if p.requires_grad]
     assert {id(p) for p in others} <= {id(p) for p in trained.values()}
     if strategy.type == "vision":
