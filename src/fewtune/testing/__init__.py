@@ -1,4 +1,4 @@
-"""Small models and tasks, and the contract that every strategy keeps: public, for plug-in authors.
+"""Small models and tasks, and what strategies and data sets promise: public, for plug-in authors.
 
 from fewtune.testing import check_strategy
 
@@ -7,6 +7,14 @@ def test_contract(tmp_path):
 """
 
 from fewtune.testing.contract import CHECKS, check_strategy
+from fewtune.testing.datasets import check_dataset
 from fewtune.testing.tiny import tiny_clip, tiny_clip_folder, tiny_task
 
-__all__ = ["CHECKS", "check_strategy", "tiny_clip", "tiny_clip_folder", "tiny_task"]
+__all__ = [
+    "CHECKS",
+    "check_dataset",
+    "check_strategy",
+    "tiny_clip",
+    "tiny_clip_folder",
+    "tiny_task",
+]

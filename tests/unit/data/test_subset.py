@@ -1,3 +1,5 @@
+"""The draw of VTAB's 1,000 where the official lists are missing."""
+
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
