@@ -23,6 +23,7 @@ from torch.func import functional_call, vmap
 from fewtune.core.errors import RunError
 from fewtune.core.files import digest
 from fewtune.core.head import Head
+from fewtune.core.lock import locked
 from fewtune.core.model import Partial
 from fewtune.core.spec import Plan
 from fewtune.engine import evaluate
@@ -31,7 +32,6 @@ from fewtune.engine.fit import Training, make_optimizer, prepare, seed_step, tra
 from fewtune.engine.images import Pixels
 from fewtune.engine.inputs import Inputs
 from fewtune.engine.job import Job
-from fewtune.engine.lock import locked
 from fewtune.engine.run import Execution, Result, load_backbone, run
 from fewtune.engine.tracking import Step, Tracker
 
@@ -180,7 +180,7 @@ class Member:
             )
         execution.tracker.start(execution.folder.path, execution.spec.model_dump(mode="json"))
         execution.tracker.replay(self.steps)
-        execution.settle(self.training.head)
+        execution.settle(self.training.head, self.plan)
         execution.finish(self.training.head, self.plan, zero_shot, cost)
 
 
@@ -322,9 +322,12 @@ class Batch:
                         for training, (batch, epoch) in zip(self.inputs, batches, strict=True)
                     ]
                 )
-            of_run: Any = vmap(lambda state, z, y: functional_call(self.loss, state, (z, y)))
-            losses: Tensor = of_run(self.stacked, z[self.place], labels[self.place])
+            losses: Tensor = vmap(self._loss)(self.stacked, z[self.place], labels[self.place])
         return losses
+
+    def _loss(self, state: dict[str, Tensor], z: Tensor, labels: Tensor) -> Tensor:
+        loss: Tensor = functional_call(self.loss, state, (z, labels))
+        return loss
 
     def _slices(self) -> list[slice]:
         """Return the stretches of the stack whose runs have the same recipe."""
@@ -382,6 +385,7 @@ def _evaluation(member: Member) -> tuple[Inputs, Partial | None]:
         views=1,
         budget_bytes=member.plan.cache_mib * 2**20,
         store=execution.store,
+        encoding_batch=member.plan.encoding_batch,
     )
     classes = execution.support.classes
     return images, evaluate.encode_classes(model, training.head, classes, execution.precision)

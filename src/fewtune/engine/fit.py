@@ -25,10 +25,11 @@ from fewtune.core.spec import Plan, Precision, Recipe
 from fewtune.core.task import ClassSet, Support
 from fewtune.engine.cache import Store
 from fewtune.engine.checkpoint import Checkpoints
-from fewtune.engine.device import autocast, peak_memory_mib
-from fewtune.engine.images import Pixels
+from fewtune.engine.device import autocast
+from fewtune.engine.images import Pixels, chunks
 from fewtune.engine.inputs import Inputs
 from fewtune.engine.interrupt import interrupt_later
+from fewtune.engine.memory import peak_mib
 from fewtune.engine.tracking import Estimate, Step, Tracker
 
 
@@ -135,6 +136,7 @@ class Training:
             views=recipe.views,
             budget_bytes=plan.cache * plan.cache_mib * 2**20,
             store=store if plan.cache else None,
+            encoding_batch=plan.encoding_batch,
         )
         self.of = support.classes
 
@@ -258,7 +260,7 @@ class Training:
             self.gradients(0)
             self.optimizer.zero_grad()
             seconds.append(time.perf_counter() - started)
-        memory = peak_memory_mib(self.model.device)
+        memory = peak_mib(self.model.device)
         return Estimate(self.total, min(seconds, default=0.0) * self.total, memory)
 
     def evaluation_mode(self) -> None:
@@ -320,7 +322,7 @@ def support_embeddings(training: Training) -> Iterator[Tensor]:
     for view in range(max(1, training.recipe.views)):
         with torch.no_grad(), autocast(training.model.device, training.precision):
             parts = [
-                inputs.batch(range(i, min(i + 64, training.count)), view).finish()
-                for i in range(0, training.count, 64)
+                inputs.batch(part, view).finish()
+                for part in chunks(training.count, inputs.encoding_batch)
             ]
         yield torch.cat(parts)

@@ -41,6 +41,7 @@ class Inputs:
         views: Views of each image that come again and again; 0: a new view every epoch.
         budget_bytes: Memory for what is kept: activations first, decoded images in the rest.
         store: Where activations are shared with other runs; None keeps them in memory only.
+        encoding_batch: Images that are sent through frozen stages at a time.
 
     Attributes:
         at: The stage that kept images enter: the cut, or 0 where pixels are kept.
@@ -57,7 +58,9 @@ class Inputs:
         views: int,
         budget_bytes: float,
         store: Store | None = None,
+        encoding_batch: int = ENCODING_BATCH,
     ) -> None:
+        self.encoding_batch = encoding_batch
         self.model = model
         self.pixels = pixels
         self.precision: Precision = precision
@@ -78,6 +81,7 @@ class Inputs:
         *,
         budget_bytes: float = 0,
         store: Store | None = None,
+        encoding_batch: int = ENCODING_BATCH,
     ) -> Self:
         """Return images that this run reads once, so that only the store makes them worth keeping.
 
@@ -85,7 +89,16 @@ class Inputs:
         """
         if store is None or not blocks_below(model, cut):
             budget_bytes = 0
-        return cls(model, pixels, cut, precision, views=1, budget_bytes=budget_bytes, store=store)
+        return cls(
+            model,
+            pixels,
+            cut,
+            precision,
+            views=1,
+            budget_bytes=budget_bytes,
+            store=store,
+            encoding_batch=encoding_batch,
+        )
 
     def batch(self, indices: Sequence[int], epoch: int = 0) -> Partial:
         """Return the batch that an epoch sees of these images."""
@@ -104,9 +117,9 @@ class Inputs:
         if slot >= self.kept:
             self.pixels.expect(indices, self._view(slot))
 
-    def batches(self, size: int) -> Iterator[Partial]:
-        """Yield all images in order, `size` at a time."""
-        parts = list(chunks(len(self.pixels.examples), size))
+    def batches(self) -> Iterator[Partial]:
+        """Yield all images in order, as many at a time as are encoded."""
+        parts = list(chunks(len(self.pixels.examples), self.encoding_batch))
         for part, coming in zip(parts, [*parts[1:], range(0)], strict=True):
             batch = self.batch(part)
             self.expect(coming)
@@ -148,7 +161,7 @@ class Inputs:
         return self.store.get(self._about(view), lambda: self._compute(view))
 
     def _compute(self, view: int | None) -> Tensor:
-        parts = list(chunks(len(self.pixels.examples), ENCODING_BATCH))
+        parts = list(chunks(len(self.pixels.examples), self.encoding_batch))
         made = []
         for part, coming in zip(parts, [*parts[1:], range(0)], strict=True):
             raw = self.pixels.raw(part, view)
@@ -196,7 +209,7 @@ class Inputs:
             "augmentation": augmentation,
             "preprocess": asdict(self.model.preprocess),
             "pixels": PIXELS_VERSION,
-            "batch": ENCODING_BATCH,
+            "batch": self.encoding_batch,
             "precision": self.precision,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             "threads": torch.get_num_threads(),

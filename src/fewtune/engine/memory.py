@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 MIB = 1 << 20
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
@@ -81,17 +80,19 @@ class LiveBytes(TorchDispatchMode):
         self.now = 0
         self.peak = 0
         self._alive: set[int] = set()
+        self._makes: dict[Any, bool] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run one operation and count what it makes."""
-        given = {id(x.untyped_storage()) for x in _tensors((args, kwargs))}
+        """Run one operation and count what it makes: not views, nor what it writes in place."""
         made = func(*args, **(kwargs or {}))
-        for tensor in _tensors(made):
-            storage = tensor.untyped_storage()
-            if id(storage) not in given:  # else a view, or written in place
-                self._count(storage)
+        if func not in self._makes:
+            self._makes[func] = all(r.alias_info is None for r in func._schema.returns)
+        if self._makes[func]:
+            for tensor in made if isinstance(made, tuple | list) else (made,):
+                if isinstance(tensor, Tensor):
+                    self._count(tensor.untyped_storage())
         return made
 
     def _count(self, storage: torch.UntypedStorage) -> None:
@@ -105,10 +106,6 @@ class LiveBytes(TorchDispatchMode):
     def _forget(self, key: int, size_bytes: int) -> None:
         self._alive.discard(key)
         self.now -= size_bytes
-
-
-def _tensors(value: object) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
 
 
 @dataclass(frozen=True)

@@ -30,14 +30,15 @@ from fewtune.engine.device import (
     choose_device,
     choose_precision,
     free_memory_mib,
-    peak_memory_mib,
 )
 from fewtune.engine.fit import Training, find_cuts, prepare, seed_step, tune
 from fewtune.engine.images import Pixels, chunks
 from fewtune.engine.inputs import Inputs
 from fewtune.engine.job import Job
+from fewtune.engine.memory import keep_freed_memory, peak_mib, used_mib
 from fewtune.engine.record import RunFolder, environment
-from fewtune.engine.tracking import JsonLines, Tracker, Trackers
+from fewtune.engine.split import budget_mib, split_encoding, split_training
+from fewtune.engine.tracking import Estimate, JsonLines, Tracker, Trackers
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ def attach(
 
 def load_backbone(job: Job, tracker: Tracker) -> DualEncoder:
     """Return the backbone of a job on its device, as a private copy."""
+    keep_freed_memory()
     device = choose_device(job.device)
     tracker.stage(f"loading {job.backbone}")
     model = clip.load(job.backbone)
@@ -212,7 +214,7 @@ class Execution:
                 **_parameters(head),
                 **cost,
                 "total_s": round(cost["training_s"] + time.perf_counter() - started, 3),
-                "peak_memory_mib": round(peak_memory_mib(self.model.device), 1),
+                "peak_memory_mib": round(peak_mib(self.model.device), 1),
             },
         }
         if self.task.test and self.job.card:
@@ -222,16 +224,21 @@ class Execution:
         self.tracker.finish(record)
 
     def _plan(self) -> Plan:
-        threads = self.job.threads or torch.get_num_threads()
-        scale = self.job.steps_scale
-        return Plan(
-            device=str(self.model.device),
-            threads=threads,
+        """Return a new plan: the device, the memory, and half of what is left to keep things in."""
+        device, memory = self.model.device, budget_mib(self.job.memory_mib, self.model.device)
+        left = memory - used_mib(device) if memory else free_memory_mib()
+        plan = Plan(
+            device=str(device),
+            threads=self.job.threads or torch.get_num_threads(),
             cache=self.job.cache,
-            cache_mib=int(free_memory_mib() / 2),
-            steps_scale=scale,
-            attention=choose_attention(self.model.device, self.precision),
+            cache_mib=max(0, int(left / 2)),
+            steps_scale=self.job.steps_scale,
+            memory_mib=memory,
+            attention=choose_attention(device, self.precision),
         )
+        prompts = Head(self.model, self.support.classes).prompts(self.support.classes)
+        scores = len(self.task.test) * len(self.task.classes)
+        return split_encoding(plan, self.model, prompts, self.precision, scores)
 
     def _train(self, plan: Plan) -> tuple[Head, Plan, int]:
         recipe = self.job.resolved_recipe()
@@ -248,15 +255,12 @@ class Execution:
                 head = phase.attach(self.model, self.support.classes, head)
             if index < resumed_phase:
                 continue
-            if self.folder.plan() is None:
-                plan = self._within_budget(head, phase.recipe, plan)
-                self.folder.write_plan(plan)
-            training = self.training(head, phase.recipe, plan, index)
-            prepare(training, self.tracker)
-            self.tracker.estimate(training.estimate())
+            training, estimate = self._ready(head, phase.recipe, plan, index)
+            self.tracker.estimate(estimate)
             tune(training, phase.name, self.checkpoints, self.tracker)
+            plan = training.plan
             steps += training.total
-            self.settle(head)
+            self.settle(head, plan)
         assert head is not None
         return head, plan, steps
 
@@ -265,15 +269,34 @@ class Execution:
         seed = self.job.seed
         return Training(head, self.support, recipe, plan, self.precision, seed, phase, self.store)
 
-    def _within_budget(self, head: Head, recipe: Recipe, plan: Plan) -> Plan:
-        """Shorten the plan so that training takes no longer than the time budget."""
-        if self.job.time_budget_s is None:
-            return plan
-        estimate = self.training(head, recipe, plan, 0).estimate()
-        factor = min(1.0, self.job.time_budget_s / max(estimate.seconds, 1e-9))
-        return plan.model_copy(update={"steps_scale": plan.steps_scale * factor})
+    def _ready(
+        self, head: Head, recipe: Recipe, plan: Plan, phase: int
+    ) -> tuple[Training, Estimate]:
+        """Return a phase whose plan is stored, and what it is going to cost.
 
-    def settle(self, head: Head) -> None:
+        A new plan gets the pieces that fit into memory and the length that fits into the time
+        budget.
+        """
+        training = self.training(head, recipe, plan, phase)
+        prepare(training, self.tracker)
+        if self.folder.plan() is not None:
+            training.save_plan = self.folder.write_plan
+            return training, training.estimate()
+        plan = split_training(plan, training)
+        if plan.cache_mib < training.plan.cache_mib:
+            training = self.training(head, recipe, plan, phase)
+        training.follow(plan)
+        estimate = training.estimate(probes=1)  # another one found the pieces
+        budget_s = self.job.time_budget_s
+        if budget_s is not None and estimate.seconds > budget_s:
+            scale = training.plan.steps_scale * budget_s / estimate.seconds
+            training.follow(training.plan.model_copy(update={"steps_scale": scale}))
+            estimate = replace(estimate, steps=training.total, seconds=budget_s)
+        self.folder.write_plan(training.plan)
+        training.save_plan = self.folder.write_plan
+        return training, estimate
+
+    def settle(self, head: Head, plan: Plan) -> None:
         """Let a head choose closed-form settings on finished validation embeddings."""
         val = self.support.val
         if type(head).settle is Head.settle or not val:
@@ -282,7 +305,7 @@ class Execution:
         with torch.inference_mode(), autocast(model.device, self.precision):
             parts = [
                 model.pixels(pixels.batch(part, None)).done().x
-                for part in chunks(len(val), evaluate.EVALUATION_BATCH)
+                for part in chunks(len(val), plan.encoding_batch)
             ]
             images = Partial(model.image, torch.cat(parts), len(model.image.stages()))
             text = evaluate.encode_classes(model, head, self.support.classes, self.precision)
@@ -304,6 +327,7 @@ class Execution:
                 self.precision,
                 budget_bytes=plan.cache_mib * 2**20,
                 store=self.store,
+                encoding_batch=plan.encoding_batch,
             )
         logits = evaluate.scores(head, self.support.classes, images, self.precision, self.text)
         labels = torch.tensor([example.label for example in test])

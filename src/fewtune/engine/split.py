@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -26,6 +27,10 @@ WORKSPACE_MIB = 64.0  # of matrix libraries and of threads that read images
 FREE_SHARE = 0.9  # of free memory, where no budget is given
 SCORE_BYTES = 24  # of an image and a class, until metrics and predictions are written
 ROUND_MIB = 16
+
+_known: WeakKeyDictionary[DualEncoder, dict[tuple[Prompts, Precision], tuple[Need, Need]]] = (
+    WeakKeyDictionary()
+)
 
 
 def budget_mib(asked: float | None, device: torch.device) -> int:
@@ -57,20 +62,33 @@ def split_encoding(
     """
     if not plan.memory_mib:
         return plan
-    texts, size_px = model.encode(prompts), model.preprocess.size_px
-
-    def encode(batch: Partial) -> None:
-        with torch.inference_mode(), autocast(model.device, precision):
-            batch.finish("none")
-
-    image = measure(lambda rows: encode(model.pixels(torch.zeros(rows, 3, size_px, size_px))))
-    text = measure(lambda rows: encode(next(texts.parts(rows))))
+    image, text = _encoding_needs(model, prompts, precision)
     least = text.mib(min(PROMPT_CHUNK, len(prompts.texts)))
     room = _room(plan, model.device, max(image.mib(1), least))
     while not room.holds(scores * SCORE_BYTES / MIB) and room.cache_mib:
         room = replace(room, cache_mib=0)
     count = room.largest(image, plan.encoding_batch)
     return _settled(plan, room, image.mib(count), encoding_batch=count)
+
+
+def _encoding_needs(
+    model: DualEncoder, prompts: Prompts, precision: Precision
+) -> tuple[Need, Need]:
+    """Return what images and prompts take without gradient; asked again, the answer is the same."""
+    known = _known.setdefault(model, {})
+    key = (prompts, precision)
+    if key not in known:
+        texts, size_px = model.encode(prompts), model.preprocess.size_px
+
+        def encode(batch: Partial) -> None:
+            with torch.inference_mode(), autocast(model.device, precision):
+                batch.finish("none")
+
+        known[key] = (
+            measure(lambda rows: encode(model.pixels(torch.zeros(rows, 3, size_px, size_px)))),
+            measure(lambda rows: encode(next(texts.parts(rows)))),
+        )
+    return known[key]
 
 
 def split_training(plan: Plan, training: Training) -> Plan:
