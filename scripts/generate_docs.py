@@ -77,7 +77,32 @@ def options() -> str:
     return table(["strategy", "option", "default", "meaning"], rows)
 
 
+def datasets() -> str:
+    """Name, title, group, classes, images and licence: a row for each declared data set."""
+    rows = []
+    for name, dataset in declarations().items():
+        sizes = [f"{dataset.sizes[split]:,}" for split in ("train", "val", "test")]
+        classes = f"{len(dataset.classes):,}"
+        rows.append([f"`{name}`", dataset.title, dataset.group, classes, *sizes, dataset.licence])
+    header = ["name", "data set", "group", "classes", "train", "val", "test", "licence"]
+    return table(header, rows)
+
+
+def dataset_forms() -> str:
+    """The forms that each data set is read from, and the sources of its prompts."""
+    rows = []
+    for name, dataset in declarations().items():
+        sources = sorted(
+            dataset.wordings, key=lambda source: (source != dataset.default_wording, source)
+        )
+        forms = dict.fromkeys(reader.layout for reader in dataset.readers)
+        rows.append([f"`{name}`", "; ".join(forms), ", ".join(f"`{s}`" for s in sources)])
+    return table(["name", "read from", "prompts, the default first"], rows)
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
+    "datasets": datasets,
+    "dataset-forms": dataset_forms,
     "strategies": strategies,
     "recipes": recipes,
     "recipe-fields": recipe_fields,
@@ -112,6 +137,13 @@ def strategy_classes() -> dict[str, Any]:
     from fewtune.core.discovery import load_strategy, plugins
 
     return {name: load_strategy(name) for name in plugins("strategies")}
+
+
+def declarations() -> dict[str, Any]:
+    """Return every declared data set by name, VTAB first."""
+    from fewtune.datasets import catalog
+
+    return {name: catalog.load(name) for name in catalog.summaries() if name != catalog.SAMPLE}
 
 
 def _flag(field: str) -> str:

@@ -10,7 +10,7 @@ from fewtune.datasets.fewshot.imagenet import CLASSES, wordings
 DATASET = Dataset(
     title="ImageNet-Sketch",
     group="domain-shift",
-    licence="MIT",
+    licence="MIT (of the authors' repository)",
     citation="""@inproceedings{wang2019learning,
   title = {Learning Robust Global Representations by Penalizing Local Predictive Power},
   author = {Haohan Wang and Songwei Ge and Zachary Lipton and Eric P. Xing},

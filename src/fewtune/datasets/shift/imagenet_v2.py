@@ -10,7 +10,7 @@ from fewtune.datasets.fewshot.imagenet import CLASSES, wordings
 DATASET = Dataset(
     title="ImageNetV2",
     group="domain-shift",
-    licence="MIT",
+    licence="MIT (of the authors' repository)",
     citation="""@inproceedings{recht2019imagenet,
   title = {Do {ImageNet} Classifiers Generalize to {ImageNet}?},
   author = {Benjamin Recht and Rebecca Roelofs and Ludwig Schmidt and Vaishaal Shankar},
