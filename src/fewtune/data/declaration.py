@@ -112,6 +112,7 @@ class Dataset:
         homepage: Where its authors publish it.
         classes: Class names in label order, distinct and not empty.
         sizes: Images of the full splits ("train", "val", "test").
+        other_sizes: Sizes of other versions that are in use and as good, by split.
         wordings: How papers word the classes, by source.
         readers: The forms it is read from, the most trustworthy first.
         default_wording: The source that is used where none is asked for.
@@ -137,3 +138,8 @@ class Dataset:
     notes: tuple[str, ...] = ()
     by_hand: str = ""
     downloads: tuple[Download | Shards, ...] = ()
+    other_sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def has_size(self, split: str, images: int) -> bool:
+        """Return whether a whole split may have so many images."""
+        return images in (self.sizes.get(split, images), *self.other_sizes.get(split, ()))

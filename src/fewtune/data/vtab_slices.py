@@ -133,7 +133,7 @@ def slice_notes(
     wrong = [
         f"{sizes[split]:,} {split} images, where the data set has {dataset.sizes[split]:,}"
         for split in SPLITS
-        if sizes[split] != dataset.sizes.get(split, sizes[split])
+        if not dataset.has_size(split, sizes[split])
     ]
     if subset == "full":
         return [doubt, *wrong] if doubt else wrong

@@ -55,8 +55,8 @@ class ContextHead(Head):
             self.glue.join("x" * count) for count in (self.leading, self.count - self.leading)
         )
         texts = (
-            " ".join(filter(None, (first, name.replace("_", " "), second))) + "."
-            for name in classes.names
+            " ".join(filter(None, (first, classes.word(label), second))) + "."
+            for label in range(len(classes))
         )
         return Prompts(tuple(texts), tuple(range(len(classes))), classes.names)
 

@@ -73,7 +73,7 @@ def size_notes(rows: Iterable[Row], dataset: Dataset, splits: Sequence[str]) -> 
     return tuple(
         f"{found[split]:,} {split} images, where the data set has {dataset.sizes[split]:,}"
         for split in splits
-        if found[split] and found[split] != dataset.sizes.get(split, found[split])
+        if found[split] and not dataset.has_size(split, found[split])
     )
 
 

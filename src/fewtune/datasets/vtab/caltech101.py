@@ -64,6 +64,7 @@ DATASET = Dataset(
     homepage=HOMEPAGE,
     classes=CLASSES,
     sizes={"train": 2754, "val": 306, "test": 6084},
+    other_sizes={"train": (2753,), "test": (6085,)},
     wordings={
         "clip-benchmark": Wording(TEMPLATES, OPENAI_NAMES),
         "clip": Wording(TEMPLATES, OPENAI_NAMES),
