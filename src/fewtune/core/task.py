@@ -228,6 +228,40 @@ def draw_order(examples: Iterable[K], seed: int, split: str) -> list[K]:
     return sorted(examples, key=rank)
 
 
+def base_new(task: Task) -> tuple[Task, Task]:
+    """Return the task of the first half of the classes, in label order, and that of the others.
+
+    As in CoOp, the first ceil(n / 2) classes are base, and labels start at 0 in each half, which
+    does not know the other's classes. Give it a task whose shots are drawn already: then the base
+    images are those of a run on all classes.
+
+    Raises:
+        DataError: A half would have a single class.
+    """
+    middle = (len(task.classes) + 1) // 2
+    base = _only(task, range(middle), "base")
+    return base, _only(task, range(middle, len(task.classes)), "new")
+
+
+def _only(task: Task, labels: range, half: str) -> Task:
+    """Return the task of a run of labels, renumbered from 0."""
+
+    def kept(examples: Iterable[Example]) -> tuple[Example, ...]:
+        inside = (example for example in examples if example.label in labels)
+        return tuple(replace(e, label=e.label - labels.start) for e in inside)
+
+    return replace(
+        task,
+        name=f"{task.name}-{half}",
+        classes=task.classes.select(labels),
+        train=kept(task.train),
+        val=kept(task.val),
+        test=kept(task.test),
+        notes=(*task.notes, f"{half} classes: {len(labels)} of {len(task.classes)}"),
+        published=(),
+    )
+
+
 def with_test_split(task: Task) -> Task:
     """Return a task that has a test split: a fifth of each class is set aside if there is none.
 
