@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Literal
 
+from fewtune.bench.published import Score, scores
 from fewtune.bench.results import LINEAR_PROBE, Cell, Method, Run, Study, read_kept
+from fewtune.core.spec import ZERO_SHOT
 from fewtune.engine.outcome import percent, shots_text, signed
 
 Mark = Literal["", "best", "second"]
@@ -52,16 +54,25 @@ def accuracy(study: Study, shots: int | None) -> Table:
     if len(study.tasks) > 1:
         columns.append(_ranked([_average(study, m, shots) for m in methods], percent))
     header = ("", *study.tasks, *(("average",) if len(study.tasks) > 1 else ()))
-    rows = tuple(
-        (title_of(m), tuple(column[i] for column in columns)) for i, m in enumerate(methods)
-    )
+    rows = []
+    sources: list[str] = []
+    for index, method in enumerate(methods):
+        rows.append((title_of(method), tuple(column[index] for column in columns)))
+        known = [_published(study, method, task, shots) for task in study.tasks]
+        if any(known):
+            entries = [Entry(score.text() if score else HOLE) for score in known]
+            entries += [Entry(HOLE)] * (len(columns) - len(known))
+            rows.append((f"{method.label}, published", tuple(entries)))
+            sources += [score.source for score in known if score]
+            sources += _differences(study, method, shots, known)
     seeds = {len(cell.runs) for m in methods if (cell := study.cell(m, study.tasks[0], shots))}
     notes = ["Top-1 in percent; ± is the sample standard deviation over seeds."]
     if len(seeds - {1}) > 1:
         notes.append("Cells differ in their number of seeds.")
     name = f"accuracy-{'all' if shots is None else shots}"
     title = f"Accuracy, {shots_text(shots)}"
-    return Table(name, title, header, rows, (*notes, *_scaled(methods)))
+    notes += [*_scaled(methods), *dict.fromkeys(sources)]
+    return Table(name, title, header, tuple(rows), tuple(notes))
 
 
 def gains(study: Study, groups: Mapping[str, str]) -> Table:
@@ -220,6 +231,29 @@ def _scaled(methods: Sequence[Method]) -> tuple[str, ...]:
     if all(method.steps_scale == 1 for method in methods):
         return ()
     return ("× steps: trained for this share of the recipe's length, so not the full method.",)
+
+
+def _published(study: Study, method: Method, task: str, shots: int | None) -> Score | None:
+    """Return what was published for a row at its recipe's full length."""
+    if method.steps_scale != 1:
+        return None
+    shots = None if method.strategy == ZERO_SHOT else shots
+    return scores().get((method.strategy, study.backbone, task, shots))
+
+
+def _differences(
+    study: Study, method: Method, shots: int | None, known: Sequence[Score | None]
+) -> list[str]:
+    """Return a sentence for each of our scores that is further off than a faithful run's."""
+    found = []
+    for task, score in zip(study.tasks, known, strict=True):
+        cell = study.cell(method, task, shots)
+        if cell and score and not score.agrees(cell.mean):
+            found.append(
+                f"Differs: {method.label} on {task} has {percent(cell.mean)}, published "
+                f"{score.text()}."
+            )
+    return found
 
 
 def _average(study: Study, method: Method, shots: int | None) -> float | None:

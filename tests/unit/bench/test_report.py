@@ -10,11 +10,14 @@ import pyarrow.parquet
 import pytest
 
 from fewtune.bench import tables
+from fewtune.bench.published import scores
 from fewtune.bench.report import write_report
 from fewtune.bench.results import RETENTION, Study, group, load_runs, refuse_mixed
+from fewtune.core.discovery import plugins
 from fewtune.core.errors import RunError
 from fewtune.core.files import write_json
 from fewtune.core.spec import ZERO_SHOT, Recipe, Spec
+from fewtune.datasets.catalog import groups
 
 METRICS = ("top1", "top5", "recall", "f1", "calibration_error")
 GROUPS = {"flowers": "natural", "spheres": "structured"}
@@ -96,6 +99,25 @@ def test_accuracy_has_zero_shot_first_means_spreads_marks_and_holes(runs: Path) 
         "CLIP-Adapter": ["90.0", tables.HOLE, tables.HOLE],
     }
     assert [entries[0].mark for _, entries in table.rows] == ["", "second", "best"]
+
+
+def test_published_scores_stand_beside_ours_and_differences_are_named(write: Writer) -> None:
+    here = {"backbone": "ViT-B16"}
+    write.run(ZERO_SHOT, "fewshot-dtd", 0.436, **here)
+    write.run("clip-lora", "fewshot-dtd", 0.60, **here)
+    write.run("clip-lora", "fewshot-dtd", 0.59, shots=2, **here)
+    four, two = (tables.accuracy(study(write.folder), shots) for shots in (4, 2))
+    assert texts(four)["Zero-shot CLIP, published"] == ["43.6"]
+    assert texts(four)["CLIP-LoRA, published"] == ["63.8"]
+    assert "Differs: CLIP-LoRA on fewshot-dtd has 60.0, published 63.8." in four.notes
+    assert texts(two)["CLIP-LoRA, published"] == ["59.6 to 60.2"]  # a band: it was digitised
+    assert not any("Differs" in note for note in two.notes)
+
+
+def test_published_scores_are_of_strategies_and_tasks_that_exist() -> None:
+    for strategy, _, task, _ in scores():
+        assert strategy in plugins("strategies")
+        assert task in groups()
 
 
 def test_gains_are_paired_with_zero_shot_and_the_probe_by_group(runs: Path) -> None:
