@@ -37,6 +37,12 @@ class _ClipTower(Tower):
             if isinstance(block.mlp.activation_fn, QuickGELUActivation):
                 block.mlp.activation_fn = QuickGelu()
 
+    def _attend(self) -> str:
+        """Tell the blocks how to attend, and return it."""
+        how = self.attention if torch.is_grad_enabled() else "sdpa"
+        self.model.config._attn_implementation = how
+        return how
+
     def _block_stages(self, run: Callable[[Any], Run], last: Callable[[Any], Run]) -> list[Stage]:
         *blocks, end = self.model.encoder.layers
         runs = [*map(run, blocks), last(end)]
@@ -66,12 +72,20 @@ class ClipImageTower(_ClipTower):
             Stage("embed", lambda x, rows: model.embeddings(x)),
             Stage("norm", lambda x, rows: model.pre_layrnorm(x)),
             *self._block_stages(
-                lambda block: lambda x, rows: block(x, None),
+                self._whole,
                 lambda block: lambda x, rows: _one_token(block, x, lambda tokens: tokens[:, :1]),
             ),
             Stage("pool", lambda x, rows: model.post_layernorm(x[:, 0])),
             Stage("project", self._project),
         ]
+
+    def _whole(self, block: Any) -> Run:
+        def run(x: Tensor, rows: Rows | None) -> Tensor:
+            self._attend()
+            out: Tensor = block(x, None)
+            return out
+
+        return run
 
 
 class ClipTextTower(_ClipTower):
@@ -92,10 +106,8 @@ class ClipTextTower(_ClipTower):
         ]
 
     def _causal(self, block: Any) -> Run:
-        eager = self.model.config._attn_implementation == "eager"
-
         def run(x: Tensor, rows: Rows | None) -> Tensor:
-            mask = _causal_mask(x) if eager else None
+            mask = _causal_mask(x) if self._attend() == "eager" else None
             out: Tensor = block(x, mask, is_causal=True)
             return out
 

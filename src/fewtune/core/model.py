@@ -16,8 +16,8 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from fewtune.core.chunks import in_chunks
 from fewtune.core.dropout import rows_from
 from fewtune.core.errors import AdapterError, ConfigError
 from fewtune.core.preprocess import Preprocess
@@ -80,12 +80,15 @@ class Tower(ABC):
         blocks: Names of its transformer blocks, first to last.
         width: W.
         patch_px: Side of an image patch; 0 for text.
+        attention: How its blocks attend where a gradient is wanted: by torch's fused function, or
+            in plain steps, whose gradient takes less time for short sequences on a CPU.
     """
 
     prefix: str
     blocks: tuple[str, ...]
     width: int
     patch_px: int = 0
+    attention: Literal["sdpa", "eager"] = "sdpa"
 
     def __init__(self) -> None:
         self.hooks: dict[str, list[Run]] = {}
@@ -124,10 +127,8 @@ class Partial:
 
     Attributes:
         first: Number of the first row in the whole batch, when this is a part of one.
-        chunk: Rows that are sent at a time; 0 for all. Of a chunk nothing is kept but what comes
-            out: where a gradient is wanted, its activations are computed again, with the same
-            dropout, once the gradient of what came out is known. So memory grows with the chunk,
-            not with the batch.
+        chunk: Rows that are sent at a time; 0 for all. Then memory grows with the chunk, not with
+            the batch (fewtune.core.chunks).
     """
 
     tower: Tower
@@ -143,19 +144,17 @@ class Partial:
             return self
         if not 0 < self.chunk < len(self.x):
             return replace(self, x=self._run(stop), at=stop)
-        state = torch.get_rng_state()
-        parts = []
-        for part in self.parts(self.chunk):
-            torch.set_rng_state(state)  # all parts see the dropout of the whole batch
-            parts.append(checkpoint(part._run, stop, use_reentrant=False))
-        return replace(self, x=torch.cat(parts), at=stop)
+        x = in_chunks(lambda start, rows: self._part(start, rows)._run(stop), self.x, self.chunk)
+        return replace(self, x=x, at=stop)
 
     def parts(self, size: int) -> Iterator[Partial]:
         """Yield the batch as batches of at most `size` rows."""
         for start in range(0, len(self.x), size):
-            rows = slice(start, start + size)
-            x, of = self.x[rows], self.rows and self.rows.part(rows)
-            yield replace(self, x=x, rows=of, first=self.first + start, chunk=0)
+            yield self._part(start, self.x[start : start + size])
+
+    def _part(self, start: int, x: Tensor) -> Partial:
+        rows = self.rows and self.rows.part(slice(start, start + len(x)))
+        return replace(self, x=x, rows=rows, first=self.first + start, chunk=0)
 
     def done(self, chunk: int | None = None) -> Partial:
         """Return the batch finished once, gradient kept, so that finishing again is free.
@@ -315,6 +314,11 @@ class DualEncoder:
             raise ConfigError(f"{self.name} has no stage {stage!r}.")
         tower.hooks.setdefault(stage, []).append(hook)
 
+    def attend(self, how: Literal["sdpa", "eager-text", "eager"]) -> None:
+        """Choose how the towers attend where a gradient is wanted (`Plan.attention`)."""
+        self.image.attention = "eager" if how == "eager" else "sdpa"
+        self.text.attention = "sdpa" if how == "sdpa" else "eager"
+
     def freeze(self) -> None:
         """Stop training what is unfrozen or injected so far; it stays part of the run."""
         self.net.requires_grad_(False)
@@ -333,6 +337,22 @@ class DualEncoder:
         """Switch injected modules (their dropout) to training or evaluation."""
         for _, replacement in self._injected.values():
             replacement.train(mode)
+
+    @contextlib.contextmanager
+    def merged(self) -> Iterator[None]:
+        """Within this context plain layers stand in for the injected ones that can be merged."""
+        plain = {
+            name: merged()
+            for name, (_, replacement) in self._injected.items()
+            if callable(merged := getattr(replacement, "merged", None))
+        }
+        try:
+            for name, layer in plain.items():
+                self._place(name, layer)
+            yield
+        finally:
+            for name in plain:
+                self._place(name, self._injected[name][1])
 
     @contextlib.contextmanager
     def original(self) -> Iterator[None]:

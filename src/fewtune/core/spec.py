@@ -184,8 +184,11 @@ class Plan(Frozen):
     threads: int = Field(ge=1)
     cache: bool = True
     steps_scale: float = Field(1.0, gt=0, description="of the spec and the time budget together")
-    text_chunk: int = Field(0, ge=0, description="class prompts sent at a time; 0: all at once")
     cache_mib: int = Field(1024, ge=0, description="memory for kept activations and images")
+    text_chunk: int = Field(0, ge=0, description="class prompts sent at a time; 0: all at once")
+    attention: Literal["sdpa", "eager-text", "eager"] = Field(
+        "sdpa", description="in training: fused, in plain steps for texts, or for both towers"
+    )
     memory_mib: int = Field(0, ge=0, description="most that the process may hold; 0: unknown")
     encoding_batch: int = Field(64, ge=1, description="images sent at a time without gradient")
     micro_batch: int = Field(0, ge=0, description="images of a step sent at a time; 0: all")

@@ -1,13 +1,12 @@
-"""Which device and precision a run uses, how much memory it took, and how much there is."""
+"""Which device and precision a run uses, and how much memory there is."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import os
-import resource
-import sys
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -53,12 +52,17 @@ def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractC
     return context
 
 
-def peak_memory_mib(device: torch.device) -> float:
-    """Return the peak so far: allocated on a GPU, resident on a CPU, in MiB."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+def choose_attention(
+    device: torch.device, precision: Precision
+) -> Literal["sdpa", "eager-text", "eager"]:
+    """Return how the towers attend in training: what docs/speed.md shows to be the fastest.
+
+    On a CPU the gradient of the fused function is slow: always for texts, which are short, and in
+    bf16 for images, too. Without gradient the fused function is the faster one.
+    """
+    if device.type != "cpu":
+        return "sdpa"
+    return "eager-text" if precision == "fp32" else "eager"
 
 
 def free_memory_mib() -> float:

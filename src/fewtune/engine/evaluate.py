@@ -59,11 +59,11 @@ def scores(
     """
     model = head.model
     inputs = Inputs.once(model, images) if isinstance(images, Pixels) else images
-    if text is None:
-        text = encode_classes(model, head, classes, precision)
     parts = []
-    with torch.inference_mode(), autocast(model.device, precision):
-        for batch in inputs.batches(EVALUATION_BATCH):
+    with model.merged(), torch.inference_mode(), autocast(model.device, precision):
+        if text is None:
+            text = encode_classes(model, head, classes, precision)
+        for batch in inputs.batches():
             parts.append(head(batch, text).logits.float().cpu())
     logits = torch.cat(parts) if parts else torch.empty(0, len(classes))
     if not bool(logits.isfinite().all()):

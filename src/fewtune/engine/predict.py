@@ -119,9 +119,9 @@ def predict(
         top: How many classes `Prediction.top` holds.
     """
     head = tuned.head
-    text = evaluate.encode_classes(head.model, head, tuned.classes, tuned.precision)
     iterator = iter(sources)
-    with ThreadPoolExecutor(min(READERS, os.cpu_count() or 1)) as pool:
+    with head.model.merged(), ThreadPoolExecutor(min(READERS, os.cpu_count() or 1)) as pool:
+        text = evaluate.encode_classes(head.model, head, tuned.classes, tuned.precision)
         while chunk := list(itertools.islice(iterator, batch)):
             images = list(pool.map(_read, chunk))
             readable = [image for image in images if not isinstance(image, str)]

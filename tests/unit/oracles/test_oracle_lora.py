@@ -31,6 +31,8 @@ from torch.func import functional_call
 
 from fewtune.core.dropout import dropout, keep_mask, rounded, rows_from
 from fewtune.core.lora import LoraLinear
+from fewtune.engine.evaluate import scores
+from fewtune.engine.images import Pixels
 from fewtune.strategies.clip_lora import ClipLora
 from fewtune.testing import tiny_clip_folder, tiny_task
 
@@ -130,6 +132,21 @@ def test_peft_agrees(folder: Path) -> None:
         close(parameter.grad, theirs[name].grad, f"gradient of {name}")
         certain = theirs[name].grad.abs() > 1e-3 * theirs[name].grad.abs().max()
         assert ((parameter - theirs[name]).abs() * certain).max() < 2e-2 * 2e-4, name
+
+
+def test_evaluation_merges_and_leaves_the_layers(folder: Path) -> None:
+    training = start(ClipLora(matrices="qvo"), folder, TASK)
+    expected = logits_now(training, pixels(TASK.test))
+    names = list(training.model.tuned())
+    found = scores(
+        training.head, TASK.classes, Pixels(TASK.test, training.model.preprocess), "fp32"
+    )
+    close(found, expected, "logits", 1e-5)
+    assert list(training.model.tuned()) == names
+    with training.model.merged():
+        kinds = {type(module) for module in training.model.net.modules()}
+        assert LoraLinear not in kinds
+        close(logits_now(training, pixels(TASK.test)), expected, "logits", 1e-5)
 
 
 def test_the_untrained_layer_is_the_original_one() -> None:

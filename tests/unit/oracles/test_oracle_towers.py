@@ -27,10 +27,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_towers_are_those_of_transformers(folder: Path, attention: str) -> None:
     model, oracle = tiny_clip(folder), stock(folder, attention)
-    model.net.set_attn_implementation(attention)  # type: ignore[operator]
+    model.attend(attention)  # type: ignore[arg-type]
     x = pixels(TASK.test)
+    image = model.pixels(x).finish()
     with torch.no_grad():
-        image = model.pixels(x).finish()
         torch.testing.assert_close(image, embeddings(oracle.get_image_features(pixel_values=x)))
         prompts = Prompts(tuple(UNEVEN), (0, 1, 2, 3), tuple("abcd"))
         rows = model.encode(prompts).finish(reduce="none")
@@ -43,14 +43,16 @@ def test_eager_and_sdpa_gradients_agree(folder: Path) -> None:
     gradients = []
     for attention in ("eager", "sdpa"):
         model = tiny_clip(folder)
-        model.net.set_attn_implementation(attention)  # type: ignore[operator]
-        weights = model.unfreeze("text_model.encoder.layers.0.self_attn.q_proj.weight")
+        model.attend(attention)  # type: ignore[arg-type]
+        weights = model.unfreeze("*.encoder.layers.0.self_attn.q_proj.weight")
         prompts = Prompts(tuple(UNEVEN), (0, 1, 2, 3), tuple("abcd"))
-        model.encode(prompts).finish().square()[:, :5].sum().backward()  # type: ignore[no-untyped-call]
-        gradients.append(next(iter(weights.values())).grad)
-    assert gradients[0] is not None
-    assert gradients[0].abs().max() > 1e-3
-    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-6)
+        for batch in (model.encode(prompts), model.pixels(pixels(TASK.test))):
+            batch.finish().square()[:, :5].sum().backward()  # type: ignore[no-untyped-call]
+        gradients.append([weight.grad for weight in weights.values()])
+    for one, other in zip(*gradients, strict=True):
+        assert one is not None
+        assert one.abs().max() > 1e-3
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-6)
 
 
 def test_every_stop_and_start_gives_the_same_embedding(folder: Path) -> None:
