@@ -9,6 +9,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 from typing import Protocol, TypeVar, runtime_checkable
@@ -196,6 +197,10 @@ class Task:
 
     def fingerprint(self) -> str:
         """Return a hash of class names, prompts, and of key, label and size of every example."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         classes = [self.classes.names, self.classes.templates, self.classes.descriptions]
         return digest(
             [
