@@ -81,6 +81,7 @@ def test_what_is_known_of_one(cli: Cli, root: Path) -> None:
         ("data download fashion", "fewtune data sample DIR"),
         ("data download fewshot/imagenet", "cannot be downloaded by a program. "),
         ("data download vtab/dtd --split val", "no 'val' split"),
+        ("data download imagenet-a --shards", "no webdataset shards"),
         ("data download vtab/dtd", "HF_HUB_OFFLINE is set"),
         ("data verify vtab/dtd", "vtab/dtd is not below"),
         ("data lst", "Did you mean 'list'?"),
@@ -94,7 +95,7 @@ def test_what_cannot_be_done_is_one_line(cli: Cli, root: Path, line: str, words:
 
 
 def test_a_download_is_found_verified_and_not_repeated(cli: Cli, root: Path, hub: FakeHub) -> None:
-    done = cli("data download vtab-dtd")
+    done = cli("data download vtab-dtd --shards")
     assert done.status == 0, done.err
     assert f"wrote    {root / 'wds_vtab-dtd'}" in done.out
     assert f"webdataset shards: {root / 'wds_vtab-dtd'}" in cli("data info vtab/dtd").out
@@ -104,7 +105,7 @@ def test_a_download_is_found_verified_and_not_repeated(cli: Cli, root: Path, hub
     assert ("size", "error") in findings
     assert "3 test images, where the data set has 1,880" in cli("data verify vtab/dtd").out
     requests = len(hub.seen)
-    assert cli("data download vtab/dtd").status == 0
+    assert cli("data download vtab/dtd --shards").status == 0
     assert len(hub.seen) == requests
 
 

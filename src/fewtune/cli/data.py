@@ -86,9 +86,9 @@ def list_(root: Path | None, machine: bool) -> None:
     data_sets.list_all(root, Console(machine=machine))
 
 
-def download(name: str, root: Path | None, splits: tuple[str, ...]) -> None:
+def download(name: str, root: Path | None, splits: tuple[str, ...], shards: bool) -> None:
     """Download a data set."""
-    data_sets.get(data_sets.require(name), root, splits, Console())
+    data_sets.get(data_sets.require(name), root, splits, shards, Console())
 
 
 def sample(folder: Path) -> None:
@@ -149,6 +149,12 @@ command = Data(
                     metavar="NAME",
                     shown="all",
                     help="Fetch only this split where it can be had alone; may be repeated.",
+                ),
+                Option(
+                    ["--shards"],
+                    is_flag=True,
+                    help="Fetch the webdataset shards of CLIP benchmark in place of the authors' "
+                    "files; they have no official lists of VTAB-1k.",
                 ),
             ],
         ),

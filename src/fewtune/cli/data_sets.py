@@ -168,7 +168,9 @@ def show(name: str, root: Path | None, console: Console) -> None:
         console.line(f"  {title:<10} {text}".rstrip())
 
 
-def get(name: str, root: Path | None, splits: tuple[str, ...], console: Console) -> None:
+def get(
+    name: str, root: Path | None, splits: tuple[str, ...], shards: bool, console: Console
+) -> None:
     """Download a data set, unless it is here in another form."""
     from fewtune.data.download.data_set import download
 
@@ -180,7 +182,7 @@ def get(name: str, root: Path | None, splits: tuple[str, ...], console: Console)
             console.line(f"{name} is here already: {layout} in {path}.")
             return
     with _bars(console) as tell:
-        placed = download(entry.dataset, where, splits, tell)
+        placed = download(entry.dataset, where, splits, tell, shards=shards)
     for path in placed:
         console.line(f"wrote    {path}")
     here = Entry.of(name, where)

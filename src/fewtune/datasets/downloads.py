@@ -14,9 +14,13 @@ HUB = "https://huggingface.co/datasets"
 BERKELEY = "https://people.eecs.berkeley.edu/~hendrycks"
 
 
-def wds(name: str) -> tuple[Shards]:
-    """Return the shards of CLIP benchmark, by name after "wds_"."""
-    return (Shards(f"clip-benchmark/wds_{name}"),)
+def wds(name: str) -> tuple[Download | Shards, ...]:
+    """Return what is downloaded of a task of VTAB, by the name of its shards after "wds_".
+
+    The authors' files come first where VTAB's 1,000 images can be told from them; the shards of
+    CLIP benchmark are smaller in part, and can be had split by split.
+    """
+    return (*OF_VTAB.get(name, ()), Shards(f"clip-benchmark/wds_{name}"))
 
 
 def drive(identifier: str, path: str, unpack: str | None = None) -> Download:
@@ -152,3 +156,125 @@ IMAGENET_R = (
         unpack="imagenet-rendition",
     ),
 )
+CIFAR100 = (
+    Download(
+        "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+        "cifar-100-binary/cifar-100-binary.tar.gz",
+        168_513_733,
+        "sha256:58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+        unpack=".",
+    ),
+)
+FLOWER_SPLITS = Download(
+    f"{OXFORD}/flowers/102/setid.mat",
+    "oxford_flowers/setid.mat",
+    14_989,
+    "sha256:46b8678f91fd95d3c8f4feab80d271a6c834a1dd896fe29fd3e6ad9ce5c8dccd",
+)
+CLEVR = (
+    Download(
+        "https://dl.fbaipublicfiles.com/clevr/CLEVR_v1.0.zip",
+        "CLEVR_v1.0/CLEVR_v1.0.zip",
+        19_021_600_724,
+        "sha256:5cd61cf1096ed20944df93c9adb31e74d189b8459a94f54ba00090e5c59936d1",
+        unpack=".",
+    ),
+)
+DSPRITES_FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
+DSPRITES = (
+    Download(
+        f"https://github.com/google-deepmind/dsprites-dataset/raw/master/{DSPRITES_FILE}",
+        f"dsprites/{DSPRITES_FILE}",
+    ),
+)
+
+
+def kitti(name: str, size_bytes: int, sha256: str) -> Download:
+    """Return an archive of KITTI's object detection."""
+    host = "https://s3.eu-central-1.amazonaws.com/avg-kitti"
+    path = f"kitti/{name}"
+    return Download(f"{host}/{name}", path, size_bytes, f"sha256:{sha256}", unpack="kitti")
+
+
+KITTI = (
+    kitti(
+        "data_object_image_2.zip",
+        12_569_945_557,
+        "351c5a2aa0cd9238b50174a3a62b846bc5855da256b82a196431d60ff8d43617",
+    ),
+    kitti(
+        "data_object_label_2.zip",
+        5_601_213,
+        "4efc76220d867e1c31bb980bbf8cbc02599f02a9cb4350effa98dbb04aaed880",
+    ),
+    kitti(
+        "devkit_object.zip",
+        63_778,
+        "cfde67e531832618ea0fd4844f91e34a45068025e2bef79e278cb812dc2537d0",
+    ),
+)
+
+
+def svhn(split: str, size_bytes: int, sha256: str) -> Download:
+    """Return a matrix of SVHN."""
+    name = f"{split}_32x32.mat"
+    url = f"http://ufldl.stanford.edu/housenumbers/{name}"
+    return Download(url, f"svhn/{name}", size_bytes, f"sha256:{sha256}")
+
+
+SVHN = (
+    svhn("train", 182_040_794, "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8"),
+    svhn("test", 64_275_384, "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b"),
+)
+
+
+def norb(name: str, size_bytes: int, sha256: str) -> Download:
+    """Return a matrix of smallNORB; it is read as it comes."""
+    file = f"smallnorb-5x{name}.mat.gz"
+    url = f"https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/{file}"
+    return Download(url, f"smallnorb/{file}", size_bytes, f"sha256:{sha256}")
+
+
+TRAINING, TESTING = "46789x9x18x6x2x96x96-training", "01235x9x18x6x2x96x96-testing"
+SMALLNORB = (
+    norb(
+        f"{TRAINING}-dat",
+        131_896_188,
+        "5ffd6272a07d32695ee1082a26a41a93a37aab8c28da047f8c34ed348d214873",
+    ),
+    norb(
+        f"{TRAINING}-cat", 348, "2784e542c1922060691090952b6cd6278879a216c90f81476f0f00256d42cdaa"
+    ),
+    norb(
+        f"{TRAINING}-info",
+        71_052,
+        "de7eb932ebe7a4ee16217fead60660d0eb3d23632c2f4d1c51f88c501c17bf32",
+    ),
+    norb(
+        f"{TESTING}-dat",
+        130_799_817,
+        "cf7104eed3e51174d2f65b66d1e5878b9da233b886f161b0d88f4510ba2c7474",
+    ),
+    norb(f"{TESTING}-cat", 347, "ecaf6d5bb8c3bc5eab9cf0258f6d2198dd474e016e374836fc097f2e5ff509ff"),
+    norb(
+        f"{TESTING}-info",
+        10_428,
+        "16adf314226327ee006d1a44db8cfef52773c06c829951d5653a9f6f310248a2",
+    ),
+)
+# By the name of the shards.
+OF_VTAB: dict[str, tuple[Download, ...]] = {
+    "vtab-cifar100": CIFAR100,
+    "vtab-dtd": DTD[:1],
+    "vtab-flowers": (*FLOWERS[:2], FLOWER_SPLITS),
+    "vtab-pets": OXFORD_PETS[:2],
+    "vtab-svhn": SVHN,
+    "vtab-eurosat": EUROSAT[:1],
+    "vtab-clevr_count_all": CLEVR,
+    "vtab-clevr_closest_object_distance": CLEVR,
+    "vtab-kitti_closest_vehicle_distance": KITTI,
+    "vtab-dsprites_label_x_position": DSPRITES,
+    "vtab-dsprites_label_orientation": DSPRITES,
+    "vtab-smallnorb_label_azimuth": SMALLNORB,
+    "vtab-smallnorb_label_elevation": SMALLNORB,
+}

@@ -28,7 +28,12 @@ NOTES = ".downloads"
 
 
 def download(
-    dataset: Dataset, root: Path, splits: Sequence[str] = (), tell: Tell | None = None
+    dataset: Dataset,
+    root: Path,
+    splits: Sequence[str] = (),
+    tell: Tell | None = None,
+    *,
+    shards: bool = False,
 ) -> list[Path]:
     """Download a data set and return the files and folders that are now there.
 
@@ -36,6 +41,7 @@ def download(
         root: Folder of all data sets; made if need be.
         splits: Fetch only what holds one of these; empty for all. Archives that hold all splits
             are fetched in any case.
+        shards: Fetch webdataset shards where the authors' files can be had, too.
 
     Raises:
         ConfigError: The data set has no such split, or nothing of it can be fetched by a program.
@@ -46,7 +52,7 @@ def download(
         raise ConfigError(
             f"{dataset.title} cannot be downloaded by a program.", hint=dataset.by_hand
         )
-    items = chosen(dataset, splits)
+    items = chosen(dataset, splits, shards)
     root.mkdir(parents=True, exist_ok=True)
     with locked(root / NOTES, wait=False):
         _require_space(items, root)
@@ -66,7 +72,7 @@ def _fetch_file(item: Download, root: Path, tell: Tell | None) -> Path:
         return place
     if not archive.is_file():
         refuse_offline(archive.name)
-        known = Remote(item.url, item.size_bytes, item.checksum)
+        known = Remote(hub.mirrored(item.url), item.size_bytes, item.checksum)
         remote = known if item.checksum else hub.published(item.url)
         fetch(remote, archive, _progress(tell, archive.name))
     if item.unpack is not None:

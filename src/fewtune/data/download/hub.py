@@ -63,8 +63,7 @@ def published(url: str) -> Remote:
     Raises:
         DataError: The Hub has no such file.
     """
-    if url.startswith(HUB):
-        url = _endpoint() + url.removeprefix(HUB)
+    url = mirrored(url)
     if not url.startswith(_endpoint()) or "/resolve/" not in url:
         return Remote(url)
     pointer = read_small(url.replace("/resolve/", "/raw/", 1), 1024)
@@ -77,6 +76,11 @@ def published(url: str) -> Remote:
     if kind != "sha256" or len(digest) != 64 or not size.isdigit():
         raise DataError(f"{url} has a damaged pointer on the Hub.", hint="Try again later.")
     return Remote(url, int(size), f"sha256:{digest}")
+
+
+def mirrored(url: str) -> str:
+    """Return the address of a file of the Hub on the server that HF_ENDPOINT names."""
+    return _endpoint() + url.removeprefix(HUB) if url.startswith(HUB) else url
 
 
 def write_metadata(shards: Shards, folder: Path) -> None:

@@ -9,28 +9,38 @@ from fewtune.core.errors import ConfigError
 from fewtune.data.declaration import Dataset, Download, Shards
 
 
-def chosen(dataset: Dataset, splits: Sequence[str] = ()) -> list[Download | Shards]:
-    """Return the downloads that hold one of the splits; all without splits.
+def chosen(
+    dataset: Dataset, splits: Sequence[str] = (), shards: bool = False
+) -> list[Download | Shards]:
+    """Return what to fetch: the authors' files, or shards where there are none or they are meant.
+
+    Args:
+        dataset: What is declared.
+        splits: Fetch only what holds one of these; shards are, where there are both.
+        shards: Fetch shards where there are both.
 
     Raises:
-        ConfigError: No download holds such a split.
+        ConfigError: No download holds such a split, or there are no shards.
     """
-    found = [
-        d for d in dataset.downloads if not splits or not d.splits or set(splits) & {*d.splits}
-    ]
-    known = {split for item in dataset.downloads for split in item.splits or splits}
+    files = [item for item in dataset.downloads if isinstance(item, Download)]
+    parts = [item for item in dataset.downloads if isinstance(item, Shards)]
+    if shards and not parts:
+        raise ConfigError(f"{dataset.title} has no webdataset shards.", hint="Leave out --shards.")
+    found: list[Download | Shards] = []
+    found += parts if parts and (shards or splits or not files) else files
+    known = {split for item in found for split in item.splits or splits}
     missing = [split for split in splits if split not in known]
     if missing:
         raise ConfigError(
             f"{dataset.title} has no {missing[0]!r} split that can be downloaded on its own.",
             hint=f"It has: {', '.join(sorted(known - {*missing})) or 'none'}.",
         )
-    return found
+    return [item for item in found if not splits or not item.splits or {*splits} & {*item.splits}]
 
 
 def size_bytes(dataset: Dataset) -> tuple[int, bool]:
-    """Return the known bytes of all downloads, and whether that is all of them."""
-    sizes = [item.size_bytes for item in dataset.downloads]
+    """Return the known bytes of what is fetched by default, and whether that is all of it."""
+    sizes = [item.size_bytes for item in chosen(dataset)]
     return sum(size or 0 for size in sizes), None not in sizes
 
 

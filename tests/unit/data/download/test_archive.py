@@ -95,7 +95,7 @@ def test_what_a_disk_does_not_hold_is_not_begun(
         run(write_zip(tmp_path / "a.zip", FILES), tmp_path / "data")
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.text(alphabet="a./\\:\0é ", max_size=12),
     damage=st.integers(min_value=0, max_value=700),

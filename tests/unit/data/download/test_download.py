@@ -16,7 +16,7 @@ from fewtune.data.declaration import Dataset, Download, Shards, Wording
 from fewtune.data.download import data_set as module
 from fewtune.data.download import hub, transfer
 from fewtune.data.download.data_set import download
-from fewtune.data.download.plan import size_bytes, targets
+from fewtune.data.download.plan import chosen, size_bytes, targets
 from miniatures.hub import FakeHub, serve
 
 REPO = "clip-benchmark/wds_vtab-dtd"
@@ -138,10 +138,25 @@ def test_archives_are_unpacked_once_with_those_within_and_removed(
     assert len(web.seen) == 2
     assert targets(dataset, root) == {root / "dtd"}
     assert size_bytes(dataset) == ((item.size_bytes or 0) + 2, True)
-    assert size_bytes(declared(item, Shards(REPO))) == (item.size_bytes, False)
+    assert size_bytes(declared(Shards(REPO))) == (0, False)
     shutil.rmtree(root / "dtd")
     download(dataset, root)
     assert (root / "dtd/images/a.jpg").is_file()
+
+
+def test_the_authors_files_come_first_and_shards_split_by_split(
+    web: FakeHub, tmp_path: Path
+) -> None:
+    (web.folder / "all.bin").write_bytes(b"1")
+    files, shards = archive(web, "all.bin"), Shards(REPO)
+    both = declared(files, shards)
+    assert chosen(both) == [files]
+    assert chosen(both, ["test"]) == chosen(both, shards=True) == [shards]
+    assert chosen(declared(files), ["test"]) == [files]
+    with pytest.raises(ConfigError, match="has no webdataset shards"):
+        chosen(declared(files), shards=True)
+    assert download(both, tmp_path, ["test"]) == [tmp_path / "wds_vtab-dtd"]
+    assert download(both, tmp_path) == [tmp_path / "dtd/all.bin"]
 
 
 def test_a_file_of_the_hub_is_compared_with_what_the_hub_publishes(
