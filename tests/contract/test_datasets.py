@@ -177,6 +177,7 @@ def test_what_is_not_there_is_said_with_the_way_to_get_it(tmp_path: Path) -> Non
         catalog.resolve("vtab/kitti", root=tmp_path, wording="coop")
     with pytest.raises(ConfigError, match=r"no subset of 1000"):
         catalog.resolve("imagenet-a", root=tmp_path, subset="1000")
-    with pytest.raises(ConfigError, match=r"--prompts is for data sets"):
-        catalog.resolve(tmp_path, wording="coop")
+    for other in (tmp_path, "fashion"):
+        with pytest.raises(ConfigError, match=r"--prompts is for benchmark data sets"):
+            catalog.resolve(other, wording="coop")
     assert set(SOURCES) == {s for dataset in ALL.values() for s in dataset.wordings}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -173,9 +173,12 @@ def resolve(
         where = data_dir() if root is None else root.expanduser().absolute()
         notes = (found.note,) if found.note else ()
         return opening.open_data_set(found.name, load(found.name), where, how, notes)
-    _refuse_for_own(data, root=root, prompts=wording, subset=subset, layout=layout)
+    given = {"prompts": wording, "subset": subset, "layout": layout}
     if found is not None:
+        _refuse_for_others(data, given)
         return fashion.load(templates=templates, descriptions=descriptions)
+    if _exists(data):
+        _refuse_for_others(data, {"root": root, **given})
     if not _exists(data) and not _looks_like_path(str(data)):
         raise ConfigError(
             f"There is no data set and no folder called '{data}'.",
@@ -217,11 +220,12 @@ def _suggestions(text: str) -> list[str]:
     return of_group or [*names(), *(folder.name for folder in subfolders(Path.cwd()))]
 
 
-def _refuse_for_own(data: str | Path, **given: object) -> None:
+def _refuse_for_others(data: str | Path, given: Mapping[str, object]) -> None:
+    """Refuse what only a benchmark data set can be asked for."""
     flags = [f"--{name}" for name, value in given.items() if value is not None]
-    if flags and _exists(data):
+    if flags:
         raise ConfigError(
-            f"{flags[0]} is for data sets that FewTune knows by name; {str(data)!r} is a path.",
+            f"{flags[0]} is for benchmark data sets; {str(data)!r} is none.",
             hint="`fewtune list data` names them.",
         )
 
