@@ -89,15 +89,15 @@ class Head(nn.Module):
         return w
 
     def forward(self, images: Partial, classes: Partial | None) -> Output:
-        """Score images: logits = scale * cos(z, w) in fp32, or a linear layer on z.
+        """Score images: logits = scale * cos(z, w), or a linear layer on z; all of it in fp32.
 
         The linear layer sees z scaled to unit root mean square, so that one learning rate fits
         every backbone.
         """
         # Text first: backward then frees what the images kept before it comes to the text.
-        w = None if classes is None else self.text(classes.finish())
-        z = self.image(images.finish())
+        w, z = classes and classes.finish(), images.finish()
         with torch.autocast(z.device.type, enabled=False):
+            w, z = None if w is None else self.text(w), self.image(z.float())
             direction = F.normalize(z.float(), dim=-1)
             if self.classifier == "linear":
                 return Output(self.linear(direction * self.model.dim**0.5), z)

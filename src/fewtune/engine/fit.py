@@ -73,7 +73,13 @@ def training_mode(head: Head, mode: bool) -> None:
 
 def seed_step(seed: int, phase: int, step: int) -> None:
     """Reseed torch for one step of one phase."""
-    torch.manual_seed(_stream(seed, phase, step))
+    number = _stream(seed, phase, step)
+    # `torch.manual_seed` records a stack trace for each device that is not in use: 0.2 ms a step.
+    torch.default_generator.manual_seed(number)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(number)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(number)
 
 
 def _stream(*names: object) -> int:
@@ -273,12 +279,13 @@ class Training:
 
 def make_optimizer(recipe: Recipe, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     """Return the recipe's optimizer over a head's groups."""
+    options: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
+    if all(p.device.type == "cpu" for group in groups for p in group["params"]):
+        options["fused"] = True  # one pass over memory; GPUs have torch's own default
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            groups, recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-        )
+        return torch.optim.SGD(groups, momentum=recipe.momentum, **options)
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, recipe.lr, weight_decay=recipe.weight_decay)
+    return kind(groups, **options)
 
 
 def tune(training: Training, name: str, checkpoints: Checkpoints, tracker: Tracker) -> None:
