@@ -77,13 +77,11 @@ class Shards:
 
 
 class Reader(Protocol):
-    """One form in which one data set lies on disk.
+    """One form in which one data set lies on disk."""
 
-    Attributes:
-        layout: The form, for people ("VTAB-1k list folder").
-    """
-
-    layout: str
+    @property
+    def layout(self) -> str:
+        """The form, for people ("VTAB-1k list folder")."""
 
     def find(self, root: Path) -> Path | None:
         """Return where the data set lies below `root` in this form, if it does; opens no image."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,7 +36,7 @@ def cached(source: Path, suffix: str, fill: Callable[[IO[bytes]], None]) -> Path
         with temporary.open("wb") as file:
             try:
                 fill(file)
-            except (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, KeyError) as error:
+            except (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile) as error:
                 raise DataError(
                     f"{source} is damaged: {error}.", hint="Fetch the file again."
                 ) from error
@@ -97,11 +98,17 @@ def packed_bits(path: Path, member: str) -> tuple[Path, tuple[int, ...]]:
     return cached(path, ".bits", fill), shape
 
 
-def _open(path: Path, member: str) -> IO[bytes]:
+@contextlib.contextmanager
+def _open(path: Path, member: str) -> Iterator[IO[bytes]]:
     try:
-        return zipfile.ZipFile(path).open(f"{member}.npy")
-    except (OSError, zipfile.BadZipFile, KeyError) as error:
-        raise DataError(f"{path} has no array '{member}': {error}.") from error
+        archive = zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"Cannot read {path}: {error}.", hint="Fetch the file again.") from error
+    with archive:
+        if f"{member}.npy" not in archive.namelist():
+            raise DataError(f"{path} has no array '{member}'.")
+        with archive.open(f"{member}.npy") as array:
+            yield array
 
 
 def _shape(array: IO[bytes], path: Path, member: str) -> tuple[int, ...]:

@@ -293,7 +293,7 @@ def _latents(path: Path) -> Any:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             factors = arrays["latents_classes"]
     except Exception as error:  # numpy and zipfile raise whatever a damaged archive leads to
         raise DataError(f"Cannot read {path}: {error}.", hint="Fetch the file again.") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.raw_files import Caltech101
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
 from fewtune.data.vtab_slices import Slices
@@ -74,6 +75,7 @@ DATASET = Dataset(
     readers=(
         Tfds("caltech101:3.*.*", slices=SLICES),
         VtabLists("caltech101"),
+        Caltech101(),
         WebDataset("vtab-caltech101"),
     ),
     default_wording="clip-benchmark",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.raw_arrays import CIFAR100_BINARY, CIFAR100_PYTHON
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
 from fewtune.data.vtab_slices import Slices
@@ -45,6 +46,8 @@ DATASET = Dataset(
     readers=(
         Tfds("cifar100:3.*.*", slices=SLICES),
         VtabLists("cifar", "cifar100"),
+        CIFAR100_BINARY,
+        CIFAR100_PYTHON,
         WebDataset("vtab-cifar100"),
     ),
     default_wording="clip-benchmark",

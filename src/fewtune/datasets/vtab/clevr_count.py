@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.raw_structured import Clevr
 from fewtune.data.readers.tfds import Tfds, clevr_count
 from fewtune.data.readers.webdataset import WebDataset
 from fewtune.data.vtab_slices import Slices
@@ -45,6 +46,7 @@ DATASET = Dataset(
     readers=(
         Tfds("clevr:3.*.*", clevr_count, slices=SLICES),
         VtabLists("clevr_count", "clevr_count_all"),
+        Clevr("count"),
         WebDataset("vtab-clevr_count_all"),
     ),
     default_wording="clip-benchmark",

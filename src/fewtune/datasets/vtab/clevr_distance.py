@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.raw_structured import Clevr
 from fewtune.data.readers.tfds import Tfds, clevr_distance
 from fewtune.data.readers.webdataset import WebDataset
 from fewtune.datasets.downloads import wds
@@ -30,6 +31,7 @@ DATASET = Dataset(
     readers=(
         Tfds("clevr:3.*.*", clevr_distance, slices=SLICES),
         VtabLists("clevr_dist", "clevr_distance", "clevr_closest_object_distance"),
+        Clevr("distance"),
         WebDataset("vtab-clevr_closest_object_distance"),
     ),
     default_wording="clip-benchmark",

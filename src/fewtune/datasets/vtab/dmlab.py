@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.raw_arrays import Dmlab
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
 from fewtune.datasets.downloads import wds
@@ -50,6 +51,7 @@ DATASET = Dataset(
     readers=(
         Tfds("dmlab:2.0.1"),
         VtabLists("dmlab"),
+        Dmlab(),
         WebDataset("vtab-dmlab"),
     ),
     default_wording="clip-benchmark",

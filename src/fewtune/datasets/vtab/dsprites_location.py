@@ -5,6 +5,7 @@ from __future__ import annotations
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.labels import dsprites_location
 from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.raw_structured import DSprites
 from fewtune.data.readers.regenerated import RegeneratedDSprites
 from fewtune.data.readers.tfds import Stored, Tfds
 from fewtune.data.readers.webdataset import WebDataset
@@ -50,6 +51,7 @@ DATASET = Dataset(
             zero_one=True,
         ),
         VtabLists("dsprites_loc", "dsprites_location", "dSprites_location", "dsprites_position"),
+        DSprites("location"),
         WebDataset("vtab-dsprites_label_x_position", dsprites_location),
         RegeneratedDSprites("location"),
     ),

@@ -7,6 +7,7 @@ from itertools import pairwise
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.labels import dsprites_orientation
 from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.raw_structured import DSprites
 from fewtune.data.readers.regenerated import RegeneratedDSprites
 from fewtune.data.readers.tfds import Stored, Tfds
 from fewtune.data.readers.webdataset import WebDataset
@@ -43,6 +44,7 @@ DATASET = Dataset(
             zero_one=True,
         ),
         VtabLists("dsprites_ori", "dsprites_orientation", "dSprites_orientation"),
+        DSprites("orientation"),
         WebDataset("vtab-dsprites_label_orientation", dsprites_orientation),
         RegeneratedDSprites("orientation"),
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.raw_files import DTD
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
 from fewtune.datasets.downloads import wds
@@ -42,6 +43,7 @@ DATASET = Dataset(
     readers=(
         Tfds("dtd:3.*.*"),
         VtabLists("dtd"),
+        DTD,
         WebDataset("vtab-dtd"),
     ),
     default_wording="clip-benchmark",

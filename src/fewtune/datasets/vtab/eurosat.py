@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.raw_files import EUROSAT
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
 from fewtune.data.vtab_slices import Slices
@@ -67,6 +68,7 @@ DATASET = Dataset(
     readers=(
         Tfds("eurosat/rgb:2.*.*", slices=SLICES),
         VtabLists("eurosat"),
+        EUROSAT,
         WebDataset("vtab-eurosat"),
     ),
     default_wording="clip-benchmark",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.raw_files import FLOWERS102
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
 from fewtune.datasets.downloads import wds
@@ -44,6 +45,7 @@ DATASET = Dataset(
     readers=(
         Tfds("oxford_flowers102:2.*.*"),
         VtabLists("oxford_flowers102", "oxford_flowers", "flowers102"),
+        FLOWERS102,
         WebDataset("vtab-flowers"),
     ),
     default_wording="clip-benchmark",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.raw_structured import Kitti
 from fewtune.data.readers.tfds import Tfds, kitti_distance
 from fewtune.data.readers.webdataset import WebDataset
 from fewtune.datasets.downloads import wds
@@ -48,6 +49,7 @@ DATASET = Dataset(
     readers=(
         Tfds("kitti:3.2.*", kitti_distance),
         VtabLists("kitti", "kitti_distance"),
+        Kitti(),
         WebDataset("vtab-kitti_closest_vehicle_distance"),
     ),
     default_wording="clip-benchmark",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.raw_arrays import PatchCamelyon
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
 from fewtune.datasets.downloads import wds
@@ -36,6 +37,7 @@ DATASET = Dataset(
     readers=(
         Tfds("patch_camelyon:2.*.*"),
         VtabLists("patch_camelyon", "pcam", "camelyon"),
+        PatchCamelyon(),
         WebDataset("vtab-pcam"),
     ),
     default_wording="clip-benchmark",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.raw_files import PETS
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
 from fewtune.data.vtab_slices import Slices
@@ -55,6 +56,7 @@ DATASET = Dataset(
     readers=(
         Tfds("oxford_iiit_pet:3.*.*", slices=SLICES),
         VtabLists("oxford_iiit_pet", "oxford_pet", "pets"),
+        PETS,
         WebDataset("vtab-pets"),
     ),
     default_wording="clip-benchmark",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.raw_files import RESISC45
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
 from fewtune.data.vtab_slices import Slices
@@ -55,6 +56,7 @@ DATASET = Dataset(
     readers=(
         Tfds("resisc45:3.*.*", slices=SLICES),
         VtabLists("resisc45"),
+        RESISC45,
         WebDataset("vtab-resisc45"),
     ),
     default_wording="clip-benchmark",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.raw_files import Retinopathy
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
 from fewtune.datasets.downloads import wds
@@ -31,6 +32,7 @@ DATASET = Dataset(
     readers=(
         Tfds("diabetic_retinopathy_detection/btgraham-300:3.*.*"),
         VtabLists("diabetic_retinopathy", "retinopathy"),
+        Retinopathy(),
         WebDataset("vtab-diabetic_retinopathy"),
     ),
     default_wording="clip-benchmark",

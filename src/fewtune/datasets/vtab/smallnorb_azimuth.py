@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.raw_structured import SmallNorb
 from fewtune.data.readers.tfds import Stored, Tfds
 from fewtune.data.readers.webdataset import WebDataset
 from fewtune.data.vtab_slices import Slices
@@ -48,6 +49,7 @@ DATASET = Dataset(
     readers=(
         Tfds("smallnorb:2.*.*", Stored("label_azimuth"), slices=SLICES),
         VtabLists("smallnorb_azi", "smallnorb_azimuth"),
+        SmallNorb("azimuth"),
         WebDataset("vtab-smallnorb_label_azimuth"),
     ),
     default_wording="seed",

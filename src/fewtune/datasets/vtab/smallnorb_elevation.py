@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.raw_structured import SmallNorb
 from fewtune.data.readers.tfds import Stored, Tfds
 from fewtune.data.readers.webdataset import WebDataset
 from fewtune.datasets.downloads import wds
@@ -42,6 +43,7 @@ DATASET = Dataset(
             slices=SLICES,
         ),
         VtabLists("smallnorb_ele", "smallnorb_elevation"),
+        SmallNorb("elevation"),
         WebDataset("vtab-smallnorb_label_elevation"),
     ),
     default_wording="seed",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.raw_files import Sun397
 from fewtune.data.readers.tfds import Tfds
 from fewtune.datasets.words import PHOTO, listed
 
@@ -39,6 +40,7 @@ DATASET = Dataset(
     readers=(
         Tfds("sun397/tfds:4.*.*"),
         VtabLists("sun397"),
+        Sun397(),
     ),
     default_wording="clip-benchmark",
     notes=(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewtune.data.declaration import Dataset, Wording
 from fewtune.data.readers.list_folder import VtabLists
+from fewtune.data.readers.raw_arrays import SVHN
 from fewtune.data.readers.tfds import Tfds
 from fewtune.data.readers.webdataset import WebDataset
 from fewtune.data.vtab_slices import Slices
@@ -44,6 +45,7 @@ DATASET = Dataset(
     readers=(
         Tfds("svhn_cropped:3.*.*", slices=SLICES),
         VtabLists("svhn", "svhn_cropped"),
+        SVHN,
         WebDataset("vtab-svhn"),
     ),
     default_wording="clip-benchmark",
