@@ -12,9 +12,8 @@ split (90, 80 or 60 % of the training images) and its test split, never its val 
 from __future__ import annotations
 
 import re
-import tarfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from fewtune.core.errors import DataError
@@ -22,7 +21,9 @@ from fewtune.data.declaration import Dataset, Subset
 from fewtune.data.readers.checks import class_name, make_table
 from fewtune.data.sources import FileSlice
 from fewtune.data.table import Row, Table, is_number, plain
+from fewtune.data.tar import tar_files
 from fewtune.data.text import read_lines, read_text
+from fewtune.data.tfrecord import map_file
 
 PARENTS = ("", "clip-benchmark", "djghosh")
 IMAGE_SUFFIXES = ("webp", "png", "jpg", "jpeg")
@@ -90,69 +91,47 @@ class _Sample:
     image: FileSlice | None = None
     suffix: str = ""
     label: int | None = None
-    seen: set[str] = field(default_factory=set)
 
 
 def _samples(path: Path) -> dict[str, _Sample]:
     """Return what an archive holds by name, without reading the images.
 
     Raises:
-        DataError: It is missing, damaged, or holds what a shard does not: links, folders, two
-            images of one name.
+        DataError: It is missing, damaged, or holds what a shard does not: links, other kinds of
+            files, two images of one name.
     """
-    found: dict[str, _Sample] = {}
-    try:
-        # "r:" refuses compressed archives, whose members have no place in the file.
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            size = path.stat().st_size
-            for member in archive:
-                if member.isdir():
-                    continue
-                _add(found, archive, member, path, size)
-    except FileNotFoundError as error:
+    if not path.is_file():
         raise DataError(
             f"{path} is missing.",
             hint=f"Fetch it, or run: fewtune data verify {path.parent.parent}",
-        ) from error
-    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, MemoryError) as error:
-        raise DataError(
-            f"Cannot read the archive {path}: {error}.", hint="Fetch the file again."
-        ) from error
+        )
+    found: dict[str, _Sample] = {}
+    data = map_file(path)
+    for file in tar_files(path):
+        parts = _MEMBER.fullmatch(file.name.removeprefix("./"))
+        if parts is None:
+            raise DataError(
+                f"{path} holds {plain(file.name)[:80]!r}, expected files such as 's0000000.webp' "
+                "and 's0000000.cls'."
+            )
+        sample = found.setdefault(parts[1], _Sample())
+        if parts[2] == "cls" and sample.label is None:
+            text = data[file.offset : file.offset + min(file.size, MOST_LABEL_BYTES)]
+            sample.label = _label(text.decode("latin-1").strip(), file.name, path)
+        elif parts[2] != "cls" and sample.image is None:
+            sample.image = FileSlice(path, file.offset, file.size)
+            sample.suffix = parts[2]
+        else:
+            raise DataError(f"{path} holds two files of one kind for '{plain(parts[1])}'.")
     return found
 
 
-def _add(
-    found: dict[str, _Sample],
-    archive: tarfile.TarFile,
-    member: tarfile.TarInfo,
-    path: Path,
-    archive_size: int,
-) -> None:
-    name = member.name.removeprefix("./")
-    parts = _MEMBER.fullmatch(name)
-    if parts is None or not member.isreg() or member.issparse():
-        raise DataError(
-            f"{path} holds {plain(name)[:80]!r}, expected files such as 's0000000.webp' and "
-            "'s0000000.cls'."
-        )
-    if member.size < 0 or member.offset_data + member.size > archive_size:
-        raise DataError(f"{path} ends within '{plain(name)}'.", hint="Fetch the file again.")
-    sample = found.setdefault(parts[1], _Sample())
-    kind = "cls" if parts[2] == "cls" else "image"
-    if kind in sample.seen:
-        raise DataError(f"{path} holds two files of one kind for '{plain(parts[1])}'.")
-    sample.seen.add(kind)
-    if kind == "image":
-        sample.image = FileSlice(path, member.offset_data, member.size)
-        sample.suffix = parts[2]
-        return
-    stored = archive.extractfile(member)
-    text = stored.read(MOST_LABEL_BYTES).decode("latin-1").strip() if stored else ""
+def _label(text: str, name: str, path: Path) -> int:
     if not is_number(text):
         raise DataError(
             f"{path} has the label {text[:20]!r} in '{plain(name)}', expected a number."
         )
-    sample.label = int(text)
+    return int(text)
 
 
 def _shard_count(path: Path) -> int:

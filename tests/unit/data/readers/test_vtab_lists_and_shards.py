@@ -158,9 +158,12 @@ def member(name: str, data: bytes = b"1", **fields: object) -> Change:
     return change
 
 
-def cut_short(folder: Path) -> None:
-    path = folder / "test/0.tar"
-    path.write_bytes(path.read_bytes()[:700])
+def cut_to(size: int) -> Change:
+    def change(folder: Path) -> None:
+        path = folder / "test/0.tar"
+        path.write_bytes(path.read_bytes()[:size])
+
+    return change
 
 
 def compressed(folder: Path) -> None:
@@ -173,10 +176,12 @@ def compressed(folder: Path) -> None:
     [
         (member("../s0000001.png"), "expected files such as"),
         (member("/etc/s0000001.png"), "expected files such as"),
-        (member("s0000001.png", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "expected files"),
-        (member("s0000001.png", type=tarfile.LNKTYPE, linkname="s0000000.png"), "expected files"),
-        (member("s0000001.png", type=tarfile.FIFOTYPE), "expected files such as"),
+        (member("s0000001.png", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "no plain file"),
+        (member("s0000001.png", type=tarfile.LNKTYPE, linkname="s0000000.png"), "no plain file"),
+        (member("s0000001.png", type=tarfile.FIFOTYPE), "no plain file"),
         (member("s0000001.pyc"), "expected files such as"),
+        (member(f"{'s' * 120}.png"), "no plain file"),
+        (member("s0000001.png", pax_headers={"path": "../x.png"}), "no plain file"),
         (member("s0000000.webp"), "two files of one kind"),
         (member("s0000001.png"), r"s0000001 in .* has no label \(\.cls\)"),
         (member("s0000001.cls"), "s0000001 in .* has no image"),
@@ -184,7 +189,8 @@ def compressed(folder: Path) -> None:
         (member("s0000001.cls", b"9" * 200), "has the label '9999"),
         (lambda f: (f / "test/0.tar").unlink(), r"0\.tar is missing"),
         (lambda f: (f / "test/0.tar").write_bytes(b"<html>" * 200), "Cannot read the archive"),
-        (cut_short, "ends within|Cannot read the archive"),
+        (lambda f: (f / "test/0.tar").write_bytes(b""), "it is cut off"),
+        *[(cut_to(size), "it is cut off|ends within") for size in (400, 1100, 1536, 3000)],
         (compressed, "Cannot read the archive"),
         (lambda f: (f / "test/nshards.txt").write_text("many"), "holds 'many'"),
         (lambda f: (f / "test/nshards.txt").write_text("999999999"), "holds '999999999'"),
