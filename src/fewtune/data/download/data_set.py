@@ -58,10 +58,16 @@ def download(
         _require_space(items, root)
         placed = []
         for item in items:
-            if isinstance(item, Shards):
-                placed.append(_fetch_shards(item, root, splits, tell))
-            else:
-                placed.append(_fetch_file(item, root, tell))
+            try:
+                if isinstance(item, Shards):
+                    placed.append(_fetch_shards(item, root, splits, tell))
+                else:
+                    placed.append(_fetch_file(item, root, tell))
+            except DataError as error:
+                if not dataset.by_hand:
+                    raise
+                hint = f"{error.hint} By hand: {dataset.by_hand}"
+                raise DataError(error.what, hint=hint) from error
     return placed
 
 

@@ -104,8 +104,11 @@ def test_a_split_is_complete_only_with_its_last_shard(
 
 
 def test_repositories_that_are_gone_or_odd(web: FakeHub, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="has no train split any more"):
-        download(declared(Shards("clip-benchmark/wds_gone")), tmp_path / "data")
+    gone = declared(Shards("clip-benchmark/wds_gone"), by_hand="Ask the authors.")
+    with pytest.raises(
+        DataError, match=r"has no train split any more\. .*By hand: Ask the authors"
+    ):
+        download(gone, tmp_path / "data")
     (web.folder / "datasets" / REPO / "train/nshards.txt").write_text("<html>")
     with pytest.raises(DataError, match="says that it has '<html>' train shards"):
         download(declared(Shards(REPO)), tmp_path / "data")
