@@ -1,7 +1,8 @@
 """VTAB-1k's 1,000 training images, drawn where the official lists are missing.
 
-The official 1,000 are the first images in the order in which TFDS reads its files, which no other
-form of the data keeps. The draw here is stratified and depends on nothing but the rows' keys.
+The official 1,000 are the first images in the order of TFDS (`fewtune.data.vtab_slices`), which
+webdataset shards and some archives do not keep. The draw here is stratified and depends on nothing
+but the rows' keys.
 """
 
 from __future__ import annotations
