@@ -256,7 +256,9 @@ def _oddities(task: Task, facts: Mapping[str, ImageFacts]) -> Iterator[Finding]:
 def _has_wrong_suffix(key: str, fact: ImageFacts) -> bool:
     suffix = "." + key.rpartition(".")[2].lower()
     allowed = _SUFFIXES.get(fact.format, ())
-    return bool(allowed) and suffix not in allowed
+    # A record of a larger file has no suffix of its own.
+    named = any(suffix in suffixes for suffixes in _SUFFIXES.values())
+    return named and bool(allowed) and suffix not in allowed
 
 
 _ODDITIES: tuple[tuple[Level, str, str, str, Callable[[str, ImageFacts], bool]], ...] = (

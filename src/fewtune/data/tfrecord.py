@@ -7,11 +7,12 @@ integers. Bytes are not copied but located, so that images stay in the file unti
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from fewtune.core.errors import DataError
 
@@ -19,10 +20,10 @@ _POLYNOMIAL = 0x82F63B78  # CRC-32C, reflected
 _MASK = 0xA282EAD8
 _LENGTH = struct.Struct("<QI")
 _FOOTER = 4
+_FIXED = {1: 8, 5: 4}  # sizes of wire types of fixed size
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """A run of bytes of a file."""
 
     offset: int
@@ -30,10 +31,30 @@ class Span:
 
 
 Values = list[Span] | list[float] | list[int]
-Features = dict[str, Values]
+Data = mmap.mmap | bytes
 
 
-def map_file(path: Path) -> mmap.mmap | bytes:
+class Features(Mapping[str, Values]):
+    """The lists of a record by name, read when they are asked for: most never are."""
+
+    def __init__(self, data: Data, places: dict[str, Span], record: Span, path: Path) -> None:
+        self._data = data
+        self._places = places
+        self._record = record
+        self._path = path
+
+    def __getitem__(self, name: str) -> Values:
+        with _refusing(self._path, self._record):
+            return _values(self._data, self._places[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+def map_file(path: Path) -> Data:
     """Return the contents of a file, brought into memory as they are looked at.
 
     Raises:
@@ -48,7 +69,7 @@ def map_file(path: Path) -> mmap.mmap | bytes:
         raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
 
 
-def locate_records(data: mmap.mmap | bytes, path: Path) -> Iterator[Span]:
+def locate_records(data: Data, path: Path) -> Iterator[Span]:
     """Yield where the data of each record lies.
 
     Lengths are checked against their checksums, the data is not.
@@ -70,16 +91,14 @@ def locate_records(data: mmap.mmap | bytes, path: Path) -> Iterator[Span]:
         yield Span(start, size)
 
 
-def read_example(data: mmap.mmap | bytes, record: Span, path: Path) -> Features:
+def read_example(data: Data, record: Span, path: Path) -> Features:
     """Return the lists of a record by name; bytes as their places in the file.
 
     Raises:
-        DataError: The record is no `tf.train.Example`.
+        DataError: The record is no `tf.train.Example`; of a list, when it is asked for.
     """
-    try:
-        return _features(data, record.offset, record.offset + record.size)
-    except (ValueError, IndexError, struct.error) as error:
-        raise _damaged(path, record.offset - _LENGTH.size, "it is no tf.train.Example") from error
+    with _refusing(path, record):
+        return Features(data, _places(data, record), record, path)
 
 
 def masked_crc32c(data: bytes) -> int:
@@ -109,27 +128,36 @@ def _damaged(path: Path, offset: int, why: str) -> DataError:
     )
 
 
-def _features(data: mmap.mmap | bytes, start: int, end: int) -> Features:
-    """Example{1: Features{1: map entry{1: name, 2: Feature{1 bytes | 2 floats | 3 integers}}}}."""
-    found: Features = {}
-    for number, example in _fields(data, start, end):
+@contextlib.contextmanager
+def _refusing(path: Path, record: Span) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, IndexError, struct.error) as error:
+        raise _damaged(path, record.offset - _LENGTH.size, "it is no tf.train.Example") from error
+
+
+def _places(data: Data, record: Span) -> dict[str, Span]:
+    """Example{1: Features{1: entry{1: name, 2: Feature}}}: return where each Feature lies."""
+    found = {}
+    for number, example in _fields(data, record):
         if number != 1:
             continue
-        for _, entry in _fields(data, *_ends(example)):
-            name, values = "", Span(0, 0)
-            for part, span in _fields(data, *_ends(entry)):
+        for _, entry in _fields(data, example):
+            name, feature = "", Span(0, 0)
+            for part, span in _fields(data, entry):
                 if part == 1:
                     name = bytes(data[span.offset : span.offset + span.size]).decode()
                 elif part == 2:
-                    values = span
-            found[name] = _values(data, values)
+                    feature = span
+            found[name] = feature
     return found
 
 
-def _values(data: mmap.mmap | bytes, feature: Span) -> Values:
-    for kind, span in _fields(data, *_ends(feature)):
+def _values(data: Data, feature: Span) -> Values:
+    """Feature{1: list of bytes | 2: list of floats | 3: list of integers}, each in its field 1."""
+    for kind, span in _fields(data, feature):
         if kind == 1:
-            return [value for _, value in _fields(data, *_ends(span))]
+            return [value for _, value in _fields(data, span)]
         if kind == 2:
             return _floats(data, span)
         if kind == 3:
@@ -137,45 +165,39 @@ def _values(data: mmap.mmap | bytes, feature: Span) -> Values:
     return []
 
 
-def _floats(data: mmap.mmap | bytes, span: Span) -> list[float]:
+def _floats(data: Data, span: Span) -> list[float]:
     """Packed or not, floats are runs of 4 bytes."""
     found: list[float] = []
-    for _, run in _fields(data, *_ends(span)):
+    for _, run in _fields(data, span):
         if run.size % 4:
             raise ValueError("a run of floats has a broken length")
         found += struct.unpack_from(f"<{run.size // 4}f", data, run.offset)
     return found
 
 
-def _integers(data: mmap.mmap | bytes, span: Span) -> list[int]:
+def _integers(data: Data, span: Span) -> list[int]:
     """Packed or not, integers are runs of varints."""
     found = []
-    for _, run in _fields(data, *_ends(span)):
-        offset, end = _ends(run)
+    for _, run in _fields(data, span):
+        offset, end = run.offset, run.offset + run.size
         while offset < end:
             value, offset = _varint(data, offset, end)
             found.append(value - (1 << 64) if value >> 63 else value)
     return found
 
 
-def _ends(span: Span) -> tuple[int, int]:
-    return span.offset, span.offset + span.size
-
-
-def _fields(data: mmap.mmap | bytes, offset: int, end: int) -> Iterator[tuple[int, Span]]:
+def _fields(data: Data, message: Span) -> Iterator[tuple[int, Span]]:
     """Yield the number and the contents of each field of a message."""
+    offset, end = message.offset, message.offset + message.size
     while offset < end:
         tag, offset = _varint(data, offset, end)
         kind = tag & 7
-        if kind == 0:
-            _, after = _varint(data, offset, end)
-            size = after - offset
-        elif kind == 1:
-            size = 8
-        elif kind == 2:
+        if kind == 2:
             size, offset = _varint(data, offset, end)
-        elif kind == 5:
-            size = 4
+        elif kind == 0:
+            size = _varint(data, offset, end)[1] - offset
+        elif kind in _FIXED:
+            size = _FIXED[kind]
         else:
             raise ValueError(f"wire type {kind}")
         if offset + size > end:
@@ -184,8 +206,10 @@ def _fields(data: mmap.mmap | bytes, offset: int, end: int) -> Iterator[tuple[in
         offset += size
 
 
-def _varint(data: mmap.mmap | bytes, offset: int, end: int) -> tuple[int, int]:
+def _varint(data: Data, offset: int, end: int) -> tuple[int, int]:
     """Return an integer of 7 bits a byte, and where it ends."""
+    if offset < end and data[offset] < 0x80:  # nearly all are of one byte
+        return data[offset], offset + 1
     value = 0
     for shift in range(0, 70, 7):
         if offset >= end:

@@ -153,7 +153,7 @@ class Tfds:
             try:
                 label = (self.label or Stored())(record)
             except DataError as error:
-                raise DataError(f"{where} in {path.parent} holds {_lower(error.what)}") from error
+                raise DataError(f"{where} in {path.parent}: {error.what}") from error
             place = FileSlice(path, image[0].offset, image[0].size)
             source = ZeroOneSlice(place) if self.zero_one else place
             # The form of TFDS's own "tfds_id", by which others name these images too.
@@ -204,7 +204,3 @@ def _locate(location: Path, stem: str, split: str) -> _Shards:
 
 def _count(shards: _Shards) -> int:
     return sum(len(records) for _, records in shards)
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
