@@ -44,14 +44,18 @@ ARCHIVES: Mapping[str, Archive] = {
         (("101_ObjectCategories",),),
         original_lists.caltech101,
     ),
-    "DTD": Archive(("dtd/dtd", "dtd", "DTD"), (("labels", "images"),), original_lists.dtd),
+    "DTD": Archive(
+        ("dtd/dtd", "dtd", "DTD"), (("labels/train1.txt", "images"),), original_lists.dtd
+    ),
     "EuroSAT": Archive(("eurosat", "EuroSAT"), (("2750",),), original_lists.eurosat),
     "Flowers102": Archive(
         ("flowers-102", "oxford_flowers", "Flower102"),
         (("jpg", "imagelabels.mat"),),
         original_lists.flowers102,
     ),
-    "Food101": Archive(("food-101", "Food101"), (("images", "meta"),), original_lists.food101),
+    "Food101": Archive(
+        ("food-101", "Food101"), (("images", "meta/train.json"),), original_lists.food101
+    ),
     "OxfordIIITPet": Archive(
         ("oxford-iiit-pet", "oxford_pets", "OxfordPets"),
         (("images", "annotations/trainval.txt"),),
