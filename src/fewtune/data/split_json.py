@@ -90,12 +90,14 @@ def inside(path: str, where: str) -> str:
     """Return a path that a file names, in POSIX form without "." and "..".
 
     Raises:
-        DataError: It is empty, absolute, or leads out of the folder that it is relative to.
+        DataError: It is empty, absolute, leads out of the folder that it is relative to, or cannot
+            be a path.
     """
     key = posixpath.normpath(path.replace("\\", "/"))
-    if key in ("", ".", "..") or key.startswith(("/", "../")) or key[1:3] == ":/":
+    outside = key in (".", "..") or key.startswith(("/", "../")) or key[1:3] == ":/"
+    if outside or "\0" in key:
         raise DataError(
-            f"{where} leads out of the folder: {path!r}.",
+            f"{where} leads out of the folder or to no file: {path!r}.",
             hint="Paths in lists are relative to the folder of the images.",
         )
     return key
