@@ -16,6 +16,8 @@ from fewtune.core.files import digest, write_atomic
 from fewtune.core.paths import cache_dir
 
 CHUNK_BYTES = 1 << 24
+# What compressed files raise when they are cut off, changed, encrypted or packed in another way.
+_DAMAGE = (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, RuntimeError)
 
 
 def cached(source: Path, suffix: str, fill: Callable[[IO[bytes]], None]) -> Path:
@@ -36,10 +38,8 @@ def cached(source: Path, suffix: str, fill: Callable[[IO[bytes]], None]) -> Path
         with temporary.open("wb") as file:
             try:
                 fill(file)
-            except (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile) as error:
-                raise DataError(
-                    f"{source} is damaged: {error}.", hint="Fetch the file again."
-                ) from error
+            except _DAMAGE as error:
+                raise _damaged(source, error) from error
 
     if not target.is_file():
         write_atomic(target, write)
@@ -100,15 +100,23 @@ def packed_bits(path: Path, member: str) -> tuple[Path, tuple[int, ...]]:
 
 @contextlib.contextmanager
 def _open(path: Path, member: str) -> Iterator[IO[bytes]]:
-    try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"Cannot read {path}: {error}.", hint="Fetch the file again.") from error
-    with archive:
-        if f"{member}.npy" not in archive.namelist():
-            raise DataError(f"{path} has no array '{member}'.")
-        with archive.open(f"{member}.npy") as array:
+    """Open an array of an npz; what is wrong with the archive is a DataError."""
+    with contextlib.ExitStack() as stack:
+        try:
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            if f"{member}.npy" not in archive.namelist():
+                raise DataError(f"{path} has no array '{member}'.")
+            array = stack.enter_context(archive.open(f"{member}.npy"))
+        except (OSError, ValueError, *_DAMAGE) as error:
+            raise _damaged(path, error) from error
+        try:
             yield array
+        except _DAMAGE as error:
+            raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"Cannot read {path}: {error}.", hint="Fetch the file again.")
 
 
 def _shape(array: IO[bytes], path: Path, member: str) -> tuple[int, ...]:
@@ -120,7 +128,7 @@ def _shape(array: IO[bytes], path: Path, member: str) -> tuple[int, ...]:
         read: Any = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, by_column, kind = read(array)
     except ValueError as error:
-        raise DataError(f"{path} is damaged: {error}.", hint="Fetch the file again.") from error
+        raise _damaged(path, error) from error
     if str(kind) != "uint8" or by_column or len(shape) != 3 or shape[1] * shape[2] % 8:
         raise DataError(f"{path} holds '{member}' as {kind} of shape {shape}, expected images.")
     return tuple(shape)

@@ -1,6 +1,6 @@
 """VTAB's tasks whose original files hold many images each.
 
-CIFAR-100 (binary or Python version), SVHN (.mat, by SciPy), PatchCamelyon (.h5, by h5py) and DMLab
+CIFAR-100 (binary or Python version), SVHN (.mat), PatchCamelyon (.h5, by h5py) and DMLab
 (record files).
 """
 
