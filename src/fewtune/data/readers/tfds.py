@@ -98,8 +98,11 @@ class Tfds:
     def find(self, root: Path) -> Path | None:
         """Return the folder of the newest version, one that VTAB is defined on if there is one."""
         name = self.builder.partition(":")[0]
-        for parent in PARENTS:
-            folder = root / parent / name
+        places = [root / parent for parent in PARENTS]
+        if root.name == self._stem:
+            places.append(root.parent)
+        for place in places:
+            folder = place / name
             versions = [
                 found
                 for found in (subfolders(folder) if folder.is_dir() else [])

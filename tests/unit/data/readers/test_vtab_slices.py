@@ -102,6 +102,7 @@ def test_the_version_that_vtab_uses_is_preferred_to_a_newer_one(tmp_path: Path) 
             newest = reader.find(tmp_path)
             assert newest is not None
             assert newest.name == "3.2.0"
+            assert reader.find(tmp_path / "tensorflow_datasets/kitti") == newest
     (tmp_path / "tensorflow_datasets/kitti/3.2.0/kitti-train.tfrecord-00000-of-00001").unlink()
     newest = reader.find(tmp_path)
     assert newest is not None
