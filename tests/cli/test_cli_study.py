@@ -1,10 +1,13 @@
-"""`report` and `cite`: what finished runs amount to."""
+"""`sweep`, `report` and `cite`: many runs, and what they amount to."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from commands import Cli
+
+from fewtune.core.files import read_json
 
 
 def test_a_report_of_runs_is_written(cli: Cli, tuned: Path, place: Path) -> None:
@@ -27,3 +30,55 @@ def test_runs_are_cited(cli: Cli, tuned: Path) -> None:
     assert done.status == 0
     assert "@inproceedings{zanella2024cliplora," in done.out
     assert "is not a run folder" in cli("cite", tuned.parent).err
+
+
+@pytest.fixture
+def grid(images: Path, backbone: Path, place: Path) -> Path:
+    """A sweep of four runs, one of which diverges."""
+    file = place / "grid.toml"
+    file.write_text(
+        f"""strategy = ["zero-shot", "linear-probe", "clipfit"]
+data = "{images}"
+backbone = "{backbone}"
+shots = 1
+seed = [1, 2]
+precision = "fp32"
+threads = 1
+[linear_probe]
+length = 2
+length_unit = "steps"
+[clipfit]
+length = 3
+length-unit = "steps"
+optimizer = "sgd"
+lr = 1e6
+seed = 1
+"""
+    )
+    return file
+
+
+def test_a_sweep_makes_each_run_once_and_survives_a_failure(
+    cli: Cli, grid: Path, place: Path
+) -> None:
+    planned = cli("sweep", grid, "--dry-run")
+    assert "4 runs, 0 complete" in planned.out
+    assert not (place / "runs").exists()
+    first = cli("sweep", grid)
+    assert first.status == 1, first.out
+    failed = next((place / "runs").glob("clipfit-*"))
+    assert "training diverged" in read_json(failed / "failure.json")["error"]
+    assert f"failed: runs/{failed.name}" in first.out
+    kept = {path: path.stat().st_mtime_ns for path in place.glob("runs/*/record.json")}
+    assert len(kept) == 3
+    second = cli("sweep", grid)
+    assert "4 runs, 3 complete" in second.out
+    assert {path: path.stat().st_mtime_ns for path in place.glob("runs/*/record.json")} == kept
+
+
+def test_a_sweep_file_is_checked_before_anything_runs(cli: Cli, grid: Path, place: Path) -> None:
+    grid.write_text(grid.read_text().replace("shots = 1", "shot = 1"))
+    refused = cli("sweep", grid)
+    assert refused.status == 2
+    assert "unknown key 'shot'" in refused.err
+    assert not (place / "runs").exists()

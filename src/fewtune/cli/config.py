@@ -28,7 +28,14 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{path} is not valid TOML: {error}.", hint="A line looks like: lr = 2e-4"
         ) from error
-    return {key.strip("_").replace("_", "-"): value for key, value in values.items()}
+    return _dashed(values)
+
+
+def _dashed(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key.strip("_").replace("_", "-"): _dashed(value) if isinstance(value, dict) else value
+        for key, value in values.items()
+    }
 
 
 def as_defaults(

@@ -185,12 +185,9 @@ def strategy_command(strategy: type[Strategy], *, assumed: bool = False) -> Comm
     def fit(**values: Any) -> None:
         from fewtune.cli.launch import execute
 
-        ctx = click.get_current_context()
-        options = given(ctx, list(strategy.model_fields))
-        recipe = given(ctx, list(type(strategy.recipe).model_fields)) if strategy.recipe else {}
         if assumed and not values["quiet"]:
             Console(machine=values["machine"]).line(f"No strategy given: {name} it is.")
-        execute(strategy, values, {**options, **recipe})
+        execute(strategy, values, options_given(click.get_current_context(), strategy))
 
     doc = (strategy.__doc__ or "").strip()
     title = f"{strategy.title}. {doc}"
@@ -201,6 +198,12 @@ def strategy_command(strategy: type[Strategy], *, assumed: bool = False) -> Comm
         help=title,
         options_metavar=f"{name} --data DATA [OPTIONS]",
     )
+
+
+def options_given(context: click.Context, strategy: type[Strategy]) -> dict[str, Any]:
+    """Return the fields of a strategy and of its recipe that stand in flags or files."""
+    of_recipe = type(strategy.recipe).model_fields if strategy.recipe else ()
+    return given(context, [*strategy.model_fields, *of_recipe])
 
 
 def strategy_options(strategy: type[Strategy]) -> list[Option]:

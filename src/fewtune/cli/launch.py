@@ -20,19 +20,47 @@ if TYPE_CHECKING:
     from fewtune.engine.run import Result
 
 
-def execute(kind: type[Strategy], values: Mapping[str, Any], options: Mapping[str, Any]) -> Result:
-    """Check the data, run, and print the table.
+# The flags that decide which images and prompts are read.
+DATA_FLAGS = (
+    "data", "root", "layout", "subset", "templates", "prompts", "descriptions", "name",
+)  # fmt: skip
 
-    Args:
-        values: All flags by parameter name.
-        options: The fields of the strategy and of its recipe that were given.
-    """
+
+def execute(kind: type[Strategy], values: Mapping[str, Any], options: Mapping[str, Any]) -> Result:
+    """Check the data, run, and print the table; arguments as for `prepare`."""
     from fewtune.cli.progress import make_terminal
-    from fewtune.engine.recipes import configure, named_recipe
     from fewtune.engine.run import run
     from fewtune.engine.tracking import Trackers, make_tracker
 
     console = Console(machine=values["machine"], quiet=values["quiet"])
+    tracker = make_tracker(values["tracker"])
+    job = prepare(kind, values, options, console, {})
+    with make_terminal(console) as terminal:
+        result = run(job, Trackers([terminal, tracker]))
+    show(result, console)
+    return result
+
+
+def prepare(
+    kind: type[Strategy],
+    values: Mapping[str, Any],
+    options: Mapping[str, Any],
+    console: Console,
+    opened: dict[str, Task],
+) -> Job:
+    """Return the job that the flags ask for, its images opened and checked.
+
+    Args:
+        values: All flags by parameter name.
+        options: The fields of the strategy and of its recipe that were given.
+        opened: Tasks that other jobs opened with the same flags; gets this one.
+
+    Raises:
+        ConfigError: A flag is wrong, or the data does not fit what it asks for.
+        DataError: The images cannot be used.
+    """
+    from fewtune.engine.recipes import configure, named_recipe
+
     if not values["data"]:
         raise ConfigError(
             "No images were given.",
@@ -40,26 +68,29 @@ def execute(kind: type[Strategy], values: Mapping[str, Any], options: Mapping[st
         )
     configure(kind.name(), options)
     resolve_backbone(values["backbone"])
-    tracker = make_tracker(values["tracker"])
-    task = _task(values)
-    paper = values["recipe_name"].lower() == "paper"
-    named = {} if paper else named_recipe(values["recipe_name"], kind.name(), task.name)
+    key = repr([values[name] for name in DATA_FLAGS] + [values["shots"] is None])
+    task = opened.get(key)
+    if task is None:
+        task = opened[key] = _checked(_task(values), values, console)
     if kind.recipe is not None and not task.train:
         raise ConfigError(
             f"{task.name} has no training images.",
             hint=f"Train on others, then: fewtune evaluate RUN --data {task.name}",
         )
+    paper = values["recipe_name"].lower() == "paper"
+    named = {} if paper else named_recipe(values["recipe_name"], kind.name(), task.name)
+    shots = values["shots"] or task.support().shots
+    strategy, recipe = configure(kind.name(), {**named, **options}, shots)
+    return _job(values, strategy, recipe, task)
+
+
+def _checked(task: Task, values: Mapping[str, Any], console: Console) -> Task:
     if task.benchmark:
         show_summary(task, console)
     else:
         task = usable(task, check(task, values["shots"], console), console)
     warn_of_photographs(task, values["backbone"], console)
-    shots = values["shots"] or task.support().shots
-    strategy, recipe = configure(kind.name(), {**named, **options}, shots)
-    with make_terminal(console) as terminal:
-        result = run(_job(values, strategy, recipe, task), Trackers([terminal, tracker]))
-    show(result, console)
-    return result
+    return task
 
 
 def _task(values: Mapping[str, Any]) -> Task:
@@ -101,8 +132,8 @@ def _job(values: Mapping[str, Any], strategy: Strategy, recipe: Recipe | None, t
         precision=None if values["precision"] == "auto" else values["precision"],
         device=values["device"],
         threads=values["threads"],
-        runs=values["runs"],
         memory_mib=values["memory_mib"],
+        runs=values["runs"],
     )
 
 
