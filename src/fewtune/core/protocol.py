@@ -1,0 +1,266 @@
+"""A benchmark protocol says which runs it needs and makes tables of their scores; it runs nothing.
+
+Whoever runs it asks for the cases, makes those that have no score yet, and asks again with the
+scores: a search comes first, and what it finds decides what follows. Cases, scores and tables are
+plain values that survive JSON, so they can be sent to another process or machine.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from statistics import mean, stdev
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from fewtune.core.discovery import plugins, strategy_names
+from fewtune.core.draws import DEFAULT_DRAW, Draw
+from fewtune.core.errors import ConfigError, did_you_mean
+from fewtune.core.files import digest
+from fewtune.core.spec import ZERO_SHOT, Frozen
+
+Classes = Literal["all", "base", "new"]
+Split = Literal["test", "val"]
+
+
+class Target(Frozen):
+    """Images that a model is scored on, and the classes that it chooses among."""
+
+    data: str
+    classes: Classes = "all"
+    split: Split = "test"
+
+
+class Case(Frozen):
+    """One run.
+
+    Attributes:
+        data: Name or path of a data set, as after `--data`.
+        classes: The classes that the run knows: all, or a half of them (`core.task.base_new`).
+        shots: Training images a class; None for all.
+        prompts: Source of class names and templates; None for the data set's default.
+        subset: Training images of a VTAB task; None for the default.
+        backbone: None for the default.
+        options: Further flags of `fewtune fit`: of the strategy, of its recipe, of the run.
+        split: What the run itself is scored on. "val" is a step of a search, which must not read
+            test images.
+        elsewhere: What the tuned model is scored on beside. It does not decide the run.
+    """
+
+    strategy: str
+    data: str
+    classes: Classes = "all"
+    shots: int | None = Field(None, ge=1)
+    seed: int = Field(0, ge=0)
+    draw: Draw = DEFAULT_DRAW
+    prompts: str | None = None
+    subset: Literal["1000", "800", "full"] | None = None
+    backbone: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    split: Split = "test"
+    elsewhere: tuple[Target, ...] = ()
+
+    @property
+    def own(self) -> Target:
+        """What the run itself is scored on."""
+        return Target(data=self.data, classes=self.classes, split=self.split)
+
+    def key(self) -> str:
+        """Return 12 hexadecimal digits that name this run among all cases of all protocols."""
+        return digest(self.model_dump(mode="json", exclude_defaults=True, exclude={"elsewhere"}))[
+            :12
+        ]
+
+    def name(self) -> str:
+        """Return a file name: readable parts, then the key."""
+        task = self.data.strip("/.").replace("/", "-")
+        return f"{self.strategy}-{task}-{self.key()}"
+
+    def flags(self) -> dict[str, Any]:
+        """Return the run as a cell of a sweep file; `classes` and `split` have no flag."""
+        names = ("strategy", "data", "shots", "seed", "draw", "prompts", "subset", "backbone")
+        values = {name: getattr(self, name) for name in names}
+        flags = {name: value for name, value in values.items() if value is not None}
+        return flags | {k.strip("_").replace("_", "-"): v for k, v in self.options.items()}
+
+
+class Score(Frozen):
+    """Top-1 of a case's model on a target, in [0, 1]."""
+
+    case: Case
+    target: Target
+    top1: float = Field(ge=0, le=1)
+
+    @classmethod
+    def of(cls, case: Case, record: dict[str, Any]) -> Score:
+        """Return the score of a run on its own target, from its record."""
+        return cls(case=case, target=case.own, top1=record["metrics"]["top1"])
+
+
+class Value(Frozen):
+    """A cell of a table.
+
+    Attributes:
+        mean: Over seeds, or over the columns that an average names.
+        spread: Sample standard deviation over seeds; None for one seed, and for averages.
+        seeds: Seeds that it is of; 0 for averages.
+    """
+
+    mean: float
+    spread: float | None = None
+    seeds: int = 0
+
+
+class Row(Frozen):
+    """A strategy's values; None is a hole."""
+
+    label: str
+    values: tuple[Value | None, ...]
+
+
+class Table(Frozen):
+    """Numbers without a format; notes stand below it."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+
+class Scores:
+    """Scores by run and target."""
+
+    def __init__(self, scores: Iterable[Score]) -> None:
+        self._top1 = {(score.case.key(), score.target): score.top1 for score in scores}
+
+    def top1(self, case: Case, target: Target | None = None) -> float | None:
+        """Return the score of a run on a target (None: its own), or None."""
+        return self._top1.get((case.key(), target or case.own))
+
+    def value(self, cases: Sequence[Case], target: Target | None = None) -> Value | None:
+        """Return the mean over the cases that have a score, which differ in their seeds."""
+        found = [top1 for case in cases if (top1 := self.top1(case, target)) is not None]
+        if not found:
+            return None
+        spread = stdev(found) if len(found) > 1 else None
+        return Value(mean=mean(found), spread=spread, seeds=len(found))
+
+
+def average(values: Iterable[Value | None]) -> Value | None:
+    """Return the mean of values; None if one is missing."""
+    known = list(values)
+    means = [value.mean for value in known if value is not None]
+    return Value(mean=mean(means)) if means and len(means) == len(known) else None
+
+
+def harmonic(first: Value | None, second: Value | None) -> Value | None:
+    """Return the harmonic mean of two values, 0 if both are 0; None if one is missing."""
+    if first is None or second is None:
+        return None
+    total = first.mean + second.mean
+    return Value(mean=2 * first.mean * second.mean / total if total else 0.0)
+
+
+class Protocol(Frozen, ABC):
+    """A benchmark: its fields choose among its runs.
+
+    Class attributes:
+        title: Its name in tables.
+        paper: Citation key of its source, "" for none.
+
+    Attributes:
+        strategies: Rows of the tables, zero-shot first.
+        options: Further flags of `fewtune fit` by strategy.
+    """
+
+    title: ClassVar[str]
+    paper: ClassVar[str] = ""
+
+    strategies: tuple[str, ...] = Field(default_factory=lambda: tuple(strategy_names()))
+    seeds: tuple[int, ...] = Field((1, 2, 3), min_length=1)
+    draw: Draw = DEFAULT_DRAW
+    prompts: str | None = None
+    backbone: str | None = None
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    def model_post_init(self, context: Any) -> None:
+        """Put zero-shot first; refuse what is unknown or there twice."""
+        known = strategy_names()
+        for name in (*self.strategies, *self.options):
+            if name not in known:
+                raise ConfigError(
+                    f"{self.name()} names the unknown strategy {name!r}.",
+                    hint=did_you_mean(name, known),
+                )
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ConfigError(f"{self.name()} names a seed twice: {self.seeds}.")
+        rows = tuple(dict.fromkeys((ZERO_SHOT, *self.strategies)))
+        object.__setattr__(self, "strategies", rows)
+
+    @classmethod
+    def name(cls) -> str:
+        """Return the protocol's name: that of its file, with dashes."""
+        return cls.__module__.rpartition(".")[2].replace("_", "-")
+
+    @abstractmethod
+    def cases(self, scores: Iterable[Score] = ()) -> tuple[Case, ...]:
+        """Return the runs that are needed as far as these scores tell, each once."""
+
+    @abstractmethod
+    def tables(self, scores: Iterable[Score]) -> tuple[Table, ...]:
+        """Return the tables, with holes where a score is missing."""
+
+    def over_seeds(self, strategy: str, data: str, **fields: Any) -> tuple[Case, ...]:
+        """Return the runs of a strategy on a data set, one a seed; zero-shot is one run."""
+        shared = {"draw": self.draw, "prompts": self.prompts, "backbone": self.backbone}
+        if strategy == ZERO_SHOT:
+            shared |= {"draw": DEFAULT_DRAW}
+            fields = {k: v for k, v in fields.items() if k not in ("shots", "options")}
+            return (Case(strategy=strategy, data=data, **shared, **fields),)
+        fields["options"] = {**self.options.get(strategy, {}), **fields.get("options", {})}
+        return tuple(
+            Case(strategy=strategy, data=data, seed=seed, **shared, **fields) for seed in self.seeds
+        )
+
+    def rows(self, values: Callable[[str], Sequence[Value | None]]) -> tuple[Row, ...]:
+        """Return a row for each strategy that has a value."""
+        every = [(strategy, tuple(values(strategy))) for strategy in self.strategies]
+        return tuple(Row(label=s, values=v) for s, v in every if any(v))
+
+    def notes(self, rows: Iterable[Row]) -> tuple[str, ...]:
+        """Return what must stand below a table: papers differ in these choices."""
+        prompts = self.prompts or "each data set's default"
+        conditions = f"Draw: {self.draw}; prompts: {prompts}; the model of the last step."
+        fewer = sorted(
+            {
+                row.label
+                for row in rows
+                for value in row.values
+                if row.label != ZERO_SHOT and value and 0 < value.seeds < len(self.seeds)
+            }
+        )
+        missing = f"Not all {len(self.seeds)} seeds: {', '.join(fewer)}."
+        return (conditions, missing) if fewer else (conditions,)
+
+
+def load_protocol(name: str) -> type[Protocol]:
+    """Import a protocol by name (case and "_" do not matter).
+
+    Raises:
+        ConfigError: There is no such protocol.
+    """
+    folded = name.lower().replace("_", "-")
+    known = plugins("protocols")
+    if folded not in known:
+        raise ConfigError(f"There is no protocol {name!r}.", hint=did_you_mean(name, known))
+    module = importlib.import_module(f"fewtune.protocols.{folded.replace('-', '_')}")
+    found: list[type[Protocol]] = [
+        member
+        for _, member in inspect.getmembers(module, inspect.isclass)
+        if issubclass(member, Protocol) and member.__module__ == module.__name__
+    ]
+    return found[0]

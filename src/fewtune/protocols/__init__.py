@@ -1,0 +1,1 @@
+"""Benchmark protocols, a file each: the file name is the protocol's name."""

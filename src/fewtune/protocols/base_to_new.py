@@ -1,0 +1,77 @@
+"""Base-to-new: trained on half of the classes, tested on each half among its own classes.
+
+Zhou et al., "Conditional Prompt Learning for Vision-Language Models", CVPR 2022, section 4.1: the
+first ceil(n / 2) classes in label order are base, the others new; 16 shots of the base classes. The
+harmonic mean of the averages is that of average base and average new accuracy, not the average of
+harmonic means. Strategies that only know their training classes have no new accuracy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pydantic import Field
+
+from fewtune.core.protocol import (
+    Case,
+    Protocol,
+    Score,
+    Scores,
+    Table,
+    Target,
+    Value,
+    average,
+    harmonic,
+)
+from fewtune.protocols.few_shot import ELEVEN
+
+COLUMNS = ("base", "new", "harmonic mean")
+
+
+class BaseToNew(Protocol):
+    """Accuracy on the classes of training and on others of the same data set."""
+
+    title = "Base-to-new generalisation"
+    paper = "zhou2022cocoop"
+
+    data: tuple[str, ...] = Field(ELEVEN, min_length=1)
+    shots: int = Field(16, ge=1)
+
+    def cases(self, scores: Iterable[Score] = ()) -> tuple[Case, ...]:
+        """Return strategies x seeds on the base classes of each data set."""
+        return tuple(
+            case
+            for data in self.data
+            for strategy in self.strategies
+            for case in self._cell(strategy, data)
+        )
+
+    def tables(self, scores: Iterable[Score]) -> tuple[Table, ...]:
+        """Return a table of the averages and one for each data set."""
+        known = Scores(scores)
+        return (
+            self._table(known, "average", self.data),
+            *(self._table(known, data, (data,)) for data in self.data),
+        )
+
+    def _table(self, known: Scores, name: str, data: Sequence[str]) -> Table:
+        rows = self.rows(lambda strategy: self._row(known, strategy, data))
+        return Table(
+            name=f"{self.name()}-{name.replace('/', '-')}",
+            title=f"{self.title}, {name}",
+            columns=COLUMNS,
+            rows=rows,
+            notes=self.notes(rows),
+        )
+
+    def _row(self, known: Scores, strategy: str, data: Sequence[str]) -> Sequence[Value | None]:
+        base = [known.value(self._cell(strategy, d)) for d in data]
+        new = [known.value(self._cell(strategy, d), Target(data=d, classes="new")) for d in data]
+        pair = (base[0], new[0]) if len(data) == 1 else (average(base), average(new))
+        return [*pair, harmonic(*pair)]
+
+    def _cell(self, strategy: str, data: str) -> tuple[Case, ...]:
+        elsewhere = (Target(data=data, classes="new"),)
+        return self.over_seeds(
+            strategy, data, shots=self.shots, classes="base", elsewhere=elsewhere
+        )

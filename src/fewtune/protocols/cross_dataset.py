@@ -1,0 +1,58 @@
+"""Cross-dataset: trained on 16 images of each ImageNet class, tested on ten other data sets.
+
+Zhou et al., "Conditional Prompt Learning for Vision-Language Models", CVPR 2022, section 4.2: the
+whole test split of each target among its own classes, with its own prompts, without training there.
+The average leaves ImageNet out. Here CLIPFit is trained for 10 epochs, as its authors do; its
+lambda for transfer is not published, so it stays at its default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from fewtune.core.protocol import Case, Protocol, Score, Scores, Table, Target, Value, average
+from fewtune.protocols.few_shot import ELEVEN
+
+
+class CrossDataset(Protocol):
+    """Accuracy on data sets that the model was not tuned on."""
+
+    title = "Cross-dataset transfer"
+    paper = "zhou2022cocoop"
+
+    source: str = ELEVEN[0]
+    targets: tuple[str, ...] = Field(ELEVEN[1:], min_length=1)
+    shots: int = Field(16, ge=1)
+    options: dict[str, dict[str, Any]] = Field(default_factory=lambda: {"clipfit": {"length": 10}})
+
+    def cases(self, scores: Iterable[Score] = ()) -> tuple[Case, ...]:
+        """Return strategies x seeds on the source."""
+        return tuple(case for strategy in self.strategies for case in self._cell(strategy))
+
+    def tables(self, scores: Iterable[Score]) -> tuple[Table, ...]:
+        """Return one table: the source, the targets, and the targets' average."""
+        known = Scores(scores)
+        rows = self.rows(lambda strategy: self._row(known, strategy))
+        return (
+            Table(
+                name=self.name(),
+                title=f"{self.title} from {self.source}, {self.shots} shots",
+                columns=(self.source, *self.targets, "average of targets"),
+                rows=rows,
+                notes=self.notes(rows),
+            ),
+        )
+
+    def _row(self, known: Scores, strategy: str) -> Sequence[Value | None]:
+        cases = self._cell(strategy)
+        values = [known.value(cases, target) for target in self._elsewhere()]
+        return [known.value(cases), *values, average(values)]
+
+    def _elsewhere(self) -> tuple[Target, ...]:
+        return tuple(Target(data=data) for data in self.targets)
+
+    def _cell(self, strategy: str) -> tuple[Case, ...]:
+        return self.over_seeds(strategy, self.source, shots=self.shots, elsewhere=self._elsewhere())

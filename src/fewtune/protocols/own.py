@@ -1,0 +1,16 @@
+"""Own images: few-shot on any folders, with every strategy."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from fewtune.protocols.few_shot import FewShot
+
+
+class Own(FewShot):
+    """Accuracy on one's own images against the number of training images a class."""
+
+    title = "Own images"
+    paper = ""
+
+    data: tuple[str, ...] = Field(min_length=1, description="paths, or names of data sets")
