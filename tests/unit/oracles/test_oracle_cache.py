@@ -42,7 +42,7 @@ from fewtune.strategies.tip_adapter_f import TipAdapterF
 from fewtune.testing import tiny_clip, tiny_clip_folder, tiny_task
 
 TASK = tiny_task()
-PLAIN = TipAdapter.recipe.model_copy(update={"crop_scale": None, "views": 2})  # type: ignore[union-attr]
+PLAIN = TipAdapter.recipe.model_copy(update={"crop_scale": None, "views": 2})
 Array = NDArray[np.float64]
 
 
