@@ -15,10 +15,10 @@ from torch.nn import functional
 from fewtune.core.errors import RunError
 from fewtune.core.files import read_json
 from fewtune.core.strategy import Strategy
-from fewtune.engine import batched
 from fewtune.engine.batched import run_batched
 from fewtune.engine.job import Job
 from fewtune.engine.run import run
+from fewtune.engine.stack import Batch
 from fewtune.engine.tracking import Tracker
 from fewtune.strategies.clip_adapter import AdapterHead, ClipAdapter
 from fewtune.strategies.clip_lora import ClipLora
@@ -123,7 +123,7 @@ def test_what_cannot_be_batched_runs_one_by_one(
     assert "runs_at_once" not in results[0].record["cost"]
     again = run_batched([lora[1], lora[0]], notes)
     assert [result.fresh for result in again] == [False, False]
-    monkeypatch.setattr(batched.Batch, "_losses", lambda self, step: torch.full((2,), 0.1))
+    monkeypatch.setattr(Batch, "_losses", lambda self, step: torch.full((2,), 0.1))
     run_batched(jobs(backbone, tmp_path / "other", LinearProbe(), {1e-2: {}}), notes)
     assert notes.said("stacked losses differ")
 
