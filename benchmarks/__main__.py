@@ -1,6 +1,7 @@
 """`python -m benchmarks NAME [--only TEXT] [--quick]`: measure one table and write its file.
 
-Without a name, the tables are listed. Let nothing else run meanwhile.
+Without a name, the tables are listed. `profile` draws where a step's time goes. Let nothing else
+run meanwhile.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import result, tables
+from benchmarks import profile, result, tables
 from benchmarks.harness import Settings
 from benchmarks.result import Row
 from fewtune.engine.device import choose_precision
@@ -21,7 +22,7 @@ from fewtune.engine.device import choose_precision
 def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("name", nargs="?", choices=tables.names())
+    parser.add_argument("name", nargs="?", choices=[*tables.names(), "profile"])
     parser.add_argument("--only", default="", metavar="TEXT", help="cases whose name has this")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs")
     parser.add_argument("--precision", choices=["fp32", "bf16"], help="[bf16 where the CPU has it]")
@@ -34,6 +35,8 @@ def main() -> None:
     if asked.name is None:
         for name in tables.names():
             print(f"{name:<12} {tables.load(name).TITLE}")
+    elif asked.name == "profile":
+        profile.draw(settings)
     else:
         measure(asked.name, asked.only, settings)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,13 +15,21 @@ from benchmarks.harness import Step
 from benchmarks.models import dual_encoder, pixels, support
 from fewtune.core.discovery import load_strategy
 from fewtune.core.head import Head
-from fewtune.core.spec import Plan, Precision
+from fewtune.core.model import DualEncoder
+from fewtune.core.spec import Plan, Precision, Recipe
+from fewtune.core.task import Support
 from fewtune.engine import evaluate
-from fewtune.engine.device import autocast
-from fewtune.engine.fit import Training
+from fewtune.engine.batched import Batch, Member
+from fewtune.engine.checkpoint import Checkpoints
+from fewtune.engine.device import autocast, choose_attention
+from fewtune.engine.fit import Training, tune
+from fewtune.engine.memory import keep_freed_memory
 from fewtune.engine.run import attach
+from fewtune.engine.split import split_training
+from fewtune.engine.tracking import JsonLines
 
 CPU = torch.device("cpu")
+SEEDS, RATES = 5, (1e-3, 3e-3, 1e-2, 3e-2)
 
 
 def training(
@@ -31,24 +41,28 @@ def training(
     images: int = 0,
     options: dict[str, Any] | None = None,
     recipe: dict[str, Any] | None = None,
-    plan: dict[str, Any] | None = None,
+    cache: bool = True,
+    memory_mib: int = 0,
 ) -> Training:
-    """Return a strategy on random weights, ready to make steps.
+    """Return a strategy on random weights, ready to make steps, with the plan of a run.
 
     Args:
         images: Training images; 0 for one batch.
         options: Of the strategy.
         recipe: Fields of its recipe beside the batch size.
-        plan: Fields of the plan that are not chosen by the engine.
+        memory_mib: Most that the process may hold; 0 for any.
     """
+    keep_freed_memory()
     chosen = load_strategy(strategy).model_validate(options or {})
     default = type(chosen).recipe
     assert default is not None
     wanted = default.model_copy(update={"batch_size": batch, **(recipe or {})})
     task = support(classes, images or batch)
     head = attach(chosen, dual_encoder(size), task.classes, wanted, seed=0)
-    chosen_plan = Plan(device="cpu", threads=torch.get_num_threads(), **(plan or {}))
-    return Training(head, task, wanted, chosen_plan, precision, seed=0, phase=0)
+    plan = _plan(precision).model_copy(update={"cache": cache, "memory_mib": memory_mib})
+    run = Training(head, task, wanted, plan, precision, seed=0, phase=0)
+    run.follow(split_training(plan, run))
+    return run
 
 
 def step(**arguments: Any) -> Step:
@@ -58,11 +72,56 @@ def step(**arguments: Any) -> Step:
 
 
 def epochs(number: int, **arguments: Any) -> Step:
-    """Return the training loop over so many epochs; what is cached is computed before."""
+    """Return the training loop over so many epochs; of what is cached, random numbers are there."""
     run = training(**arguments)
+    if run.plan.cache:
+        _fill(run)
     run.step(0)
     steps = number * run.per_epoch
     return lambda: [run.step(index) for index in range(steps)]
+
+
+def seeds_and_rates(
+    strategy: str,
+    size: str,
+    classes: int,
+    images: int,
+    precision: Precision,
+    steps: int,
+    at_once: bool,
+) -> Step:
+    """Return the training loops of five seeds and four rates, at once or one by one."""
+    kind, model, task = load_strategy(strategy), dual_encoder(size), support(classes, images)
+    default = kind.recipe
+    assert default is not None
+    members: list[Member] = []
+    for lr in RATES:
+        recipe = default.model_copy(update={"lr": lr, "length": steps, "length_unit": "steps"})
+        for seed in range(SEEDS):
+            run = _member(kind(), model, task, recipe, precision, seed)
+            if members:
+                run.classes = members[0].training.classes
+            run.inputs = members[seed].training.inputs if len(members) >= SEEDS else run.inputs
+            members.append(Member(None, run, run.plan, "tune", []))  # type: ignore[arg-type]
+    for member in members[:SEEDS]:
+        _fill(member.training)
+    folder = Path(tempfile.mkdtemp())
+    trackers = [JsonLines() for _ in members]
+
+    def together() -> None:
+        batch = Batch(members)
+        batch.train()
+        for index, (member, tracker) in enumerate(zip(members, trackers, strict=True)):
+            batch.unstack(index)
+            tracker.start(folder, {})
+            tracker.replay(member.steps)
+
+    def one_by_one() -> None:
+        for member, tracker in zip(members, trackers, strict=True):
+            tracker.start(folder, {})
+            tune(member.training, "tune", Checkpoints(folder / "none", float("inf")), tracker)
+
+    return together if at_once else one_by_one
 
 
 def prediction(strategy: str, size: str, classes: int, batch: int, precision: Precision) -> Step:
@@ -94,3 +153,32 @@ def arithmetic(**arguments: Any) -> int:
     with counter:
         run.step(0)
     return int(counter.get_total_flops())
+
+
+def _plan(precision: Precision) -> Plan:
+    return Plan(
+        device="cpu",
+        threads=torch.get_num_threads(),
+        cache_mib=4096,
+        attention=choose_attention(CPU, precision),
+    )
+
+
+def _member(
+    strategy: Any,
+    model: DualEncoder,
+    task: Support,
+    recipe: Recipe,
+    precision: Precision,
+    seed: int,
+) -> Training:
+    head = attach(strategy, model, task.classes, recipe, seed)
+    return Training(head, task, recipe, _plan(precision), precision, seed, 0)
+
+
+def _fill(run: Training) -> None:
+    """Put random features where the cache keeps those of every view."""
+    for view in range(run.inputs.kept):
+        features = torch.randn(run.count, run.model.dim)
+        dtype = torch.bfloat16 if run.precision == "bf16" else torch.float32
+        run.inputs._kept[view] = features.to(dtype)

@@ -31,7 +31,7 @@ def _rows(strategy: str, settings: Settings) -> list[Row]:
     }
     cached = Contender("cached", "benchmarks.ours:epochs", {**shared, "number": EPOCHS})
     streamed = Contender(
-        "streaming", "benchmarks.ours:epochs", {**shared, "number": 1, "plan": {"cache": False}}
+        "streaming", "benchmarks.ours:epochs", {**shared, "number": 1, "cache": False}
     )
     turns = Settings(settings.quick, settings.precision, settings.threads, STREAMED, 0)
     ours, theirs = race([cached, streamed], turns)
