@@ -12,7 +12,7 @@ import torch
 
 from fewtune.backbones import clip
 from fewtune.core.draws import few_shot
-from fewtune.core.errors import DataError
+from fewtune.core.errors import ConfigError, DataError
 from fewtune.core.files import write_json
 from fewtune.core.head import Head
 from fewtune.core.lock import locked
@@ -71,6 +71,8 @@ def run(job: Job, tracker: Tracker) -> Result:
     model = load_backbone(job, tracker)
     zero, asked = Execution(job.baseline(), model, tracker), Execution(job, model, tracker)
     fresh = not (zero.folder.complete() and asked.folder.complete())
+    if not asked.folder.complete():
+        asked.check_memory()
     if not zero.folder.complete():
         zero.execute(None)
     zero_shot = zero.folder.record()
@@ -223,6 +225,15 @@ class Execution:
         self.checkpoints.remove()
         self.tracker.finish(record)
 
+    def check_memory(self) -> None:
+        """Refuse a memory budget that is too small, before anything is computed.
+
+        Raises:
+            ConfigError: With a budget that works.
+        """
+        if self.job.memory_mib is not None and self.folder.plan() is None:
+            self._plan()
+
     def _plan(self) -> Plan:
         """Return a new plan: the device, the memory, and half of what is left to keep things in."""
         device, memory = self.model.device, budget_mib(self.job.memory_mib, self.model.device)
@@ -238,7 +249,23 @@ class Execution:
         )
         prompts = Head(self.model, self.support.classes).prompts(self.support.classes)
         scores = len(self.task.test) * len(self.task.classes)
-        return split_encoding(plan, self.model, prompts, self.precision, scores)
+        try:
+            return split_encoding(plan, self.model, prompts, self.precision, scores)
+        except ConfigError:
+            self._refuse(plan.model_copy(update={"cache_mib": 0}))
+            raise
+
+    def _refuse(self, plan: Plan) -> None:
+        """Raise the error that names a budget in which training fits, too.
+
+        Raises:
+            ConfigError: Training takes more than encoding.
+        """
+        recipe = self.job.resolved_recipe()
+        if recipe is not None and self.support.train:
+            first = self.job.strategy.phases(recipe)[0]
+            head = first.attach(self.model, self.support.classes, None)
+            split_training(plan, self.training(head, first.recipe, plan, 0))
 
     def _train(self, plan: Plan) -> tuple[Head, Plan, int]:
         recipe = self.job.resolved_recipe()
