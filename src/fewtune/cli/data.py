@@ -9,14 +9,12 @@ FewTune on.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from fewtune.cli import data_sets
 from fewtune.cli.console import Console
-from fewtune.cli.options import Command, Number, Option
-from fewtune.core.errors import ConfigError, did_you_mean
+from fewtune.cli.options import Command, Group, Number, Option
 
 EXIT_ERRORS = 1
 
@@ -101,18 +99,6 @@ def sample(folder: Path) -> None:
     console.line(f"next     fewtune fit --data {folder} --backbone picto --shots 16")
 
 
-class Data(click.Group):
-    """Names the closest of its commands when it is given another."""
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Refuse an unknown command."""
-        if args[0] not in self.commands and not args[0].startswith("-"):
-            raise ConfigError(
-                f"There is no command 'data {args[0]}'.", hint=did_you_mean(args[0], self.commands)
-            )
-        return super().resolve_command(ctx, args)
-
-
 LOCATION = ["location"]
 ROOT = Option(
     ["--root"],
@@ -121,7 +107,7 @@ ROOT = Option(
     shown="the download folder",
     help="Folder that holds data sets by name.",
 )
-command = Data(
+command = Group(
     "data",
     help=__doc__,
     commands={

@@ -133,6 +133,8 @@ def _job(values: Mapping[str, Any], strategy: Strategy, recipe: Recipe | None, t
         device=values["device"],
         threads=values["threads"],
         memory_mib=values["memory_mib"],
+        cache=not values["no_cache"],
+        cache_dir=values["cache_dir"],
         runs=values["runs"],
     )
 

@@ -64,6 +64,19 @@ class Command(click.Command):
                     formatter.write_dl(records)
 
 
+class Group(click.Group):
+    """Commands below a verb; when another is asked for, the closest is named."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Refuse an unknown command."""
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            raise ConfigError(
+                f"There is no command '{self.name} {args[0]}'.",
+                hint=did_you_mean(args[0], self.commands),
+            )
+        return super().resolve_command(ctx, args)
+
+
 class Kind(click.ParamType[Any]):
     """Base of the types below."""
 
