@@ -8,7 +8,7 @@ from benchmarks.harness import Contender, Settings, race
 from benchmarks.result import Row
 from benchmarks.tables import Cases
 
-TITLE = "Prediction after merge (ViT-B/16, 100 classes, batch 32, ready pixels)"
+TITLE = "Prediction after merge (ViT-B/16, 100 classes, batch 8, ready pixels)"
 
 
 def cases(settings: Settings) -> Cases:
@@ -17,7 +17,7 @@ def cases(settings: Settings) -> Cases:
 
 
 def _rows(settings: Settings) -> list[Row]:
-    size, classes, batch = ("tiny", 4, 2) if settings.quick else ("ViT-B16", 100, 32)
+    size, classes, batch = ("tiny", 4, 2) if settings.quick else ("ViT-B16", 100, 8)
     shared = {"size": size, "classes": classes, "batch": batch, "precision": settings.precision}
     contenders = [
         Contender("FewTune", "benchmarks.ours:prediction", {"strategy": "clip-lora", **shared}),

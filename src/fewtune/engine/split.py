@@ -26,6 +26,7 @@ SPREAD = 1.3  # resident size over the tensors alive: gaps that the allocator le
 WORKSPACE_MIB = 64.0  # of matrix libraries and of threads that read images
 FREE_SHARE = 0.9  # of free memory, where no budget is given
 SCORE_BYTES = 24  # of an image and a class, until metrics and predictions are written
+LATER_MIB = 80.0  # imports and evaluation, not held yet when a budget is refused
 ROUND_MIB = 16
 
 _known: WeakKeyDictionary[DualEncoder, dict[tuple[Prompts, Precision], tuple[Need, Need]]] = (
@@ -185,7 +186,7 @@ def _room(plan: Plan, device: torch.device, least_mib: float) -> _Room:
     held_mib = used_mib(device) + (0.0 if on_gpu else WORKSPACE_MIB)
     wanted_mib = max(peak_mib(device), held_mib + spread * least_mib)
     if wanted_mib > plan.memory_mib:
-        smallest = (math.ceil(wanted_mib / ROUND_MIB) + 1) * ROUND_MIB
+        smallest = math.ceil((wanted_mib + LATER_MIB) / ROUND_MIB) * ROUND_MIB
         raise ConfigError(
             f"This run does not fit into {plan.memory_mib:,} MiB of memory.",
             hint=f"The least that works here is --memory {smallest}MiB.",
