@@ -18,15 +18,15 @@ from fewtune.core.files import write_json
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "step.png"
 # The first kind whose words are part of an operation's name.
 KINDS = {
-    "attention": ("scaled_dot_product", "bmm", "softmax", "tril", "triu", "masked_fill"),
-    "matrix products": ("addmm", "aten::mm", "convolution", "matmul"),
+    "matrix products": ("addmm", "aten::mm", "convolution"),
+    "attention": ("scaled_dot_product", "bmm", "matmul", "softmax", "tril", "triu", "masked"),
     "layer norms": ("layer_norm",),
     "dropout": ("dropout", "bernoulli", "random", "clamp", "rand"),
     "copies and conversions": ("copy", "clone", "cat", "contiguous", "aten::to", "empty", "zero"),
     "sums, products, activations": ("add", "mul", "sigmoid", "div", "sub", "neg", "rsub", "sum"),
 }
 REST = "everything else"
-COLOURS = ("#4c72b0", "#264b73", "#8fb0d9", "#c44e52", "#b0a58f", "#dd9f5f", "#d9d9d9")
+COLOURS = ("#264b73", "#4c72b0", "#8fb0d9", "#c44e52", "#b0a58f", "#dd9f5f", "#d9d9d9")
 
 
 def draw(settings: Settings) -> None:
