@@ -11,6 +11,7 @@ import fnmatch
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, NamedTuple, Protocol
 
 import torch
@@ -176,11 +177,19 @@ class Partial:
         Texts are L2-normalised first, then several prompts of a class are averaged: (C, D)
         (CLIP's prompt ensemble); `reduce="none"` keeps the rows: (P, D).
         """
-        x = self.done().x
-        if self.rows is None:
-            return x
-        x = F.normalize(x.float(), dim=-1)
-        return class_means(x, self.rows) if reduce == "mean" else x
+        batch = self.done()
+        if batch.rows is None:
+            return batch.x
+        if reduce == "mean" and not batch.x.requires_grad:
+            return batch._means
+        x = F.normalize(batch.x.float(), dim=-1)
+        return class_means(x, batch.rows) if reduce == "mean" else x
+
+    @cached_property
+    def _means(self) -> Tensor:
+        """Class embeddings that nothing trains: averaged once, not in every step."""
+        assert self.rows is not None
+        return class_means(F.normalize(self.x.float(), dim=-1), self.rows)
 
     def _run(self, stop: int) -> Tensor:
         with rows_from(self.first):
