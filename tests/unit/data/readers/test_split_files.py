@@ -83,6 +83,7 @@ FILES = st.one_of(
         st.fixed_dictionaries({"_impath": PATHS | JSON, "_label": st.integers(-1, 50) | JSON})
     ).map(lambda rows: "\n".join(map(json.dumps, rows))),
     PATHS.map(lambda path: f"{path} 0"),
+    st.lists(PATHS, max_size=3).map(lambda paths: "path,label\n" + ",cat\n".join(paths)),
     st.text(max_size=40),
 ).map(lambda text: text.encode("utf-8", "surrogatepass"))
 
@@ -99,11 +100,14 @@ def test_no_file_makes_a_traceback_or_leads_out_of_its_folder(
     (folder.parent / "a").write_bytes(b"x")
     (folder / "split_x.json").write_bytes(content)
     (lists / "shot_1-seed_1_train.jsonl").write_bytes(content)
+    table = folder.parent / "labels.csv"
+    table.write_bytes(content)
     rows = [Row("train", "a", "banded", folder / "a")]
     for reading in (
         lambda: [folder / entry.path for entry in read_split_json(folder / "split_x.json")],
         lambda: [row.source for row in read_list(folder / "split_x.json", "train")],
         lambda: [e.source for split in open_task(folder).splits().values() for e in split],
+        lambda: [folder for _ in open_task(table).train],  # its paths may be absolute
         lambda: [
             folder / key
             for draw in read_jsonl_draws(folder, rows, catalog.load("fewshot/dtd"))
