@@ -85,3 +85,9 @@ def test_fit_takes_a_data_set_by_name(
     expected = few_shot(catalog.resolve(name, root=root, few_shot=True), 2, 0, draw)
     assert stored["train"] == [[e.key, e.label] for e in expected.train]
     assert stored["val"] == [[e.key, e.label] for e in expected.val]
+
+
+def test_a_draw_needs_shots(cli: Cli, images: Path) -> None:
+    outcome = cli("fit clip-lora --draw coop --data", images)
+    assert outcome.status == 2
+    assert "there are no --shots. Add --shots 16." in outcome.err

@@ -10,6 +10,7 @@ from fewtune.backbones.catalog import resolve as resolve_backbone
 from fewtune.cli.console import Console
 from fewtune.cli.images import check, open_data, show_summary, usable, warn_of_photographs
 from fewtune.cli.tables import show_results
+from fewtune.core.draws import DEFAULT_DRAW
 from fewtune.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -65,6 +66,11 @@ def prepare(
         raise ConfigError(
             "No images were given.",
             hint="Add --data DIR, a folder with a folder of images for each class.",
+        )
+    if values["draw"] != DEFAULT_DRAW and values["shots"] is None:
+        raise ConfigError(
+            f"--draw {values['draw']} says how shots are drawn, but there are no --shots.",
+            hint="Add --shots 16.",
         )
     configure(kind.name(), options)
     resolve_backbone(values["backbone"])
