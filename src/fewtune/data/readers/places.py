@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ def find_folder(root: Path, folders: Sequence[str], *needed: str) -> Path | None
     """
     places = [root / group / folder for group in GROUPS for folder in folders]
     for place in (*places, root):
-        if all((place / name).exists() for name in needed) and place.is_dir():
+        # os.path, since a place that may not be entered holds nothing for us.
+        if os.path.isdir(place) and all(os.path.exists(place / name) for name in needed):
             return place
     return None
