@@ -1,7 +1,8 @@
 """The two towers of a transformers CLIPModel as lists of stages.
 
-The modules are the stock ones, and so are the numbers. Two things are computed in less time: the
-last block returns only the token that is pooled, and QuickGELU is one step for autograd.
+The modules are the stock ones, and so are the numbers. Three things are computed in less time: the
+last block returns only the token that is pooled, QuickGELU is one step for autograd, and what all
+prompts begin with goes through the text tower once (fewtune.backbones.prefix).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from transformers.activations import QuickGELUActivation
 
+from fewtune.backbones import prefix
 from fewtune.backbones.checkpoint import Checkpoint, load_checkpoint
 from fewtune.core.model import DualEncoder, Rows, Run, Stage, Tower
 
@@ -105,9 +107,30 @@ class ClipTextTower(_ClipTower):
             Stage("project", self._project),
         ]
 
+    def run(self, x: Tensor, rows: Rows | None, start: int = 0, stop: int | None = None) -> Tensor:
+        """Send `x` through the stages; blocks before the last see a common beginning once."""
+        names = [stage.name for stage in self.stages()]
+        first, last = names.index("block.0"), names.index("pool") - 1
+        begin, end = max(start, first), min(len(names) if stop is None else stop, last)
+        common = rows.common if rows and self.joins and not self._tells_rows_apart() else 0
+        if common == 0 or end <= begin:
+            return super().run(x, rows, start, stop)
+        x = super().run(x, rows, start, begin)
+        how = self._attend()
+        self.model.config._attn_implementation = prefix.NAME
+        blocks = self.model.encoder.layers[begin - first : end - first]
+        x = prefix.run_blocks(blocks, x, common, how)
+        self._attend()
+        return super().run(x, rows, end, stop)
+
+    def _tells_rows_apart(self) -> bool:
+        """Whether a hook sees the rows, or a module (its dropout) is in training mode."""
+        return bool(self.hooks) or any(part.training for part in self.model.encoder.modules())
+
     def _causal(self, block: Any) -> Run:
         def run(x: Tensor, rows: Rows | None) -> Tensor:
-            mask = _causal_mask(x) if self._attend() == "eager" else None
+            eager = self._attend() == "eager"
+            mask = prefix.causal_mask(x.shape[1], x) if eager else None
             out: Tensor = block(x, mask, is_causal=True)
             return out
 
@@ -152,13 +175,6 @@ def _one_token(
     x = pick(x) + attention.out_proj(mixed.transpose(1, 2).flatten(2))
     out: Tensor = x + block.mlp(block.layer_norm2(x))
     return out
-
-
-def _causal_mask(x: Tensor) -> Tensor:
-    """Return the additive mask (1, 1, L, L) that hides later tokens."""
-    length = x.shape[1]
-    mask = torch.full((length, length), torch.finfo(x.dtype).min, dtype=x.dtype, device=x.device)
-    return mask.triu(1)[None, None]
 
 
 class QuickGelu(nn.Module):

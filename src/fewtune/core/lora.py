@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -37,10 +37,14 @@ class LoraLinear(nn.Module):
         self.B = nn.Parameter(torch.zeros(base.out_features, rank, device=device))
         nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
 
+    def train(self, mode: bool = True) -> Self:
+        """Switch dropout; a layer without any has no training mode."""
+        return super().train(mode and self.dropout > 0)
+
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer: (..., in) -> (..., out)."""
         keep, scale = None, self.scale
-        if self.training and self.dropout:
+        if self.training:
             keep = keep_mask(x.shape, self.dropout, x.device)
             scale /= 1 - rounded(self.dropout)
         base: Tensor = self.base(x)

@@ -49,11 +49,13 @@ class Rows:
         owner: (P,) class of each row.
         end: (P,) position of the end-of-text token, where the tower pools.
         classes: C class names, in column order.
+        common: Tokens that all rows begin with, fewer than any row has.
     """
 
     owner: Tensor
     end: Tensor
     classes: tuple[str, ...]
+    common: int = 0
 
     def part(self, rows: slice | Tensor) -> Rows:
         """Return what some of the rows are."""
@@ -83,6 +85,8 @@ class Tower(ABC):
         patch_px: Side of an image patch; 0 for text.
         attention: How its blocks attend where a gradient is wanted: by torch's fused function, or
             in plain steps, whose gradient takes less time for short sequences on a CPU.
+        joins: Whether what all rows of a batch begin with is computed once, where that is exact:
+            where nothing random happens to it and no hook tells the rows apart.
     """
 
     prefix: str
@@ -90,6 +94,7 @@ class Tower(ABC):
     width: int
     patch_px: int = 0
     attention: Literal["sdpa", "eager"] = "sdpa"
+    joins: bool = True
 
     def __init__(self) -> None:
         self.hooks: dict[str, list[Run]] = {}
@@ -204,7 +209,8 @@ def class_means(x: Tensor, rows: Rows) -> Tensor:
         return x[order]
     sums = torch.zeros(count, x.shape[1], dtype=x.dtype, device=x.device)
     sums = sums.index_add(0, rows.owner, x)
-    return sums / torch.bincount(rows.owner, minlength=count).unsqueeze(1)
+    ones = torch.ones(len(x), 1, dtype=x.dtype, device=x.device)
+    return sums / torch.zeros_like(sums[:, :1]).index_add(0, rows.owner, ones)
 
 
 class Tokenize(Protocol):
@@ -264,7 +270,9 @@ class DualEncoder:
         """Tokenise prompts: a batch that enters the text tower."""
         ids, end = self.tokenize(prompts.texts)
         owner = torch.tensor(prompts.owner)
-        rows = Rows(owner.to(self.device), end.to(self.device), prompts.classes)
+        alike = int((ids == ids[:1]).all(0).cumprod(0).sum())
+        common = min(alike, int(end.min()))
+        rows = Rows(owner.to(self.device), end.to(self.device), prompts.classes, common)
         return Partial(self.text, ids.to(self.device), rows=rows)
 
     def pixels(self, x: Tensor) -> Partial:

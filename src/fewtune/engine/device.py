@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor, nn
 
 from fewtune.core.errors import ConfigError
 from fewtune.core.spec import Precision
@@ -50,6 +52,43 @@ def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractC
         return contextlib.nullcontext()
     context: contextlib.AbstractContextManager[None] = torch.autocast(device.type, torch.bfloat16)
     return context
+
+
+@contextlib.contextmanager
+def held_in(net: nn.Module, dtype: torch.dtype) -> Iterator[None]:
+    """Within this context the frozen linear layers of `net` hold their weights in `dtype`.
+
+    Autocast would convert them in every call, to the same numbers.
+    """
+    layers = [module for module in net.modules() if isinstance(module, nn.Linear)]
+    parameters = {p for layer in layers for p in layer.parameters(recurse=False)}
+    whole = {p: p.data for p in parameters if not p.requires_grad}
+    try:
+        for parameter, value in whole.items():
+            parameter.data = value.to(dtype)
+        yield
+    finally:
+        for parameter, value in whole.items():
+            parameter.data = value
+
+
+def read_later(number: Tensor) -> Callable[[], float]:
+    """Begin to copy a number to the host, and return what waits for it.
+
+    The wait is for what a GPU was given to do until now, not for what it is given until then.
+    """
+    if number.device.type != "cuda":
+        return lambda: float(number)
+    host = torch.empty((), dtype=number.dtype, pin_memory=True)
+    host.copy_(number, non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record()
+
+    def read() -> float:
+        copied.synchronize()
+        return float(host)
+
+    return read
 
 
 def choose_attention(

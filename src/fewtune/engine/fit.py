@@ -7,6 +7,7 @@ resume from.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import math
@@ -25,7 +26,7 @@ from fewtune.core.spec import Plan, Precision, Recipe
 from fewtune.core.task import ClassSet, Support
 from fewtune.engine.cache import Store
 from fewtune.engine.checkpoint import Checkpoints
-from fewtune.engine.device import autocast
+from fewtune.engine.device import autocast, held_in, read_later
 from fewtune.engine.images import Pixels, chunks
 from fewtune.engine.inputs import Inputs
 from fewtune.engine.interrupt import interrupt_later
@@ -174,8 +175,8 @@ class Training:
             output = self.head(self.inputs.batch(batch, epoch), self.classes)
             return self.head.loss(output, self.labels[batch])
 
-    def gradients(self, step: int) -> Tensor:
-        """Fill the gradients of a step and return its loss, with dropout on.
+    def gradients(self, step: int) -> Callable[[], float]:
+        """Fill the gradients of a step, with dropout on, and return what waits for its loss.
 
         What a GPU has no memory for is tried again in halves, which become the plan.
 
@@ -188,8 +189,9 @@ class Training:
                 if self.divisible and 0 < self.plan.micro_batch < self.recipe.batch_size:
                     return self._in_parts(step)
                 loss = self.forward(step)
+                value = read_later(loss.detach())
                 self.head.backward(loss)
-                return loss.detach()
+                return value
             except torch.OutOfMemoryError:
                 smaller = self._halved()
                 if smaller == self.plan:
@@ -198,7 +200,7 @@ class Training:
             self.follow(smaller)
             self.save_plan(smaller)
 
-    def _in_parts(self, step: int) -> Tensor:
+    def _in_parts(self, step: int) -> Callable[[], float]:
         """Add up the gradients of a batch's parts, which share one pass of the class prompts."""
         batch, epoch = self.batch(step)
         training_mode(self.head, True)
@@ -220,7 +222,7 @@ class Training:
             losses.append(loss.detach())
         if classes and shared and shared.x.grad is not None:
             classes.x.backward(shared.x.grad)  # type: ignore[no-untyped-call]
-        return torch.stack(losses).sum()
+        return read_later(torch.stack(losses).sum())
 
     def _halved(self) -> Plan:
         """Return the plan with half as many images and class prompts at a time."""
@@ -250,7 +252,7 @@ class Training:
         rate = self.recipe.rate(step, self.total, self.per_epoch, self.scale)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("rate", 1.0)
-        value = float(self.gradients(step))
+        value = self.gradients(step)()
         if not math.isfinite(value):
             raise RunError(
                 f"The loss became {value} at step {step + 1} of {self.total}.",
@@ -271,6 +273,12 @@ class Training:
             seconds.append(time.perf_counter() - started)
         memory = peak_mib(self.model.device)
         return Estimate(self.total, min(seconds, default=0.0) * self.total, memory)
+
+    def lowered(self) -> contextlib.AbstractContextManager[None]:
+        """Return the context in which frozen weights are held in the precision of products."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return held_in(self.model.net, torch.bfloat16)
 
     def evaluation_mode(self) -> None:
         """Switch dropout off."""
@@ -299,13 +307,14 @@ def tune(training: Training, name: str, checkpoints: Checkpoints, tracker: Track
     began = time.perf_counter()
     done = start
     try:
-        for step in range(start, training.total):
-            with interrupt_later():  # a step is made, counted and logged, or none of these
-                loss, rate = training.step(step)
-                done = step + 1
-                left = (time.perf_counter() - began) / (done - start) * (training.total - done)
-                tracker.log(Step(name, done, training.total, loss, rate, left))
-                checkpoints.tick(training.phase, done, training.head, training.optimizer)
+        with training.lowered():
+            for step in range(start, training.total):
+                with interrupt_later():  # a step is made, counted and logged, or none of these
+                    loss, rate = training.step(step)
+                    done = step + 1
+                    left = (time.perf_counter() - began) / (done - start) * (training.total - done)
+                    tracker.log(Step(name, done, training.total, loss, rate, left))
+                    checkpoints.tick(training.phase, done, training.head, training.optimizer)
     except torch.OutOfMemoryError as error:
         raise RunError(
             f"{training.model.device} ran out of memory at step {done + 1} of {training.total}.",

@@ -1,16 +1,19 @@
-"""Class prompts sent in chunks: equal numbers, and no activation kept in between."""
+"""What makes a step cheaper leaves its numbers: chunks, common beginnings, lowered weights."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from fewtune.backbones import prefix
 from fewtune.core.head import Head, Output
 from fewtune.core.model import DualEncoder, Rows
-from fewtune.core.spec import Plan, Recipe
+from fewtune.core.spec import Plan, Precision, Recipe
 from fewtune.core.strategy import Strategy
 from fewtune.core.task import ClassSet
 from fewtune.engine.fit import Training
@@ -60,18 +63,23 @@ class Hooked(Strategy):
         return HookedHead(model, classes)
 
 
-def training(strategy: Strategy, folder: Path, chunk: int) -> Training:
+def training(
+    strategy: Strategy, folder: Path, chunk: int, precision: Precision = "fp32"
+) -> Training:
     head = attach(strategy, tiny_clip(folder), TASK.support().classes, RECIPE, 0)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for _, parameter in head.trainable():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     plan = Plan(device="cpu", threads=1, text_chunk=chunk)
-    return Training(head, TASK.support(), RECIPE, plan, "fp32", 0, 0)
+    return Training(head, TASK.support(), RECIPE, plan, precision, 0, 0)
 
 
-def gradients(strategy: Strategy, folder: Path, chunk: int) -> dict[str, Tensor]:
+def gradients(
+    strategy: Strategy, folder: Path, chunk: int, joins: bool = False
+) -> dict[str, Tensor]:
     ready = training(strategy, folder, chunk)
+    ready.model.text.joins = joins
     loss = ready.forward(0)
     ready.head.backward(loss)
     found = {name: p.grad for name, p in ready.parameters.items() if p.grad is not None}
@@ -90,3 +98,50 @@ def test_chunks_change_nothing(folder: Path, strategy: Strategy) -> None:
         assert parts.keys() == whole.keys()
         for name, value in whole.items():
             torch.testing.assert_close(parts[name], value, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("strategy", [ClipLora(dropout=0.0, position="half-up"), ClipFit()])
+def test_a_common_beginning_goes_through_once(
+    folder: Path, strategy: Strategy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = gradients(strategy, folder, 0)
+    tokens = []
+    run_blocks = prefix.run_blocks
+
+    def spy(blocks: Any, x: Tensor, common: int, attention: str) -> Tensor:
+        tokens.append((x.shape[1], common))
+        return run_blocks(blocks, x, common, attention)
+
+    monkeypatch.setattr(prefix, "run_blocks", spy)
+    for chunk in (0, 2):
+        joined = gradients(strategy, folder, chunk, joins=True)
+        assert joined.keys() == plain.keys()
+        for name, value in plain.items():
+            torch.testing.assert_close(joined[name], value, atol=1e-5, rtol=1e-5)
+    beginning = len("a photo of ") + 1  # a token a character, and the start
+    assert (beginning + len("violet") + 2, beginning) in tokens
+
+
+@pytest.mark.parametrize("strategy", [ClipLora(), Hooked()])
+def test_rows_that_are_told_apart_are_not_joined(
+    folder: Path, strategy: Strategy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(prefix, "run_blocks")
+    gradients(strategy, folder, 0, joins=True)
+
+
+def test_weights_held_in_bf16_are_what_autocast_makes_of_them(folder: Path) -> None:
+    found = []
+    for held in (False, True):
+        ready = training(ClipLora(), folder, 0, "bf16")
+        before = {name: p.clone() for name, p in ready.model.net.named_parameters()}
+        with ready.lowered() if held else contextlib.nullcontext():
+            kinds = {p.dtype for p in ready.model.net.parameters() if not p.requires_grad}
+            assert (torch.bfloat16 in kinds) == held
+            ready.head.backward(ready.forward(0))
+        found.append([parameter.grad for parameter in ready.parameters.values()])
+        after = dict(ready.model.net.named_parameters())
+        assert all(torch.equal(after[name], value) for name, value in before.items())
+    for one, other in zip(*found, strict=True):
+        assert one is not None
+        assert torch.equal(one, other)  # type: ignore[arg-type]
