@@ -11,7 +11,7 @@ from commands import Cli
 from pydantic import Field
 
 from fewtune.cli.fit import split_strategy, strategy_command
-from fewtune.cli.options import Command, Duration, Number, field_options, given
+from fewtune.cli.options import Command, Duration, Memory, Number, field_options, given
 from fewtune.core.discovery import load_strategy, plugins
 from fewtune.core.errors import ConfigError
 from fewtune.core.spec import Frozen
@@ -78,6 +78,19 @@ def test_times(text: str, seconds: float) -> None:
 def test_bad_times(text: str) -> None:
     with pytest.raises(ConfigError, match="a time such as"):
         Duration().convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "mib"), [("2GiB", 2048), ("800 MiB", 800), ("1.5g", 1536), ("1GB", 1e9 / 2**20)]
+)
+def test_memory_is_an_amount_with_a_unit(text: str, mib: float) -> None:
+    assert Memory().convert(text, None, None) == pytest.approx(mib)
+
+
+@pytest.mark.parametrize("text", ["2", "GiB", "0GiB", "-1GiB", "nanMiB", "2 GiBs", "1e3MiB"])
+def test_memory_without_amount_or_unit_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="must be an amount of memory such as 2GiB"):
+        Memory().convert(text, None, None)
 
 
 def test_large_whole_numbers_are_refused_not_crashed() -> None:
