@@ -258,7 +258,7 @@ class Memory(Kind):
 
 
 def _is_decimal(text: str) -> bool:
-    return text.replace(".", "", 1).isdigit()
+    return text.replace(".", "", 1).isdecimal()
 
 
 def flag_of(param: click.Parameter | None) -> str:
