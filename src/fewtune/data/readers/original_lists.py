@@ -153,7 +153,7 @@ def read_mat(path: Path) -> dict[str, Any]:
     except ImportError as error:
         raise DataError(
             f"The package 'scipy' is needed to read {path.name}, but it is not installed.",
-            hint="Type: pip install scipy",
+            hint="Type: pip install 'fewtune[originals]'",
         ) from error
     try:
         values: dict[str, Any] = loader.loadmat(path, squeeze_me=True)
