@@ -81,7 +81,7 @@ def read_later(number: Tensor) -> Callable[[], float]:
         return lambda: float(number)
     host = torch.empty((), dtype=number.dtype, pin_memory=True)
     host.copy_(number, non_blocking=True)
-    copied = torch.cuda.Event()
+    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
     copied.record()
 
     def read() -> float:
