@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fewtune.bench.citations import references
 from fewtune.cli.config import as_defaults
 from fewtune.cli.fit import strategy_command
 from fewtune.core.discovery import load_strategy, plugins
@@ -45,6 +46,7 @@ def test_every_file_is_a_protocol_of_its_name() -> None:
     for name, protocol in SMALL.items():
         assert load_protocol(name) is type(protocol)
         assert protocol.name() == name
+        assert protocol.paper in {"", *references()}
     with pytest.raises(ConfigError, match="no protocol 'few-shots'"):
         load_protocol("few-shots")
 

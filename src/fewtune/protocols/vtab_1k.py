@@ -76,7 +76,7 @@ class Vtab1k(Protocol):
     """Accuracy on nineteen tasks from 1,000 images each, by group."""
 
     title = "VTAB-1k"
-    paper = "zhai2019vtab"
+    paper = "zhai2019visual"
 
     data: tuple[str, ...] = Field(tuple(itertools.chain(*GROUPS.values())), min_length=1)
     seeds: tuple[int, ...] = Field((42, 44, 82, 100, 800), min_length=1)
