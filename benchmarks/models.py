@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from functools import cache
@@ -42,15 +43,25 @@ _CONFIGS: dict[str, dict[str, Any]] = {
 
 def network(size: str) -> CLIPModel:
     """Return a frozen CLIP of transformers with random weights and OpenAI's logit scale."""
+    return copy.deepcopy(_tiny()) if size == "tiny" else _made(size)
+
+
+@cache
+def _tiny() -> CLIPModel:
+    return _made("tiny")
+
+
+def _made(size: str) -> CLIPModel:
     torch.manual_seed(0)
     net = CLIPModel(CLIPConfig(**_CONFIGS[size]))
     torch.nn.init.constant_(net.logit_scale, float(np.log(100)))
     return net.eval().requires_grad_(False)
 
 
-def tokenizer(net: CLIPModel) -> Tokenizer:
+@cache
+def tokenizer() -> Tokenizer:
     """Return CLIP's tokenizer."""
-    text = net.config.text_config
+    text = CLIPConfig().text_config
     return load_tokenizer(
         None,
         context=text.max_position_embeddings,
@@ -64,7 +75,7 @@ def dual_encoder(size: str) -> DualEncoder:
     net = network(size)
     side = net.config.vision_config.image_size
     preprocess = Preprocess(side, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28))
-    return build(Checkpoint(size, "random", net, tokenizer(net), preprocess))
+    return build(Checkpoint(size, "random", net, tokenizer(), preprocess))
 
 
 @cache
@@ -96,13 +107,13 @@ def pixels(net: CLIPModel, images: int) -> torch.Tensor:
     return torch.randn(images, 3, side, side, generator=generator)
 
 
-def token_ids(net: CLIPModel, classes: int, length: int | None = None) -> dict[str, torch.Tensor]:
+def token_ids(classes: int, length: int | None = None) -> dict[str, torch.Tensor]:
     """Return ids and attention mask (C, L) of the prompts, L that of the longest or `length`.
 
     This is what `CLIPTokenizer(..., padding=True)` and `padding="max_length"` give.
     """
     prompts = [TEMPLATE.replace("{}", name) for name in class_names(classes)]
-    ids, end = tokenizer(net)(prompts)
+    ids, end = tokenizer()(prompts)
     if length and length > ids.shape[1]:
         filler = ids[:, -1:].expand(-1, length - ids.shape[1])
         ids = torch.cat([ids, filler], 1)

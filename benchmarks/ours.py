@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from itertools import count
 from pathlib import Path
@@ -19,16 +20,17 @@ from fewtune.core.model import DualEncoder
 from fewtune.core.spec import Plan, Precision, Recipe
 from fewtune.core.task import Support
 from fewtune.engine import evaluate
-from fewtune.engine.batched import Batch, Member
 from fewtune.engine.checkpoint import Checkpoints
 from fewtune.engine.device import autocast, choose_attention
 from fewtune.engine.fit import Training, tune
 from fewtune.engine.memory import keep_freed_memory
 from fewtune.engine.run import attach
 from fewtune.engine.split import split_training
+from fewtune.engine.stack import Batch, Member
 from fewtune.engine.tracking import JsonLines
 
 CPU = torch.device("cpu")
+_HELD = contextlib.ExitStack()  # what holds for as long as this process measures
 SEEDS, RATES = 5, (1e-3, 3e-3, 1e-2, 3e-2)
 
 
@@ -62,6 +64,7 @@ def training(
     plan = _plan(precision).model_copy(update={"cache": cache, "memory_mib": memory_mib})
     run = Training(head, task, wanted, plan, precision, seed=0, phase=0)
     run.follow(split_training(plan, run))
+    _HELD.enter_context(run.lowered())
     return run
 
 

@@ -56,7 +56,7 @@ def lora_of_the_authors(
 def clipfit_by_hand(size: str, classes: int, batch: int, precision: Precision) -> Step:
     """CLIPFit: text MLP biases and image norms are unfrozen, prompts are padded to 77 tokens."""
     net = network(size)
-    text = token_ids(net, classes, 77)
+    text = token_ids(classes, 77)
     with torch.no_grad(), autocast(CPU, precision):
         teacher = _normalised(net.get_text_features(**text))
     for name, parameter in net.named_parameters():
@@ -89,7 +89,7 @@ def vpt_by_hand(size: str, classes: int, batch: int, precision: Precision, token
     for index, layer in enumerate(layers):
         layer.register_forward_pre_hook(hook(index))
     with torch.no_grad(), autocast(CPU, precision):
-        w = _normalised(net.get_text_features(**token_ids(net, classes)))
+        w = _normalised(net.get_text_features(**token_ids(classes)))
     optimizer = torch.optim.AdamW([prompts], 1e-2)
     images, labels = pixels(net, batch), torch.arange(batch) % classes
 
@@ -106,7 +106,7 @@ def bare_prediction(size: str, classes: int, batch: int, precision: Precision) -
     """Class scores of a batch by transformers alone, class embeddings computed once."""
     net = network(size)
     with torch.inference_mode(), autocast(CPU, precision):
-        w = _normalised(net.get_text_features(**token_ids(net, classes)))
+        w = _normalised(net.get_text_features(**token_ids(classes)))
     images = pixels(net, batch)
 
     def step() -> Tensor:
@@ -144,7 +144,7 @@ def _step(
     penalty: Callable[[Tensor], Tensor] | None = None,
 ) -> Step:
     """Return a step that trains whatever requires a gradient."""
-    text = token_ids(net, classes, length)
+    text = token_ids(classes, length)
     images, labels = pixels(net, batch), torch.arange(batch) % classes
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 2e-4)
     scale = net.logit_scale.exp().detach()

@@ -30,14 +30,13 @@ COLOURS = ("#264b73", "#4c72b0", "#8fb0d9", "#c44e52", "#b0a58f", "#dd9f5f", "#d
 
 
 def draw(settings: Settings) -> None:
-    """Profile a step of PEFT and of FewTune, and write `profile.json` and the picture."""
+    """Profile a step of PEFT with the shortest prompts and of FewTune, and write `profile.json` and the picture."""
     size, classes, batch = ("tiny", 4, 2) if settings.quick else ("ViT-B16", 100, 8)
     shared = {"size": size, "classes": classes, "batch": batch, "precision": settings.precision}
     ours: dict[str, Any] = {"strategy": "clip-lora", **shared}
     peft = {**shared, "dropout": 0.25}
     torch.set_num_threads(settings.threads)
     contenders = [
-        Contender("A: PEFT, 77 tokens", "benchmarks.peers:lora_with_peft", {**peft, "length": 77}),
         Contender(
             "B: PEFT, longest prompt", "benchmarks.peers:lora_with_peft", {**peft, "length": None}
         ),

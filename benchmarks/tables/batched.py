@@ -10,7 +10,7 @@ from benchmarks.result import Row
 from benchmarks.tables import Cases
 
 TITLE = "Five seeds x four rates at once (ViT-B/32, 100 classes, 16 shots, training loop only)"
-STEPS = 500
+STEPS = 200
 
 
 def cases(settings: Settings) -> Cases:
