@@ -30,7 +30,7 @@ COLOURS = ("#264b73", "#4c72b0", "#8fb0d9", "#c44e52", "#b0a58f", "#dd9f5f", "#d
 
 
 def draw(settings: Settings) -> None:
-    """Profile a step of PEFT with the shortest prompts and of FewTune, and write `profile.json` and the picture."""
+    """Profile a step of PEFT and of FewTune; write `profile.json` and the picture."""
     size, classes, batch = ("tiny", 4, 2) if settings.quick else ("ViT-B16", 100, 8)
     shared = {"size": size, "classes": classes, "batch": batch, "precision": settings.precision}
     ours: dict[str, Any] = {"strategy": "clip-lora", **shared}
