@@ -120,6 +120,8 @@ def _fill(executions: Sequence[Execution], zero_shot: dict[str, Any], tracker: T
     if reason:
         tracker.stage(f"{reason}: {len(executions)} runs one by one")
         return
+    for member in members:
+        member.execution.folder.write_plan(member.plan)
     tracker.stage(f"training {len(members)} runs of {first.execution.spec.strategy} at once")
     batch.train()
     cost = {
@@ -146,7 +148,6 @@ def _members(executions: Sequence[Execution]) -> list[Member]:
     of_seed: dict[int, Inputs] = {}
     for execution in executions:
         job, plan = execution.job, execution.begin()
-        execution.folder.write_plan(plan)
         recipe = job.resolved_recipe()
         assert recipe is not None
         phase = job.strategy.phases(recipe)[0]

@@ -166,13 +166,20 @@ class Training:
         size = self.recipe.batch_size
         return list(order[index * size : (index + 1) * size]), epoch
 
+    def _expect(self, step: int) -> None:
+        """Begin to read the images of the next step while this one is computed."""
+        if step < self.total:
+            self.inputs.expect(*self.batch(step))
+
     def forward(self, step: int) -> Tensor:
         """Return the loss of a step's batch, with dropout on."""
         batch, epoch = self.batch(step)
         training_mode(self.head, True)
         seed_step(self.seed, self.phase, step)
         with autocast(self.model.device, self.precision):
-            output = self.head(self.inputs.batch(batch, epoch), self.classes)
+            images = self.inputs.batch(batch, epoch)
+            self._expect(step + 1)
+            output = self.head(images, self.classes)
             return self.head.loss(output, self.labels[batch])
 
     def gradients(self, step: int) -> Callable[[], float]:
@@ -210,6 +217,7 @@ class Training:
             classes = self.classes and self.classes.done()
         shared = classes and classes.cut_off()
         drawn = torch.get_rng_state()
+        self._expect(step + 1)
         losses = []
         for start in range(0, len(batch), self.plan.micro_batch):
             torch.set_rng_state(drawn)  # all parts see the dropout of the whole batch

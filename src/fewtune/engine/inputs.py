@@ -112,9 +112,12 @@ class Inputs:
         return Partial(self.model.image, x.to(self.model.device), self.at)
 
     def expect(self, indices: Sequence[int], epoch: int = 0) -> None:
-        """Begin to read the images of a coming batch in the background, if it is streamed."""
+        """Begin to read the images of a coming batch, if it is streamed to another device.
+
+        On a CPU, reading would take the cores from what is computed meanwhile.
+        """
         slot = self._slot(epoch)
-        if slot >= self.kept:
+        if slot >= self.kept and self.model.device.type != "cpu":
             self.pixels.expect(indices, self._view(slot))
 
     def batches(self) -> Iterator[Partial]:
@@ -165,7 +168,8 @@ class Inputs:
         made = []
         for part, coming in zip(parts, [*parts[1:], range(0)], strict=True):
             raw = self.pixels.raw(part, view)
-            self.pixels.expect(coming, view)
+            if self.model.device.type != "cpu":
+                self.pixels.expect(coming, view)
             if self.at:
                 made.append(self._advance(self.pixels.normalise(raw), self.at).cpu())
             else:

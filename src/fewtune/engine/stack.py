@@ -14,7 +14,7 @@ from torch.func import functional_call, vmap
 from fewtune.core.errors import RunError
 from fewtune.core.head import Head
 from fewtune.core.model import Partial
-from fewtune.core.spec import Plan
+from fewtune.core.spec import Plan, Recipe
 from fewtune.engine.device import autocast
 from fewtune.engine.fit import Training, make_optimizer, training_mode
 from fewtune.engine.run import Execution
@@ -124,9 +124,10 @@ class Batch:
             rates.append(self._update(step))
             losses.append(loss.detach())
         values = torch.stack(losses).cpu().T.tolist()
+        stretch_of = [k for k, part in enumerate(self.slices) for _ in range(part.start, part.stop)]
         for index, member in enumerate(self.members):
             training_mode(member.training.head, False)
-            of_member = [row[index] for row in rates]
+            of_member = [row[stretch_of[index]] for row in rates]
             pairs = enumerate(zip(values[index], of_member, strict=True))
             member.steps = [
                 Step(member.phase, step + 1, first.total, loss, rate, 0.0)
@@ -178,9 +179,9 @@ class Batch:
         names = {id(p): f"head.{name}" for name, p in self.first.head.named_parameters()}
         self.views: list[tuple[str, slice, nn.Parameter]] = []
         groups = []
-        for part in self.slices:
+        for stretch, part in enumerate(self.slices):
             recipe = self.members[part.start].training.recipe
-            own = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "recipe": recipe}
+            own = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "stretch": stretch}
             if recipe.optimizer == "sgd":
                 own["momentum"] = recipe.momentum
             for group in self.first.head.groups(self.first.parameters):
@@ -193,21 +194,20 @@ class Batch:
         return groups
 
     def _update(self, step: int) -> list[float]:
-        """Update the stack from its gradient, and return the rate of each run."""
-        first = self.first
+        """Update the stack from its gradient, and return the rate of each stretch."""
+        rates = [self._rate(self.members[part.start].training.recipe, step) for part in self.slices]
         for group in self.optimizer.param_groups:
-            rate = group["recipe"].rate(step, first.total, first.per_epoch, first.scale)
-            group["lr"] = rate * group.get("rate", 1.0)
+            group["lr"] = rates[group["stretch"]] * group.get("rate", 1.0)
         for name, part, view in self.views:
             gradient = self.leaves[name].grad
             view.grad = None if gradient is None else gradient[part]
         self.optimizer.step()
         for name in self.trained:
             self.leaves[name].grad = None
-        return [
-            m.training.recipe.rate(step, first.total, first.per_epoch, first.scale)
-            for m in self.members
-        ]
+        return rates
+
+    def _rate(self, recipe: Recipe, step: int) -> float:
+        return recipe.rate(step, self.first.total, self.first.per_epoch, self.first.scale)
 
 
 def _turned(stack: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +168,7 @@ class JsonLines(Tracker):
 
 
 def _logged(step: Step) -> dict[str, Any]:
-    return {key: value for key, value in asdict(step).items() if key != "left_s"}
+    return {key: value for key, value in vars(step).items() if key != "left_s"}
 
 
 class TensorBoard(Tracker):

@@ -15,7 +15,7 @@ from torch.nn import functional
 from fewtune.core.errors import RunError
 from fewtune.core.files import read_json
 from fewtune.core.strategy import Strategy
-from fewtune.engine.batched import run_batched
+from fewtune.engine.batched import _together, run_batched
 from fewtune.engine.job import Job
 from fewtune.engine.run import run
 from fewtune.engine.stack import Batch
@@ -121,6 +121,9 @@ def test_what_cannot_be_batched_runs_one_by_one(
     strategies = [result.record["spec"]["strategy"] for result in results]
     assert strategies == ["clip-lora", "linear-probe", "clip-lora", "linear-probe"]
     assert "runs_at_once" not in results[0].record["cost"]
+    refused = jobs(backbone, tmp_path / "refused", ClipLora(rank=1), {1e-3: {}})
+    assert _together(refused, notes) == [None, None]
+    assert not list(tmp_path.glob("refused/clip-lora-*/plan.json"))  # each run makes its own
     again = run_batched([lora[1], lora[0]], notes)
     assert [result.fresh for result in again] == [False, False]
     monkeypatch.setattr(Batch, "_losses", lambda self, step: torch.full((2,), 0.1))
