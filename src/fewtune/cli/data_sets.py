@@ -206,7 +206,8 @@ def _facts(entry: Entry, root: Path | None) -> Iterator[tuple[str, str]]:
         example = wording.templates[0].replace("{}", names[0].replace("_", " "))
         more = f" (and {len(wording.templates) - 1} more)" if len(wording.templates) > 1 else ""
         yield "prompts", f"{source}{default}: {example!r}{more}"
-    here = {layout: str(path) for layout, path in entry.found}
+    here = {layout: str(path) for layout, path in entry.on_disk}
+    here |= {layout: "needs no files" for layout, _ in entry.found if layout not in here}
     for reader in dataset.readers:
         yield "form", f"{reader.layout}: {here.get(reader.layout, 'not here')}"
     if dataset.downloads:
