@@ -77,7 +77,7 @@ def seed_step(seed: int, phase: int, step: int) -> None:
     number = _stream(seed, phase, step)
     # `torch.manual_seed` records a stack trace for each device that is not in use: 0.2 ms a step.
     torch.default_generator.manual_seed(number)
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed_all(number)
     if torch.backends.mps.is_available():
         torch.mps.manual_seed(number)
