@@ -95,7 +95,8 @@ class Head(nn.Module):
         every backbone.
         """
         # Text first: backward then frees what the images kept before it comes to the text.
-        w, z = classes and classes.finish(), images.finish()
+        w = None if classes is None else classes.finish()
+        z = images.finish()
         with torch.autocast(z.device.type, enabled=False):
             w, z = None if w is None else self.text(w), self.image(z.float())
             direction = F.normalize(z.float(), dim=-1)
