@@ -12,7 +12,7 @@ from typing import Literal
 from fewtune.bench.published import Score, scores
 from fewtune.bench.results import LINEAR_PROBE, Cell, Method, Run, Study, read_kept
 from fewtune.core.spec import ZERO_SHOT
-from fewtune.engine.outcome import percent, shots_text, signed
+from fewtune.engine.outcome import doubts, percent, shots_text, signed
 
 Mark = Literal["", "best", "second"]
 HOLE = "–"
@@ -71,7 +71,10 @@ def accuracy(study: Study, shots: int | None) -> Table:
         notes.append("Cells differ in their number of seeds.")
     name = f"accuracy-{'all' if shots is None else shots}"
     title = f"Accuracy, {shots_text(shots)}"
-    notes += [*_scaled(methods), *dict.fromkeys(sources)]
+    unsure = [
+        d for m in methods for task in study.tasks for d in _doubts(study.cell(m, task, shots))
+    ]
+    notes += [*_scaled(methods), *dict.fromkeys(sources), *(f"† {d}." for d in unsure)]
     return Table(name, title, header, tuple(rows), tuple(notes))
 
 
@@ -264,11 +267,19 @@ def _average(study: Study, method: Method, shots: int | None) -> float | None:
 def _marked(cells: Sequence[Cell | None]) -> list[Entry]:
     entries = _ranked([cell.mean if cell else None for cell in cells], percent)
     return [
-        Entry(f"{entry.text} ± {percent(cell.spread)}", entry.mark)
-        if cell and cell.spread is not None
-        else entry
+        Entry(entry.text + _spread(cell) + (" †" if _doubts(cell) else ""), entry.mark)
         for cell, entry in zip(cells, entries, strict=True)
     ]
+
+
+def _spread(cell: Cell | None) -> str:
+    return f" ± {percent(cell.spread)}" if cell and cell.spread is not None else ""
+
+
+def _doubts(cell: Cell | None) -> tuple[str, ...]:
+    """Return what throws doubt on a zero-shot cell."""
+    zero_shot = cell is not None and cell.runs[0].spec["strategy"] == ZERO_SHOT
+    return doubts(cell.runs[0].record) if cell and zero_shot else ()
 
 
 def _ranked(values: Sequence[float | None], show: Callable[[float], str]) -> list[Entry]:

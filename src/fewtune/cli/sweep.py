@@ -30,7 +30,6 @@ from fewtune.cli.console import Console, duration
 from fewtune.cli.fit import OPTIONS, options_given, strategy_command
 from fewtune.cli.options import Command, Option
 from fewtune.core.discovery import load_strategy, strategy_names
-from fewtune.engine.outcome import shots_text
 
 if TYPE_CHECKING:
     from fewtune.bench.sweep import Outcome, Progress
@@ -111,6 +110,8 @@ class Table:
 
     def show(self, outcome: Outcome) -> None:
         """Show a run that has ended."""
+        from fewtune.engine.outcome import shots_text
+
         if outcome.error:
             self.failed.append(outcome)
         if self._live is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from fewtune.cli.console import Console, count, duration, memory
 from fewtune.core.draws import draw_text
+from fewtune.engine.outcome import doubts
 
 METRICS = {
     "top1": "top-1",
@@ -32,12 +33,17 @@ def show_results(
     rows = []
     is_baseline = record["spec"]["strategy"] == "zero-shot"
     if zero_shot is not None and not is_baseline:
-        rows.append(["zero-shot", *metric_cells(zero_shot["metrics"]), *_cost_cells(zero_shot)])
+        mark = " †" if doubts(zero_shot) else ""
+        rows.append(
+            [f"zero-shot{mark}", *metric_cells(zero_shot["metrics"]), *_cost_cells(zero_shot)]
+        )
     rows.append([label(record), *metric_cells(record["metrics"]), *_cost_cells(record)])
     if len(rows) == 2 and zero_shot is not None:
         rows.append(["gain", *gain_cells(record["metrics"], zero_shot["metrics"]), *[""] * 4])
     console.table(["", *METRICS.values(), *COSTS], rows)
     console.note(LEGEND)
+    for doubt in doubts(record):
+        console.line(f"† {doubt}")
 
 
 def show_metrics(console: Console, rows: dict[str, dict[str, float]]) -> None:

@@ -16,6 +16,7 @@ from fewtune.core.discovery import load_strategy
 from fewtune.core.strategy import Strategy
 
 Record = dict[str, Any]
+UNPROVEN = "class order unproven"
 Recalls = Sequence[float | None]
 
 
@@ -65,15 +66,24 @@ def steps_scale(record: Record) -> float:
     return float(record["plan"]["steps_scale"]) if record["spec"]["recipe"] else 1.0
 
 
+def doubts(record: Record) -> tuple[str, ...]:
+    """Return the notes on the task that throw doubt on zero-shot scores; tables mark these with †.
+
+    Where it is not published which label means what, a trained head is unaffected.
+    """
+    return tuple(note for note in record["task"]["notes"] if note.startswith(UNPROVEN))
+
+
 def rows(zero_shot: Record, records: Sequence[Record]) -> tuple[Row, ...]:
     """Return a row for zero-shot, then one for each other record, in the order given."""
     others = [record for record in records if record["hash"] != zero_shot["hash"]]
     every = [zero_shot, *others]
     highest = max(record["metrics"]["top1"] for record in every)
+    doubtful = doubts(zero_shot)
     return tuple(
         Row(
             strategy=record["spec"]["strategy"],
-            title=strategy_of(record).title,
+            title=strategy_of(record).title + (" †" if record is zero_shot and doubtful else ""),
             metrics=dict(record["metrics"]),
             gain=None
             if record is zero_shot

@@ -15,9 +15,9 @@ from fewtune.bench.report import write_report
 from fewtune.bench.results import RETENTION, Study, group, load_runs, refuse_mixed
 from fewtune.core.discovery import plugins
 from fewtune.core.errors import RunError
-from fewtune.core.files import write_json
+from fewtune.core.files import read_json, write_json
 from fewtune.core.spec import ZERO_SHOT, Recipe, Spec
-from fewtune.datasets.catalog import groups
+from fewtune.datasets.catalog import groups, load
 
 METRICS = ("top1", "top5", "recall", "f1", "calibration_error")
 GROUPS = {"flowers": "natural", "spheres": "structured"}
@@ -139,6 +139,17 @@ def test_retention_is_the_mean_change_on_other_tasks(write: Writer) -> None:
         write_json(folder / RETENTION, {"spheres": {"before": 0.5, "after": after}})
     table = tables.retention(study(write.folder))
     assert texts(table) == {"CLIP-Adapter": ["−20.0", "−20.0"]}
+
+
+def test_zero_shot_carries_a_mark_where_the_order_of_classes_is_unproven(write: Writer) -> None:
+    folder = write.run(ZERO_SHOT, "vtab-dmlab", 0.2)
+    record = read_json(folder / "record.json")
+    record["task"]["notes"] = load("vtab/dmlab").notes
+    write_json(folder / "record.json", record)
+    write.run("linear-probe", "vtab-dmlab", 0.4)
+    table = tables.accuracy(study(write.folder), 4)
+    assert texts(table) == {"Zero-shot CLIP": ["20.0 †"], "Linear probe": ["40.0"]}
+    assert table.notes[-1].startswith("† class order unproven")
 
 
 def test_methods_of_one_strategy_are_told_apart(write: Writer) -> None:
