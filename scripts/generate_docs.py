@@ -12,9 +12,11 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
+
+import speed_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 SHOTS = 16
@@ -107,6 +109,23 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "recipes": recipes,
     "recipe-fields": recipe_fields,
     "options": options,
+}
+
+
+def machines() -> str:
+    """What the speed tables were measured on."""
+    return table(["", ""], speed_tables.machines())
+
+
+def speed(name: str) -> str:
+    """One benchmark, a row for each comparison."""
+    rows = speed_tables.rows(name)
+    return table(speed_tables.HEADER, rows) if rows else "Not measured yet.\n"
+
+
+GENERATORS |= {
+    "speed-machine": machines,
+    **{f"speed-{name}": partial(speed, name) for name in speed_tables.TABLES},
 }
 
 
