@@ -22,7 +22,9 @@ HELP_BUDGET_S = 0.4
 
 HEAVY = {"torch", "torchvision", "transformers", "peft", "torchmetrics", "matplotlib"}
 LIGHT_PARTS = ("cli", "data", "datasets", "protocols")
-LIGHT_CORE = ("task", "draws", "spec", "files", "errors", "preprocess", "discovery")
+LIGHT_CORE = (
+    "task", "draws", "spec", "files", "errors", "preprocess", "discovery", "protocol",
+)  # fmt: skip
 
 TEXT_SUFFIXES = {".py", ".md", ".toml", ".yaml", ".cff", ".txt", ".json", ".html", ".js", ".css"}
 CODE_FOLDERS = ("src", "tests", "benchmarks", "recipes", "examples", "scripts")
