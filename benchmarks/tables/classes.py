@@ -63,7 +63,7 @@ def _many(settings: Settings) -> list[Row]:
     gib = (small.memory_mib / 1024, large.memory_mib / 1024)
     return [
         Row(
-            f"{few:,} classes, dropout 0.25", "the bar", gib[0], None, "GiB", None,
+            f"{few:,} classes, dropout 0.25", "the aim alone", gib[0], None, "GiB", None,
             4.0, "at most", 1, note.format(small.median_s),
         ),
         Row(

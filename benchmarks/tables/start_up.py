@@ -31,7 +31,9 @@ def cases(settings: Settings) -> Cases:
 def _rows(name: str, command: Sequence[str], bar_s: float, settings: Settings) -> list[Row]:
     turns = settings.warmup + settings.repeats
     median_s = statistics.median([_time(command) for _ in range(turns)][settings.warmup :])
-    return [Row(name, "bar alone", median_s, None, "s", None, bar_s, "at most", settings.repeats)]
+    return [
+        Row(name, "the aim alone", median_s, None, "s", None, bar_s, "at most", settings.repeats)
+    ]
 
 
 def _time(command: Sequence[str]) -> float:
