@@ -12,7 +12,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 # Each run is a fork of one process that has imported everything: a peak of its own, in a second.
-CHILD = '''
+CHILD = """
 import json, os, sys
 from dataclasses import replace
 from pathlib import Path
@@ -75,7 +75,7 @@ for name in sys.argv[2:]:
     smallest = int(refused["hint"].split("--memory ")[1].split("MiB")[0])
     rows = [forked(name, smallest + more) for more in (0, 140, 4000)]
     print(json.dumps(rows), flush=True)
-'''
+"""
 
 
 def test_no_run_holds_more_than_its_budget(tmp_path: Path) -> None:
