@@ -236,8 +236,9 @@ def shape_of_vit_b16() -> Any:
 
         def __call__(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
             words = [len(text.replace(".", " .").split()) for text in texts]
-            ids = torch.zeros(len(texts), max(words) + 2, dtype=torch.long)
-            return ids, torch.zeros(len(texts)).long()
+            with torch.device("cpu"):  # what prompts begin with is read from their ids
+                ids = torch.zeros(len(texts), max(words) + 2, dtype=torch.long)
+                return ids, torch.zeros(len(texts)).long()
 
     net = copy.deepcopy(_net_of_vit_b16())
     return DualEncoder(
