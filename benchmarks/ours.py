@@ -61,7 +61,10 @@ def training(
     wanted = default.model_copy(update={"batch_size": batch, **(recipe or {})})
     task = support(classes, images or batch)
     head = attach(chosen, dual_encoder(size), task.classes, wanted, seed=0)
-    plan = _plan(precision).model_copy(update={"cache": cache, "memory_mib": memory_mib})
+    update = {"cache": cache, "memory_mib": memory_mib}
+    if memory_mib:  # all of it for the step: there is nothing to keep
+        update["cache_mib"] = 0
+    plan = _plan(precision).model_copy(update=update)
     run = Training(head, task, wanted, plan, precision, seed=0, phase=0)
     run.follow(split_training(plan, run))
     _HELD.enter_context(run.lowered())
