@@ -28,7 +28,7 @@ def test_measured_again_on_its_own_test_images(cli: Cli, tuned: Path, images: Pa
     assert value["images"] == 9
     recorded = json.loads(cli("evaluate --json", tuned).out)
     for row, record in (("zero-shot", "zero_shot"), ("clip-lora", "record")):
-        assert value["metrics"][row] == pytest.approx(recorded[record]["metrics"], abs=1e-6)
+        assert value["metrics"][row] == pytest.approx(recorded[record]["metrics"], abs=1e-4)
 
 
 def test_classes_are_matched_by_name(cli: Cli, tuned: Path, place: Path) -> None:

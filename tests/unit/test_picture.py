@@ -30,7 +30,7 @@ def record(
             "shots": 4 if trained else None, "seed": 0, "recipe": {"lr": 1} if trained else None,
         },
         "plan": {"steps_scale": 0.5 if trained else 1.0},
-        "task": {"classes": names, "images": {"test": len(labels)}},
+        "task": {"classes": names, "notes": [], "images": {"test": len(labels)}},
         "metrics": {"top1": sum(hits) / len(hits)},
         "per_class": recalls,
         "cost": {"trained_parameters": 7, "steps": 3, "training_s": 2.0},

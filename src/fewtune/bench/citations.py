@@ -36,7 +36,8 @@ def owed(runs: Iterable[tuple[dict[str, Any], dict[str, Any]]]) -> tuple[str, li
         runs: spec.json and task.json of each run.
     """
     known = references()
-    keys, given, words = [FEWTUNE], {}, []
+    keys, words = [FEWTUNE], list[str]()
+    given: dict[str, str] = {}
     for spec, task in runs:
         keys += [load_strategy(spec["strategy"]).paper, _backbone(spec["backbone"])]
         found = entries(task["citation"])

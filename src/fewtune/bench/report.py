@@ -96,27 +96,27 @@ def write_parquet(path: Path, csv: Path) -> bool:
 def _sections(study: Study, groups: Mapping[str, str]) -> list[Section]:
     """Return a backbone's sections; parts that have nothing to show are left out."""
     of = study.backbone
-    accuracy = [
+    accuracy: list[Table | Figure] = [
         _figure(f"{of}-shots", "Accuracy against shots", plots.accuracy_curves(study),
                 "Means and sample deviations over seeds; the dashed line is zero-shot."),
         *(_named(of, tables.accuracy(study, shots)) for shots in reversed(study.shots)),
     ]  # fmt: skip
-    gains = [
+    gains: list[Table | Figure] = [
         _figure(f"{of}-gains", "Gain over zero-shot by group", plots.gains(study, groups),
                 "A dot is a task, the bar their mean."),
         _named(of, tables.gains(study, groups)),
     ]  # fmt: skip
-    cost = [
+    cost: list[Table | Figure] = [
         _figure(f"{of}-efficiency", "Accuracy against cost", plots.efficiency(study),
                 "Means over tasks and seeds at the largest number of shots."),
         _named(of, tables.efficiency(study)),
     ]  # fmt: skip
-    kept = [
+    kept: list[Table | Figure] = [
         _figure(f"{of}-retention", "Gain against retention", plots.retention(study),
                 "A dot is a method on a task, at the largest number of shots."),
         _named(of, tables.retention(study)),
     ]  # fmt: skip
-    classes = [
+    classes: list[Table | Figure] = [
         _figure(f"{of}-recall-{task.replace('/', '-')}", f"Recall by class: {task}",
                 plots.recalls(study, task), "Means over seeds.")
         for task in study.tasks

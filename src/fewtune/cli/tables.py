@@ -7,7 +7,6 @@ from typing import Any
 
 from fewtune.cli.console import Console, count, duration, memory
 from fewtune.core.draws import draw_text
-from fewtune.engine.outcome import doubts
 
 METRICS = {
     "top1": "top-1",
@@ -28,6 +27,8 @@ def show_results(
     console: Console, record: dict[str, Any], zero_shot: dict[str, Any] | None
 ) -> None:
     """Print a run's table."""
+    from fewtune.engine.outcome import doubts
+
     console.line()
     console.line(title(record))
     rows = []

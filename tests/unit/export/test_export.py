@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fewtune.backbones import clip
-from fewtune.core.discovery import strategy_names
+from fewtune.core.discovery import load_strategy, strategy_names
 from fewtune.core.errors import AdapterError, ConfigError, RunError
 from fewtune.core.model import DualEncoder
 from fewtune.core.task import Example
@@ -51,11 +51,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @cache
 def tuned_run(strategy: str, backbone: Path, runs: Path, **options: Any) -> Path:
-    """Train for two steps at a high rate, so that every trained tensor has visibly moved."""
+    """Train for two steps at a high rate, so that every trained tensor has visibly moved.
+
+    What trains nothing keeps its recipe.
+    """
     job_options: dict[str, Any] = {}
     if "resize" in options:
         job_options["resize"] = options.pop("resize")
-    if strategy != "zero-shot":
+    default = load_strategy(strategy).recipe
+    if default and default.length:
         options |= {"lr": 0.05, "length": 2, "length_unit": "steps", "warmup": 0}
     made, recipe = configure(strategy, options)
     job = Job(
