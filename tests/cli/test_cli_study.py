@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,27 @@ def test_a_sweep_file_is_checked_before_anything_runs(cli: Cli, grid: Path, plac
     assert refused.status == 2
     assert "unknown key 'shot'" in refused.err
     assert not (place / "runs").exists()
+
+
+def test_retention_is_zero_for_what_changes_no_score(
+    cli: Cli, images: Path, backbone: Path, place: Path
+) -> None:
+    shutil.copytree(images, place / "others")
+    file = place / "grid.toml"
+    file.write_text(
+        f"""strategy = "clip-lora"
+data = ["{images}", "others"]
+backbone = "{backbone}"
+shots = 1
+precision = "fp32"
+threads = 1
+length = 1
+length-unit = "steps"
+lr = 1e-12
+"""
+    )
+    done = cli("sweep --retention", file)
+    assert done.status == 0, done.err
+    kept = [read_json(path) for path in place.glob("runs/clip-lora-*/retention.json")]
+    assert sorted(name for found in kept for name in found) == ["others", "pets"]
+    assert all(score["before"] == score["after"] for found in kept for score in found.values())

@@ -16,7 +16,7 @@ import markdown_blocks
 ROOT = Path(__file__).parents[2]
 # What a reader who has cloned the repository finds beside the page.
 BESIDE = ("examples", "recipes", "train.py")
-PAGE_BUDGET_S = 300
+PAGE_BUDGET_S = 600
 
 
 def run_blocks(page: Path) -> list[markdown_blocks.Block]:

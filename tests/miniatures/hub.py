@@ -58,7 +58,8 @@ def serve(folder: Path) -> Iterator[FakeHub]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            _answer(self, hub)
+            with contextlib.suppress(BrokenPipeError):  # the client has seen enough
+                _answer(self, hub)
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

@@ -210,9 +210,9 @@ def test_saved_runs_give_equal_logits_in_a_fresh_process(root: Path, tmp_path: P
     for name in plugins("strategies"):
         kind = load_strategy(name)
         for inference in kind.types:
-            recipe = kind.recipe and kind.recipe.model_copy(
-                update={"length": 3, "length_unit": "steps"}
-            )
+            recipe = kind.recipe
+            if recipe and recipe.length:
+                recipe = recipe.model_copy(update={"length": 3, "length_unit": "steps"})
             strategy = kind(type=inference)
             asked = replace(job(root, tmp_path), strategy=strategy, recipe=recipe, task=untested)
             path = train(asked, Tracker())

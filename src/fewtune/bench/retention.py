@@ -6,13 +6,15 @@ with the zero-shot run there. Heads that only know their training classes cannot
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
 
 from fewtune.bench.results import RETENTION, Kept, read_kept
+from fewtune.bench.sweep import Entry
 from fewtune.core.files import read_json, write_json
+from fewtune.core.spec import ZERO_SHOT
 from fewtune.core.task import Task
 from fewtune.engine import evaluate
 from fewtune.engine.adapter import load_run
@@ -46,3 +48,22 @@ def measure(run: Path, others: Mapping[Path, Task], device: str = "auto") -> dic
         known[task.name] = Kept(before, evaluate.metrics(scores, labels)["top1"])
     write_json(run / RETENTION, {name: vars(kept) for name, kept in sorted(known.items())})
     return known
+
+
+def measure_all(entries: Iterable[Entry]) -> None:
+    """Measure every complete run of a sweep on the other tasks of the sweep.
+
+    Raises:
+        RunError, AdapterError: A run cannot be loaded.
+    """
+    done = [entry for entry in entries if entry.status() == "done"]
+    for entry in done:
+        others = {
+            other.baseline: other.job.task
+            for other in done
+            if other.spec.task != entry.spec.task
+            and other.spec.backbone == entry.spec.backbone
+            and other.spec.precision == entry.spec.precision
+        }
+        if entry.spec.strategy != ZERO_SHOT:
+            measure(entry.folder, others, entry.job.device)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 
 
-def sweep(file: Path, dry_run: bool, cards: bool, quiet: bool) -> int:
+def sweep(file: Path, dry_run: bool, retention: bool, cards: bool, quiet: bool) -> int:
     """Make the runs of a file that are not complete; the status is 1 if one fails."""
     from fewtune.bench.sweep import Progress, entries, execute
     from fewtune.engine.tracking import Tracker
@@ -57,6 +57,11 @@ def sweep(file: Path, dry_run: bool, cards: bool, quiet: bool) -> int:
         return 0
     with Table(progress, console).shown() as table:
         execute(progress, Tracker(), table.show)
+    if retention:
+        from fewtune.bench.retention import measure_all
+
+        console.note("measuring each run on the other tasks ...")
+        measure_all(progress.every)
     for outcome in table.failed:
         console.line(f"failed: {outcome.entry.folder}: {outcome.error}")
     console.line(f"next  fewtune report {progress.every[0].job.runs}")
@@ -154,6 +159,11 @@ command = Command(
     params=[
         click.Argument(["file"], metavar="FILE.toml", type=click.Path(path_type=Path)),
         Option(["--dry-run"], is_flag=True, help="List the runs and make none."),
+        Option(
+            ["--retention"],
+            is_flag=True,
+            help="Measure each run on the other tasks too: what tuning on one costs on these.",
+        ),
         Option(["--cards"], is_flag=True, help="Write a card and a picture for each run too."),
         Option(["--quiet"], is_flag=True, help="Leave out progress."),
     ],
