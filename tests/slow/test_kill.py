@@ -203,6 +203,7 @@ print(json.dumps(scores))
 """
 
 
+@pytest.mark.timeout(300)
 def test_saved_runs_give_equal_logits_in_a_fresh_process(root: Path, tmp_path: Path) -> None:
     task = tiny_task()
     untested = replace(task, test=())
@@ -218,6 +219,6 @@ def test_saved_runs_give_equal_logits_in_a_fresh_process(root: Path, tmp_path: P
             path = train(asked, Tracker())
             expected[str(path)] = load_run(path, "cpu").scores(task.test).tolist()
     command = [sys.executable, "-c", SCORES, *expected]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == expected
