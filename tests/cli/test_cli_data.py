@@ -72,6 +72,12 @@ def test_what_is_known_of_one(cli: Cli, root: Path) -> None:
     assert {len(source["names"]) for source in known["prompts"].values()} == {47}
 
 
+def test_a_task_that_never_was_is_a_warning(cli: Cli, root: Path) -> None:
+    told = cli("data info smallnorb_distance --root", root)
+    assert told.out.startswith("vtab/smallnorb-elevation")
+    assert "there is no task 'smallnorb_distance'" in " ".join(told.err.split())
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [

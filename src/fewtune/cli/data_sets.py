@@ -88,8 +88,16 @@ def declared(data: str, root: Path | None) -> str | None:
     with contextlib.suppress(OSError, ValueError, RuntimeError):
         if root is None and Path(data).expanduser().exists():
             return None
-    found = catalog.find(data)
+    found = _find(data)
     return None if found is None or found.name == catalog.SAMPLE else found.name
+
+
+def _find(data: str) -> catalog.Found | None:
+    """Return the data set of a name, and warn where another one is meant than was named."""
+    found = catalog.find(data)
+    if found is not None and found.note:
+        Console().warn(found.note)
+    return found
 
 
 def require(data: str) -> str:
@@ -100,7 +108,7 @@ def require(data: str) -> str:
     """
     from fewtune.core.errors import did_you_mean
 
-    found = catalog.find(data)
+    found = _find(data)
     if found is None:
         raise ConfigError(
             f"There is no data set called {data!r}.",
