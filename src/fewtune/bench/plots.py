@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from fewtune.bench.results import Cell, Method, Study, read_kept
+from fewtune.bench.results import Cell, Method, Study
 from fewtune.bench.tables import title_of
 from fewtune.core.spec import ZERO_SHOT
 
@@ -81,16 +81,14 @@ def efficiency(study: Study) -> str:
     with _figure(2, columns=2) as (figure, axes):
         drawn = 0
         for index, method in enumerate(study.methods):
-            cells = [study.cell(method, task, shots) for task in study.tasks]
-            runs = [run for cell in cells if cell for run in cell.runs]
-            if method.strategy == ZERO_SHOT or None in cells or not runs:
+            score, runs = study.average(method, shots), study.runs(method, shots)
+            if method.strategy == ZERO_SHOT or score is None:
                 continue
             drawn += 1
-            score = 100 * sum(cell.mean for cell in cells if cell) / len(cells)
             for axis, cost in zip(axes, ("trained_parameters", "training_s"), strict=True):
                 mean = sum(run.record["cost"][cost] for run in runs) / len(runs)
                 value = mean / 60 if cost == "training_s" else mean
-                axis.plot([max(value, 1e-3)], [score], label=title_of(method), **_look(index))
+                axis.plot([max(value, 1e-3)], [100 * score], label=title_of(method), **_look(index))
         if not drawn:
             return ""
         for axis, name in zip(axes, ("trained parameters", "minutes of training"), strict=True):
@@ -121,8 +119,8 @@ def gains(study: Study, groups: Mapping[str, str]) -> str:
             axis.set_title(name)
             tasks = [task for task in study.tasks if groups.get(task, "own") == name]
             for index, method in enumerate(methods):
-                found = [_gain(study, method, task, shots) for task in tasks]
-                values = [value for value in found if value is not None]
+                found = [study.gain(method, task, shots) for task in tasks]
+                values = [100 * gain for gain in found if gain is not None]
                 if not values:
                     continue
                 look = _look(study.methods.index(method))
@@ -135,15 +133,6 @@ def gains(study: Study, groups: Mapping[str, str]) -> str:
         return _svg(figure)
 
 
-def _gain(study: Study, method: Method, task: str, shots: int | None) -> float | None:
-    cell = study.cell(method, task, shots)
-    if cell is None:
-        return None
-    bases = [study.baseline(run) for run in cell.runs]
-    known = [run.top1 - base.top1 for run, base in zip(cell.runs, bases, strict=True) if base]
-    return 100 * sum(known) / len(known) if known else None
-
-
 def retention(study: Study) -> str:
     """Gain on the tuned task against the change on the others: a dot a method and task."""
     shots = study.shots[-1] if study.shots else None
@@ -151,11 +140,11 @@ def retention(study: Study) -> str:
         axis, drawn = axes[0], False
         for index, method in enumerate(study.methods):
             points = [
-                (gain, 100 * sum(k.after - k.before for k in kept) / len(kept))
+                (100 * gain, 100 * sum(changes) / len(changes))
                 for task in study.tasks
                 if (cell := study.cell(method, task, shots))
-                and (gain := _gain(study, method, task, shots)) is not None
-                and (kept := [k for run in cell.runs for k in read_kept(run.folder).values()])
+                and (gain := study.gain(method, task, shots)) is not None
+                and (changes := cell.changes_elsewhere)
             ]
             if points:
                 drawn = True

@@ -75,22 +75,21 @@ def write_report(
                 write_text(out / f"{part.name}.svg", str(part.svg).replace("currentColor", "#111"))
     write_text(out / "report.md", _markdown(title, sections, notes))
     write_text(out / "runs.csv", tables.runs_csv(runs))
-    write_parquet(out / "runs.parquet", out / "runs.csv")
+    _write_parquet(out / "runs.parquet", out / "runs.csv")
     write_text(out / PAGE, page)
     return out / PAGE
 
 
-def write_parquet(path: Path, csv: Path) -> bool:
-    """Write the lines of `csv` as parquet, if pyarrow is installed; return whether it is."""
+def _write_parquet(path: Path, csv: Path) -> None:
+    """Write the lines of `csv` as parquet, if pyarrow is installed."""
     try:
         import pyarrow.csv
         import pyarrow.parquet
     except ImportError:
-        return False
+        return
     sink = pyarrow.BufferOutputStream()
     pyarrow.parquet.write_table(pyarrow.csv.read_csv(csv), sink)
     write_bytes(path, sink.getvalue().to_pybytes())
-    return True
 
 
 def _sections(study: Study, groups: Mapping[str, str]) -> list[Section]:

@@ -9,11 +9,12 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from fewtune.core.discovery import load_strategy, strategy_names
+from fewtune.core.discovery import strategy_names, zero_shot_of
 from fewtune.core.errors import RunError
 from fewtune.core.files import read_json
 from fewtune.core.spec import ZERO_SHOT, Spec
@@ -93,6 +94,12 @@ class Cell:
         return mean(self.scores)
 
     @property
+    def changes_elsewhere(self) -> tuple[float, ...]:
+        """Changes of top-1 on the other tasks, of every run and task that was measured."""
+        kept = [kept for run in self.runs for kept in read_kept(run.folder).values()]
+        return tuple(k.after - k.before for k in kept)
+
+    @property
     def spread(self) -> float | None:
         """Sample standard deviation over seeds; None for a single one."""
         return stdev(self.scores) if len(self.scores) > 1 else None
@@ -122,16 +129,38 @@ class Study:
         """Return the methods but zero-shot."""
         return tuple(method for method in self.methods if method.strategy != ZERO_SHOT)
 
+    def of(self, method: Method, shots: int | None) -> tuple[Cell | None, ...]:
+        """Return a method's cells, one a task; None for a hole."""
+        return tuple(self.cell(method, task, shots) for task in self.tasks)
+
+    def runs(self, method: Method, shots: int | None) -> tuple[Run, ...]:
+        """Return a method's runs on all tasks."""
+        return tuple(run for cell in self.of(method, shots) if cell for run in cell.runs)
+
+    def average(self, method: Method, shots: int | None) -> float | None:
+        """Return the mean over tasks; None if there is a hole."""
+        cells = [cell for cell in self.of(method, shots) if cell]
+        return mean(cell.mean for cell in cells) if len(cells) == len(self.tasks) else None
+
+    def gain(self, method: Method, task: str, shots: int | None) -> float | None:
+        """Return the mean gain over the zero-shot runs with the same prompts and pixels.
+
+        None for a hole, and where one of these runs is missing.
+        """
+        cell = self.cell(method, task, shots)
+        if cell is None:
+            return None
+        pairs = [(run.top1, self.baseline(run)) for run in cell.runs]
+        gains = [top1 - base.top1 for top1, base in pairs if base]
+        return mean(gains) if len(gains) == len(pairs) else None
+
     def baseline(self, run: Run) -> Run | None:
         """Return the zero-shot run with the same prompts and pixels, if it is there."""
-        spec = Spec.model_validate(run.spec)
-        wanted = spec.zero_shot(load_strategy(ZERO_SHOT).version).hash()
-        for (_, task, shots), cell in self.cells.items():
-            if shots is None and task == run.spec["task"]:
-                for other in cell.runs:
-                    if other.record["hash"] == wanted:
-                        return other
-        return None
+        return self._by_hash.get(zero_shot_of(Spec.model_validate(run.spec)).hash())
+
+    @cached_property
+    def _by_hash(self) -> dict[str, Run]:
+        return {run.record["hash"]: run for cell in self.cells.values() for run in cell.runs}
 
 
 def read_kept(folder: Path) -> dict[str, Kept]:

@@ -15,11 +15,11 @@ from statistics import mean
 from typing import Any, Literal
 
 from fewtune.backbones.checkpoint import describe
-from fewtune.core.discovery import load_strategy
+from fewtune.core.discovery import zero_shot_of
 from fewtune.core.errors import ConfigError, FewTuneError
 from fewtune.core.files import read_json, write_json
 from fewtune.core.lock import BusyError
-from fewtune.core.spec import ZERO_SHOT, Precision, Spec
+from fewtune.core.spec import Precision, Spec
 from fewtune.engine.device import choose_device, choose_precision
 from fewtune.engine.job import Job
 from fewtune.engine.record import RunFolder
@@ -46,8 +46,7 @@ class Entry:
     @property
     def baseline(self) -> Path:
         """The folder of the zero-shot run that it is compared with."""
-        version = load_strategy(ZERO_SHOT).version
-        return self.job.runs / self.spec.zero_shot(version).folder()
+        return self.job.runs / zero_shot_of(self.spec).folder()
 
     def status(self) -> Status:
         """Return whether the run is complete, has failed, or is still to be made."""

@@ -10,7 +10,7 @@ from statistics import mean
 from typing import Literal
 
 from fewtune.bench.published import Score, scores
-from fewtune.bench.results import LINEAR_PROBE, Cell, Method, Run, Study, read_kept
+from fewtune.bench.results import LINEAR_PROBE, Cell, Method, Run, Study
 from fewtune.core.spec import ZERO_SHOT
 from fewtune.engine.outcome import doubts, percent, shots_text, signed
 
@@ -52,7 +52,7 @@ def accuracy(study: Study, shots: int | None) -> Table:
     methods = [m for m in study.methods if any(study.cell(m, t, shots) for t in study.tasks)]
     columns = [_marked([study.cell(m, task, shots) for m in methods]) for task in study.tasks]
     if len(study.tasks) > 1:
-        columns.append(_ranked([_average(study, m, shots) for m in methods], percent))
+        columns.append(_ranked([study.average(m, shots) for m in methods], percent))
     header = ("", *study.tasks, *(("average",) if len(study.tasks) > 1 else ()))
     rows = []
     sources: list[str] = []
@@ -86,14 +86,13 @@ def gains(study: Study, groups: Mapping[str, str]) -> Table:
     """
     names = sorted({groups.get(task, "own") for task in study.tasks})
     tasks = {name: [t for t in study.tasks if groups.get(t, "own") == name] for name in names}
-    probes = {m.modality: m for m in study.methods if m.strategy == LINEAR_PROBE}
-    probe = next(iter(probes.values()), None)
+    probe = next((m for m in reversed(study.methods) if m.strategy == LINEAR_PROBE), None)
     rows = []
     for method in study.tuned():
         for shots in study.shots:
             entries = []
             for name in names:
-                over_zero = [_over_zero(study, method, t, shots) for t in tasks[name]]
+                over_zero = [study.gain(method, t, shots) for t in tasks[name]]
                 over_probe = [_over(study, method, probe, t, shots) for t in tasks[name]]
                 entries += [_mean_gain(over_zero), _mean_gain(over_probe)]
             if any(entry.text != HOLE for entry in entries):
@@ -112,12 +111,7 @@ def efficiency(study: Study) -> Table:
     shots = study.shots[-1] if study.shots else None
     rows = []
     for method in study.tuned():
-        runs = [
-            run
-            for task in study.tasks
-            if (cell := study.cell(method, task, shots))
-            for run in cell.runs
-        ]
+        runs = study.runs(method, shots)
         if not runs:
             continue
         costs = [run.record["cost"] for run in runs]
@@ -147,13 +141,7 @@ def retention(study: Study) -> Table:
         entries, every = [], []
         for task in study.tasks:
             cells = [study.cell(method, task, shots) for shots in study.shots]
-            changes = [
-                kept.after - kept.before
-                for cell in cells
-                if cell
-                for run in cell.runs
-                for kept in read_kept(run.folder).values()
-            ]
+            changes = [change for cell in cells if cell for change in cell.changes_elsewhere]
             every += changes
             entries.append(Entry(signed(mean(changes))) if changes else Entry(HOLE))
         if every:
@@ -259,11 +247,6 @@ def _differences(
     return found
 
 
-def _average(study: Study, method: Method, shots: int | None) -> float | None:
-    cells = [study.cell(method, task, shots) for task in study.tasks]
-    return None if None in cells else mean(cell.mean for cell in cells if cell)
-
-
 def _marked(cells: Sequence[Cell | None]) -> list[Entry]:
     entries = _ranked([cell.mean if cell else None for cell in cells], percent)
     return [
@@ -290,14 +273,6 @@ def _ranked(values: Sequence[float | None], show: Callable[[float], str]) -> lis
     for rank, mark in zip(ranks[:2], ("best", "second"), strict=False):
         marks |= {text: mark for text in texts if text and float(text) == rank}  # type: ignore[misc]
     return [Entry(HOLE) if t is None else Entry(t, marks.get(t, "")) for t in texts]
-
-
-def _over_zero(study: Study, method: Method, task: str, shots: int | None) -> float | None:
-    cell = study.cell(method, task, shots)
-    if cell is None:
-        return None
-    pairs = [(run.top1, study.baseline(run)) for run in cell.runs]
-    return mean(t - b.top1 for t, b in pairs if b) if all(b for _, b in pairs) else None
 
 
 def _over(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fewtune.core.discovery import load_strategy
+from fewtune.core.discovery import zero_shot_of
 from fewtune.core.errors import RunError, did_you_mean
 from fewtune.core.files import read_json
 
@@ -68,8 +68,7 @@ def _summary(run: Path) -> dict[str, Any]:
 
 def baseline_record(run: Path, spec: Spec) -> dict[str, Any] | None:
     """Return the record of the zero-shot run beside a run; None if it is not there."""
-    version = load_strategy("zero-shot").version
-    path = run.parent / spec.zero_shot(version).folder() / "record.json"
+    path = run.parent / zero_shot_of(spec).folder() / "record.json"
     record: dict[str, Any] | None = read_json(path) if path.exists() else None
     return record
 

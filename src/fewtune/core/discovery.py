@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from fewtune.core.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
+    from fewtune.core.spec import Spec
     from fewtune.core.strategy import Strategy
 
 ENTRY_POINTS = "fewtune.strategies"
@@ -81,3 +82,8 @@ def _only_strategy(module: object) -> type[Strategy]:
 def _first_line(file: Path) -> str:
     docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
     return docstring.partition("\n")[0]
+
+
+def zero_shot_of(spec: Spec) -> Spec:
+    """Return the zero-shot run that a run is compared with, of the installed version."""
+    return spec.zero_shot(load_strategy("zero-shot").version)
