@@ -13,6 +13,7 @@ from typing import Any
 
 from fewtune.core.errors import DataError
 from fewtune.data.declaration import Dataset
+from fewtune.data.mat import read_mat
 from fewtune.data.readers.checks import class_name
 from fewtune.data.readers.class_folders import class_folders, class_rows
 from fewtune.data.readers.zhou import fold, match_classes
@@ -68,10 +69,13 @@ def flowers102(location: Path, dataset: Dataset) -> list[Row]:
     Without setid.mat, as CoOp leaves it, all images have no split.
     """
     file, sets_file = location / "imagelabels.mat", location / "setid.mat"
-    labels = _numbers(file, "labels")
+    labels = read_mat(file, "labels").ravel().tolist()
     splits: dict[str, Sequence[int]] = {"": range(1, len(labels) + 1)}
     if sets_file.is_file():
-        splits = {split: _numbers(sets_file, name) for split, name in FLOWER_SPLITS.items()}
+        splits = {
+            split: read_mat(sets_file, name).ravel().tolist()
+            for split, name in FLOWER_SPLITS.items()
+        }
     entries = []
     for split, images in splits.items():
         for image in images:
@@ -142,8 +146,8 @@ def sun397(location: Path, dataset: Dataset) -> list[Row]:
     return [Row("", r.key, _place(r.key, known), r.source, r.size_bytes) for r in found]
 
 
-def read_mat(path: Path) -> dict[str, Any]:
-    """Return the variables of a MATLAB file of version 5, which holds data and no code.
+def _variables(path: Path) -> dict[str, Any]:
+    """Return the variables of a MATLAB file of version 5 that holds structures.
 
     Raises:
         DataError: The file cannot be read, or SciPy is not installed.
@@ -190,17 +194,10 @@ def _variable(path: Path, name: str) -> Any:
     """
     import numpy as np
 
-    values = read_mat(path)
+    values = _variables(path)
     if name not in values:
         raise DataError(f"{path} has no variable '{name}'.", hint="Download it again.")
     return np.atleast_1d(values[name]).ravel()
-
-
-def _numbers(path: Path, name: str) -> list[int]:
-    try:
-        return [int(value) for value in _variable(path, name)]
-    except (TypeError, ValueError) as error:
-        raise DataError(f"'{name}' in {path} is not a list of numbers.") from error
 
 
 def _year_first(name: str) -> str:
