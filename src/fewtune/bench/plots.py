@@ -5,12 +5,12 @@ Equal records give equal bytes.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from fewtune.bench.figures import COLOURS, MARKERS, TEXT, style, svg
 from fewtune.bench.results import Cell, Method, Study
 from fewtune.bench.tables import title_of
 from fewtune.core.spec import ZERO_SHOT
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito (2008): told apart with every common form of colour blindness.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#8a919c")
-MARKERS = "osD^vPX*"
-# Stands for the colour of the page's text until the SVG is written.
-TEXT = "#010203"
 COLUMNS = 3
 PANEL_IN = (3.3, 2.6)
 
@@ -45,7 +40,7 @@ def accuracy_curves(study: Study) -> str:
             axis.minorticks_off()
         _label(axes, "shots (training images a class)", "top-1 in %")
         _legend(figure, axes[0])
-        return _svg(figure)
+        return svg(figure)
 
 
 def _curve(
@@ -96,7 +91,7 @@ def efficiency(study: Study) -> str:
             axis.set_xlabel(name)
         axes[0].set_ylabel("top-1 in %")
         _legend(figure, axes[0])
-        return _svg(figure)
+        return svg(figure)
 
 
 def _logarithmic(axis: Axes) -> None:
@@ -130,7 +125,7 @@ def gains(study: Study, groups: Mapping[str, str]) -> str:
             axis.set_yticks(range(len(methods)), [title_of(method) for method in methods])
             axis.invert_yaxis()
         _label(axes, "gain over zero-shot in points", "", share_y=True)
-        return _svg(figure)
+        return svg(figure)
 
 
 def retention(study: Study) -> str:
@@ -155,7 +150,7 @@ def retention(study: Study) -> str:
         axis.set_xlabel("gain on the tuned task in points")
         axis.set_ylabel("change on the others in points")
         _legend(figure, axis)
-        return _svg(figure)
+        return svg(figure)
 
 
 def recalls(study: Study, task: str) -> str:
@@ -183,7 +178,7 @@ def recalls(study: Study, task: str) -> str:
             axis.set_xticks([])
             axis.set_xlabel(f"{len(names)} classes, in label order")
         figure.colorbar(image, ax=axis, label="recall in %")
-        return _svg(figure)
+        return svg(figure)
 
 
 def _mean_known(values: Sequence[float | None]) -> float | None:
@@ -205,22 +200,9 @@ def _look(index: int, *, line: bool = False) -> dict[str, Any]:
 def _figure(
     panels: int, columns: int = COLUMNS, panel_in: tuple[float, float] = PANEL_IN
 ) -> Iterator[tuple[Figure, list[Axes]]]:
-    import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(
-            {
-                "svg.hashsalt": "fewtune",
-                "font.size": 9,
-                "axes.titlesize": 10,
-                "axes.spines.top": False,
-                "axes.spines.right": False,
-                **{f"{part}.color": TEXT for part in ("text", "xtick", "ytick")},
-                **{f"axes.{part}color": TEXT for part in ("edge", "label", "title")},
-            }
-        )
+    with style():
         columns = min(columns, panels)
         lines = math.ceil(panels / columns)
         size = (panel_in[0] * columns, panel_in[1] * lines + 0.5)
@@ -247,10 +229,3 @@ def _legend(figure: Figure, axis: Axes) -> None:
     figure.legend(
         handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False
     )
-
-
-def _svg(figure: Figure) -> str:
-    file = io.StringIO()
-    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = file.getvalue()
-    return text[text.index("<svg") :].replace(TEXT, "currentColor")
