@@ -29,6 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--start", default="trunk", help="checkpoint to continue from")
     train.add_argument("--to", default="trunk", help="checkpoint to write")
     train.add_argument("--plain", type=float, default=0.5, help="share of plain views")
+    train.add_argument("--balance", type=float, default=0.0, help="0.5: rare words more often")
     train.add_argument("--workers", type=int, default=2, help="cores; 1 on a GPU")
     align = steps.add_parser("align", help="train the text tower, tune both")
     align.add_argument("--start", default="trunk", help="checkpoint of the image tower")
@@ -49,6 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--target", type=Path, default=ASSETS)
     sample = steps.add_parser("sample", help="write the sample task of the quickstart")
     sample.add_argument("--target", type=Path, default=ASSETS.parent / "sample" / "fashion.zip")
+    tasks = steps.add_parser("tasks", help="write the tasks of the study")
+    tasks.add_argument("--target", type=Path, help="folder to write  [--work/tasks]")
     return parser
 
 
@@ -64,6 +67,7 @@ def _train(options: argparse.Namespace) -> None:
         options.decay,
         workers=options.workers,
         plain_share=options.plain,
+        balance=options.balance,
     )
     start, target = (options.work / f"{n}.safetensors" for n in (options.start, options.to))
     train(read_pack(options.work / TRAIN_PACK), leg, target if target.exists() else start, target)
@@ -113,6 +117,16 @@ def _evaluate(options: argparse.Namespace) -> None:
     evaluate(folder, options.work, options.digits, options.tuned, words)
 
 
+def _tasks(options: argparse.Namespace) -> None:
+    from recipes.picto.heldout import HELDOUT_PACK
+    from recipes.picto.pack import read_pack
+    from recipes.picto.tasks import write_tasks
+
+    fashion = Sources(options.work).fashion_mnist
+    heldout = read_pack(options.work / HELDOUT_PACK)
+    write_tasks(fashion, heldout, options.target or options.work / "tasks")
+
+
 def _export(options: argparse.Namespace) -> None:
     from recipes.picto.pins import write_pins
 
@@ -144,6 +158,8 @@ def main() -> None:
         _evaluate(options)
     elif options.step == "export":
         _export(options)
+    elif options.step == "tasks":
+        _tasks(options)
     else:
         from recipes.picto.sample import write_sample
 

@@ -48,6 +48,12 @@ class WordTargets:
         """Rows of the pack whose phrase has at least one word of the vocabulary."""
         return np.flatnonzero(self.shares.sum(dim=1).numpy()[pack.phrase_of] > 0)
 
+    def rarity(self, phrases: NDArray[np.int32], power: float) -> NDArray[np.float64]:
+        """Mean over the words of each phrase (B,) of their frequency to minus `power`."""
+        at = torch.from_numpy(phrases).long()
+        rare = self.frequency.double().clamp(min=1e-9) ** -power
+        return np.asarray((self.shares[at] * rare[self.ids[at]]).sum(dim=1))
+
 
 def soft_cross_entropy(
     logits: torch.Tensor, ids: torch.Tensor, shares: torch.Tensor

@@ -42,6 +42,7 @@ class Leg:
     save_every_s: float = 120.0
     workers: int = 2
     plain_share: float = 0.5
+    balance: float = 0.0  # pictures are drawn by the frequency of their words to minus this
 
     def rate_factor(self, step: int) -> float:
         """Warm up, hold, and fall linearly over the last `decay` steps."""
@@ -76,12 +77,24 @@ def is_validation(rows: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def batches(
-    rows: NDArray[np.int64], size: int, seed: int, step: int
+    rows: NDArray[np.int64],
+    size: int,
+    seed: int,
+    step: int,
+    weights: NDArray[np.float64] | None = None,
 ) -> Iterator[NDArray[np.int64]]:
-    """Endless uniform batches from `step` on: each epoch is one shuffle."""
+    """Endless batches from `step` on: each epoch is one shuffle of as many rows as there are.
+
+    A row is in an epoch as often as its share of the `weights` says, rounded up or down at random.
+    """
     per_epoch = len(rows) // size
     while True:
-        order = np.random.default_rng([seed, step // per_epoch]).permutation(len(rows))
+        rng = np.random.default_rng([seed, step // per_epoch])
+        order = np.arange(len(rows))
+        if weights is not None:
+            ends = np.floor(np.cumsum(weights) * (len(rows) / weights.sum()) + rng.random())
+            order = np.repeat(order, np.diff(ends, prepend=0).astype(np.int64))
+        order = rng.permutation(order)
         for at in range(step % per_epoch, per_epoch):
             yield rows[order[at * size : (at + 1) * size]]
             step += 1
@@ -186,7 +199,9 @@ class WordTraining:
         """Trains to the end of the leg; saves to `path` every few minutes and at the end."""
         started = saved = time.monotonic()
         first, running = self.step, 0.0
-        stream = batches(self.rows, self.leg.batch, self.leg.seed, self.step)
+        phrases, power = self.phrase_of[self.rows], self.leg.balance
+        weights = self.targets.rarity(phrases, power) if power else None
+        stream = batches(self.rows, self.leg.batch, self.leg.seed, self.step, weights)
         with ThreadPoolExecutor(self.leg.workers) as pool:
             while self.step < self.leg.until:
                 running += self.backward(next(stream), pool)

@@ -81,6 +81,27 @@ def test_an_epoch_shows_each_row_once_and_starts_anywhere() -> None:
         np.testing.assert_array_equal(next(resumed), expected)
 
 
+def test_an_epoch_shows_rows_in_proportion_to_their_weights() -> None:
+    rows, weights = np.arange(100), np.where(np.arange(100) < 20, 3.0, 0.5)
+    epoch = batches(rows, 10, seed=1, step=0, weights=weights)
+    shown = np.bincount(np.concatenate([next(epoch) for _ in range(10)]), minlength=100)
+    assert shown[:20].sum() == 60
+    assert set(shown[:20].tolist()) == {3}
+    assert set(shown[20:].tolist()) == {0, 1}
+
+
+def test_rare_words_weigh_more(pack: Pack) -> None:
+    targets = WordTargets.of(pack)
+    word = targets.vocabulary.index("bar")
+    phrase = int(np.argmax(((targets.ids == word) * targets.shares).sum(dim=1).numpy()))
+    ids, shares = targets.ids[phrase].numpy(), targets.shares[phrase].numpy()
+    expected = sum(
+        s / np.sqrt(targets.frequency[i].item()) for i, s in zip(ids, shares, strict=True)
+    )
+    found = targets.rarity(np.array([phrase], dtype=np.int32), 0.5)
+    np.testing.assert_allclose(found, [expected], rtol=1e-5)
+
+
 def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
     stack = torch.randn(2, 24, 8, generator=torch.Generator().manual_seed(0))
     values = torch.linalg.svdvals(orthogonalise(stack))
