@@ -23,7 +23,9 @@ SEED = 0
 TRAIN, VAL = 64, 16  # images of each class that shots and validation images are drawn from
 TEST = 1000  # images of all classes
 # Hypernyms that WordNet gives the names of icons; an icon with two of them is in no class.
-CATEGORIES = tuple("animal arrow building face food hand instrument plant vehicle weather".split())
+CATEGORIES = tuple(
+    "animal arrow building container face food hand instrument plant vehicle".split()
+)
 Pixels = NDArray[np.uint8]
 Labelled = dict[str, list[Pixels]]
 Splits = dict[str, Labelled]
