@@ -7,17 +7,61 @@ seed = [1, 2, 3]
 
 [clip-lora]          # options of one strategy; a list is an axis here too
 rank = [2, 4]
+
+A table that is written several times, as [[clip-lora]], is several grids; a run that more than one
+of them names is made once.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fewtune.core.errors import ConfigError, did_you_mean
+from fewtune.core.protocol import Case, Score
 
 STRATEGY = "strategy"
+DATA = "data"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A source of cases that scores do not change.
+
+    Attributes:
+        cells: The flags of each run, as of `expand`.
+    """
+
+    cells: tuple[Mapping[str, Any], ...]
+
+    def cases(self, scores: Iterable[Score] = ()) -> tuple[Case, ...]:
+        """Return a case for each cell, each once."""
+        return tuple({case.key(): case for case in map(case_of, self.cells)}.values())
+
+
+def case_of(cell: Mapping[str, Any]) -> Case:
+    """Return the run that a cell asks for.
+
+    What is no number where one is needed stays a flag, which is refused in the words of flags.
+
+    Raises:
+        ConfigError: The cell names no data.
+    """
+    flags = dict(cell)
+    if not isinstance(flags.get(DATA), str):
+        raise ConfigError(
+            f"A sweep needs {DATA}, found {flags.get(DATA)!r}.",
+            hint='For example: data = "vtab/dtd"',
+        )
+    fields = {name: flags.pop(name) for name in (STRATEGY, DATA)}
+    for name, least in (("shots", 1), ("seed", 0)):
+        if type(flags.get(name)) is int and flags[name] >= least:
+            fields[name] = flags.pop(name)
+    if isinstance(flags.get("backbone"), str):
+        fields["backbone"] = flags.pop("backbone")
+    return Case(**fields, options=flags)
 
 
 def expand(
@@ -33,7 +77,7 @@ def expand(
     Raises:
         ConfigError: A table belongs to no strategy of the file, or an axis is empty.
     """
-    tables = {key: value for key, value in values.items() if isinstance(value, dict)}
+    tables = {key: found for key, value in values.items() if (found := _tables(value))}
     shared = {key: value for key, value in values.items() if key not in tables}
     names = [str(name) for name in _axis(STRATEGY, shared.pop(STRATEGY, None), ())]
     for table in tables:
@@ -46,8 +90,15 @@ def expand(
     return [
         {STRATEGY: name, **flags}
         for name in names
-        for flags in _cells({**shared, **tables.get(name, {})}, lists)
+        for table in tables.get(name, [{}])
+        for flags in _cells({**shared, **table}, lists)
     ]
+
+
+def _tables(value: Any) -> list[dict[str, Any]]:
+    """Return the table or the tables that a key stands for; none for any other value."""
+    several = value if isinstance(value, list) else [value]
+    return several if all(isinstance(table, dict) for table in several) else []
 
 
 def _cells(values: Mapping[str, Any], lists: Collection[str]) -> Iterator[dict[str, Any]]:

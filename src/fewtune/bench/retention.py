@@ -9,45 +9,35 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import torch
-
+from fewtune.bench import elsewhere
 from fewtune.bench.results import RETENTION, Kept, read_kept
 from fewtune.bench.sweep import Entry
 from fewtune.core.files import read_json, write_json
 from fewtune.core.spec import ZERO_SHOT
 from fewtune.core.task import Task
-from fewtune.engine import evaluate
-from fewtune.engine.adapter import load_run
-from fewtune.engine.run import used_classes
+from fewtune.engine.job import Job
+from fewtune.engine.tracking import Tracker
 
 
-def measure(run: Path, others: Mapping[Path, Task], device: str = "auto") -> dict[str, Kept]:
-    """Measure a complete run on other tasks, store it in the run's folder and return it.
-
-    What the folder holds already is not measured again.
+def measure(job: Job, run: Path, others: Mapping[Path, Task]) -> None:
+    """Measure a complete run on other tasks and store in its folder what was kept there.
 
     Args:
+        job: What the run was made by.
         others: Tasks with test images, by the folder of their complete zero-shot run.
 
     Raises:
-        RunError, AdapterError: The run cannot be loaded.
+        RunError, AdapterError: The run cannot be loaded, or another process is working on it.
     """
-    known = read_kept(run)
-    missing = {folder: task for folder, task in others.items() if task.name not in known}
-    if not missing:
-        return known
-    tuned = load_run(run, device)
-    assert tuned.spec is not None
-    if tuned.head.class_bound or tuned.head.classifier == "linear":
-        return known
-    for folder, task in missing.items():
-        classes = used_classes(task.classes, tuned.spec.templates)
-        scores = tuned.with_classes(classes).scores(task.test)
-        labels = torch.tensor([example.label for example in task.test])
-        before = read_json(folder / "record.json")["metrics"]["top1"]
-        known[task.name] = Kept(before, evaluate.metrics(scores, labels)["top1"])
-    write_json(run / RETENTION, {name: vars(kept) for name, kept in sorted(known.items())})
-    return known
+    elsewhere.measure(job, run, list(others.values()), Tracker())
+    after = elsewhere.read_scores(run)
+    kept = read_kept(run) | {
+        task.name: Kept(read_json(folder / "record.json")["metrics"]["top1"], top1)
+        for folder, task in others.items()
+        if (top1 := after[task.name]["top1"]) is not None
+    }
+    if kept:
+        write_json(run / RETENTION, {name: vars(value) for name, value in sorted(kept.items())})
 
 
 def measure_all(entries: Iterable[Entry]) -> None:
@@ -66,4 +56,4 @@ def measure_all(entries: Iterable[Entry]) -> None:
             and other.spec.precision == entry.spec.precision
         }
         if entry.spec.strategy != ZERO_SHOT:
-            measure(entry.folder, others, entry.job.device)
+            measure(entry.job, entry.folder, others)

@@ -1,25 +1,35 @@
-"""Many runs: which are done, how long the others take, and running them one after the other.
+"""Many runs: which are done, what became of each, and who makes those that are not.
 
 A run is a folder that is named by its spec, so a sweep keeps no state of its own: what has a
 record is done, and the same sweep can be stopped and continued at any time.
+
+    source -> cases -> jobs -> entries -> runner -> outcomes -> scores -> source ...
+
+A source names the cases that are needed as far as scores are known (`bench.rounds`), a runner makes
+entries in whatever order and place and yields what became of each.
 """
 
 from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from statistics import mean
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from fewtune.backbones.checkpoint import describe
+from fewtune.bench import elsewhere
 from fewtune.core.discovery import zero_shot_of
-from fewtune.core.errors import ConfigError, FewTuneError
-from fewtune.core.files import read_json, write_json
+from fewtune.core.errors import ConfigError, DataError, FewTuneError
+from fewtune.core.files import write_json
 from fewtune.core.lock import BusyError
+from fewtune.core.protocol import Case, Score
 from fewtune.core.spec import Precision, Spec
+from fewtune.core.task import Task
+from fewtune.engine.batched import likeness, run_batched
 from fewtune.engine.device import choose_device, choose_precision
 from fewtune.engine.job import Job
 from fewtune.engine.record import RunFolder
@@ -27,16 +37,35 @@ from fewtune.engine.run import run
 from fewtune.engine.tracking import Tracker
 
 FAILURE = "failure.json"
+POLL_S = 2.0
 
-Status = Literal["done", "failed", "open"]
+Status = Literal["done", "failed", "busy", "open"]
+
+
+class Source(Protocol):
+    """What says which runs a sweep needs: a grid, a benchmark protocol, a search."""
+
+    def cases(self, scores: Iterable[Score]) -> tuple[Case, ...]:
+        """Return the cases that are needed as far as these scores tell, each once.
+
+        Equal scores give equal cases. It is asked again after every round, until it names no new
+        one.
+        """
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One run of a sweep."""
+    """One run of a sweep.
+
+    Attributes:
+        elsewhere: What the tuned model is scored on beside its own test images.
+        lacking: Why it cannot be scored on other targets: their data are not here.
+    """
 
     job: Job
     spec: Spec
+    elsewhere: tuple[Task, ...] = ()
+    lacking: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -51,8 +80,13 @@ class Entry:
     def status(self) -> Status:
         """Return whether the run is complete, has failed, or is still to be made."""
         if RunFolder(self.folder).complete():
-            return "done"
+            left = self.lacking or elsewhere.missing(self.folder, self.elsewhere)
+            return "open" if left else "done"
         return "failed" if (self.folder / FAILURE).exists() else "open"
+
+    def record(self) -> dict[str, Any]:
+        """Return the record of a complete run."""
+        return RunFolder(self.folder).record()
 
     def steps(self) -> int:
         """Return the steps that training takes, at least 1 for a run that trains nothing."""
@@ -72,31 +106,29 @@ class Outcome:
         record: Its record; None if it failed, or is being made by another process.
         error: Why it failed; "" otherwise.
         seconds: How long it took here.
+        busy: Whether another process is making it; another outcome follows when that has ended.
     """
 
     entry: Entry
     record: dict[str, Any] | None
     error: str
     seconds: float
+    busy: bool = False
 
 
-def entries(jobs: Iterable[Job]) -> tuple[Entry, ...]:
-    """Return the distinct runs of these jobs, those that share data and backbone side by side.
+Runner = Callable[[Sequence[Entry]], Iterator[Outcome]]
 
-    Raises:
-        ConfigError: A backbone cannot be loaded.
-    """
-    revisions: dict[str, tuple[str, str]] = {}
+
+def distinct(wanted: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Return each run once, those that share data and backbone side by side."""
     found: dict[Path, Entry] = {}
-    for job in jobs:
-        if job.backbone not in revisions:
-            facts = describe(job.backbone)
-            if facts.revision is None:
-                raise ConfigError(f"Backbone {facts.name} cannot be loaded: {facts.status}")
-            revisions[job.backbone] = facts.revision, facts.name
-        precision: Precision = job.precision or choose_precision(choose_device(job.device))
-        entry = Entry(job, job.spec(*revisions[job.backbone], precision))
-        found.setdefault(entry.folder, entry)
+    for entry in wanted:
+        twin = found.get(entry.folder)
+        if twin is not None:
+            both = dict.fromkeys((*twin.elsewhere, *entry.elsewhere))
+            lacking = dict.fromkeys((*twin.lacking, *entry.lacking))
+            entry = replace(twin, elsewhere=tuple(both), lacking=tuple(lacking))
+        found[entry.folder] = entry
     tasks = list(dict.fromkeys(entry.spec.task for entry in found.values()))
 
     def place(entry: Entry) -> tuple[str, int]:
@@ -105,78 +137,106 @@ def entries(jobs: Iterable[Job]) -> tuple[Entry, ...]:
     return tuple(sorted(found.values(), key=place))
 
 
-class Progress:
-    """What is done and how long the rest may take; reads each record once."""
-
-    def __init__(self, every: Sequence[Entry]) -> None:
-        self.every = every
-        self.status = {entry.folder: entry.status() for entry in every}
-        self._rates: list[tuple[Spec, float]] = []
-        for entry in every:
-            if self.status[entry.folder] == "done":
-                self._learn(entry, read_json(entry.folder / "record.json"))
-
-    def add(self, outcome: Outcome) -> None:
-        """Count a run that has ended."""
-        self.status[outcome.entry.folder] = outcome.entry.status()
-        if outcome.record is not None:
-            self._learn(outcome.entry, outcome.record)
-
-    def left(self) -> tuple[Entry, ...]:
-        """Return the runs that are not complete."""
-        return tuple(entry for entry in self.every if self.status[entry.folder] != "done")
-
-    def remaining_s(self) -> float | None:
-        """Return how long the runs that are left may take; None before any is complete.
-
-        A step is taken to last as long as the mean of its strategy's on its task, else of its
-        strategy's, else of all.
-        """
-        if not self._rates:
-            return None
-        return sum(self._seconds_a_step(entry.spec) * entry.steps() for entry in self.left())
-
-    def _learn(self, entry: Entry, record: dict[str, Any]) -> None:
-        cost = record["cost"]
-        self._rates.append((entry.spec, cost["total_s"] / max(1, cost["steps"])))
-
-    def _seconds_a_step(self, spec: Spec) -> float:
-        same = [pair for pair in self._rates if pair[0].strategy == spec.strategy]
-        nearest = [pair for pair in same if pair[0].task == spec.task] or same or self._rates
-        return mean(seconds for _, seconds in nearest)
-
-
-def execute(progress: Progress, tracker: Tracker, finished: Callable[[Outcome], None]) -> None:
-    """Make all runs that are not complete; a failure is stored and does not stop the others.
-
-    Args:
-        finished: Called after each run, when `progress` has counted it.
+def entry_of(job: Job, targets: Sequence[Task] = (), lacking: Sequence[str] = ()) -> Entry:
+    """Return the run that a job names.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; complete runs and checkpoints stay.
+        ConfigError: Its backbone cannot be loaded.
     """
-    for entry in progress.left():
-        if entry.status() != "done":  # another process may have made it since
-            outcome = attempt(entry, tracker)
-            progress.add(outcome)
-            finished(outcome)
+    precision: Precision = job.precision or choose_precision(choose_device(job.device))
+    spec = job.spec(*_backbone(job.backbone), precision)
+    return Entry(job, spec, tuple(targets), tuple(lacking))
+
+
+@cache
+def _backbone(name: str) -> tuple[str, str]:
+    """Return revision and canonical name of a backbone."""
+    facts = describe(name)
+    if facts.revision is None:
+        raise ConfigError(f"Backbone {facts.name} cannot be loaded: {facts.status}")
+    return facts.revision, facts.name
+
+
+def in_process(tracker: Tracker, *, batched: bool = False, poll_s: float = POLL_S) -> Runner:
+    """Return the runner that makes runs one after the other in this process.
+
+    A run that another process is making is tried again when the others are done.
+
+    Args:
+        batched: Train runs that differ in seeds and rates alone in one program, where the strategy
+            works on finished features.
+        poll_s: Pause between two looks at runs of other processes.
+    """
+
+    def runner(wanted: Sequence[Entry]) -> Iterator[Outcome]:
+        groups = _alike(wanted) if batched else [[entry] for entry in wanted]
+        busy: list[Entry] = []
+        for group in groups:
+            for outcome in _make(group, tracker):
+                busy += [outcome.entry] if outcome.busy else []
+                yield outcome
+        while busy:
+            time.sleep(poll_s)
+            outcomes = [attempt(entry, tracker) for entry in busy]
+            busy = [outcome.entry for outcome in outcomes if outcome.busy]
+            yield from (outcome for outcome in outcomes if not outcome.busy)
+
+    return runner
+
+
+def _alike(wanted: Sequence[Entry]) -> list[list[Entry]]:
+    groups: dict[str, list[Entry]] = defaultdict(list)
+    for entry in wanted:
+        groups[likeness(entry.job)].append(entry)
+    return list(groups.values())
+
+
+def _make(group: Sequence[Entry], tracker: Tracker) -> Iterator[Outcome]:
+    """Yield the outcome of each run of a group that may be trained at once."""
+    each_s = 0.0
+    if len(group) > 1:
+        started = time.perf_counter()
+        try:
+            run_batched([entry.job for entry in group], tracker)
+        except Exception as error:  # whose it is shows when each is tried for itself
+            tracker.stage(f"{error}: {len(group)} runs one by one")
+        each_s = (time.perf_counter() - started) / len(group)
+    for entry in group:
+        outcome = attempt(entry, tracker)
+        yield replace(outcome, seconds=outcome.seconds + each_s)
 
 
 def attempt(entry: Entry, tracker: Tracker) -> Outcome:
-    """Make one run; what goes wrong is written to its folder and returned."""
+    """Make one run and score it elsewhere; what goes wrong is written to its folder and returned.
+
+    What is complete is not made again.
+    """
     started = time.perf_counter()
-    failure = entry.folder / FAILURE
+
+    def ended(record: dict[str, Any] | None, error: str = "", *, busy: bool = False) -> Outcome:
+        return Outcome(entry, record, error, time.perf_counter() - started, busy)
+
     try:
-        record = run(entry.job, tracker).record
+        if not RunFolder(entry.folder).complete():
+            run(entry.job, tracker)
+        elsewhere.measure(entry.job, entry.folder, entry.elsewhere, tracker)
+        if entry.lacking:
+            raise DataError(entry.lacking[0])
     except BusyError:
-        return Outcome(entry, None, "", time.perf_counter() - started)
+        return ended(None, busy=True)
     except Exception as error:  # whatever it is, the other runs go on
-        known = isinstance(error, FewTuneError)
-        text = str(error) if known else f"{type(error).__name__}: {error}"
-        trace = "" if known else "".join(traceback.format_exception(error))
-        write_json(
-            failure, {"spec": entry.spec.model_dump(mode="json"), "error": text, "traceback": trace}
-        )
-        return Outcome(entry, None, text, time.perf_counter() - started)
-    failure.unlink(missing_ok=True)
-    return Outcome(entry, record, "", time.perf_counter() - started)
+        failure = failure_of(error)
+        about = {"spec": entry.spec.model_dump(mode="json")}
+        write_json(entry.folder / FAILURE, {**about, **failure})
+        return ended(None, failure["error"])
+    (entry.folder / FAILURE).unlink(missing_ok=True)
+    return ended(entry.record())
+
+
+def failure_of(error: Exception) -> dict[str, str]:
+    """Return what failure.json says of an error: one line, and where an unexpected one arose."""
+    known = isinstance(error, FewTuneError)
+    return {
+        "error": str(error) if known else f"{type(error).__name__}: {error}",
+        "traceback": "" if known else "".join(traceback.format_exception(error)),
+    }

@@ -12,6 +12,7 @@ from fewtune.cli.images import check, open_data, show_summary, usable, warn_of_p
 from fewtune.cli.tables import show_results
 from fewtune.core.draws import DEFAULT_DRAW
 from fewtune.core.errors import ConfigError
+from fewtune.core.task import part_of
 
 if TYPE_CHECKING:
     from fewtune.core.spec import Recipe
@@ -74,10 +75,7 @@ def prepare(
         )
     configure(kind.name(), options)
     resolve_backbone(values["backbone"])
-    key = repr([values[name] for name in DATA_FLAGS] + [values["shots"] is None])
-    task = opened.get(key)
-    if task is None:
-        task = opened[key] = _checked(_task(values), values, console)
+    task = open_part(values, console, opened)
     if kind.recipe is not None and not task.train:
         raise ConfigError(
             f"{task.name} has no training images.",
@@ -88,6 +86,25 @@ def prepare(
     shots = values["shots"] or task.support().shots
     strategy, recipe = configure(kind.name(), {**named, **options}, shots)
     return _job(values, strategy, recipe, task)
+
+
+def open_part(values: Mapping[str, Any], console: Console, opened: dict[str, Task]) -> Task:
+    """Return the images that the flags ask for, opened and checked once.
+
+    Args:
+        opened: As for `prepare`.
+
+    Raises:
+        ConfigError: A flag is wrong.
+        DataError: The images cannot be used.
+    """
+    whole = [values[name] for name in DATA_FLAGS] + [values["shots"] is None]
+    part = values["classes"], values["score_on"]
+    if repr(whole) not in opened:
+        opened[repr(whole)] = _checked(_task(values), values, console)
+    if repr((whole, part)) not in opened:
+        opened[repr((whole, part))] = part_of(opened[repr(whole)], *part)
+    return opened[repr((whole, part))]
 
 
 def _checked(task: Task, values: Mapping[str, Any], console: Console) -> Task:

@@ -1,4 +1,4 @@
-"""List strategies, backbones, data sets, trackers and runs.
+"""List strategies, backbones, data sets, protocols, trackers and runs.
 
 Plain `fewtune list` names all but the runs. `fewtune list runs [DIR]` reads ./runs or DIR;
 `fewtune list backbones NAME` tells what is known of one backbone. --verbose shows what is known of
@@ -18,7 +18,7 @@ from fewtune.backbones.catalog import CATALOG, DEFAULT_BACKBONE, EMBEDDED, backb
 from fewtune.cli.console import Console
 from fewtune.cli.options import Command, Option, flag_name, show
 from fewtune.cli.runs import RUNS, summaries
-from fewtune.core.discovery import load_strategy, strategy_names
+from fewtune.core.discovery import load_strategy, plugins, strategy_names
 from fewtune.core.errors import ConfigError, RunError, did_you_mean
 
 TRACKERS = {
@@ -47,6 +47,7 @@ LISTS: dict[str, Callable[[], dict[str, str]]] = {
     "strategies": strategy_names,
     "backbones": backbones,
     "data": data_sets,
+    "protocols": lambda: plugins("protocols"),
     "trackers": lambda: dict(TRACKERS),
 }
 

@@ -18,12 +18,11 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from fewtune.core.errors import ConfigError, did_you_mean
 from fewtune.core.files import digest
-from fewtune.core.task import Example, PublishedDraw, Task, draw_order
+from fewtune.core.task import Example, PublishedDraw, Task, draw_order, with_draw
 
 Draw = Literal["fewtune", "coop", "clip-lora", "published"]
 Drawn = tuple[tuple[Example, ...], tuple[Example, ...]]
@@ -34,7 +33,8 @@ MOST_VAL_SHOTS = 4
 def few_shot(task: Task, shots: int | None, seed: int, draw: Draw = DEFAULT_DRAW) -> Task:
     """Return the task with `shots` training and at most min(shots, 4) validation images a class.
 
-    `shots=None` keeps every image. The test split is untouched.
+    `shots=None` keeps every image. The test split is untouched, unless it is that of a task which
+    is scored on validation images: it then has the drawn ones.
 
     Raises:
         ConfigError: `shots` is below 1, there is no such draw, or no published list of these shots
@@ -46,8 +46,7 @@ def few_shot(task: Task, shots: int | None, seed: int, draw: Draw = DEFAULT_DRAW
         return task
     if shots < 1:
         raise ConfigError(f"--shots must be at least 1, found {shots}.", hint="Try --shots 16.")
-    train, val = _DRAWS[draw](task, shots, seed)
-    return replace(task, train=train, val=val)
+    return with_draw(task, *_DRAWS[draw](task.whole or task, shots, seed))
 
 
 def drawn_digest(task: Task, shots: int | None, seed: int, draw: Draw) -> str:
@@ -55,7 +54,8 @@ def drawn_digest(task: Task, shots: int | None, seed: int, draw: Draw) -> str:
     if shots is None or draw == DEFAULT_DRAW:
         return ""
     drawn = few_shot(task, shots, seed, draw)
-    return digest([[(e.key, e.label) for e in split] for split in (drawn.train, drawn.val)])
+    val = drawn.test if drawn.scored_on == "val" else drawn.val
+    return digest([[(e.key, e.label) for e in split] for split in (drawn.train, val)])
 
 
 def draw_text(spec: Mapping[str, Any], end: str = "") -> str:

@@ -12,18 +12,25 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from statistics import mean, stdev
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, ValidationError
 
 from fewtune.core.discovery import plugins, strategy_names
 from fewtune.core.draws import DEFAULT_DRAW, Draw
 from fewtune.core.errors import ConfigError, did_you_mean
 from fewtune.core.files import digest
 from fewtune.core.spec import ZERO_SHOT, Frozen
+from fewtune.core.task import Classes, Split
 
-Classes = Literal["all", "base", "new"]
-Split = Literal["test", "val"]
+
+def _underscored(value: Any) -> Any:
+    """Return options whose keys are field names; files and flags write "-"."""
+    return {k.replace("-", "_"): v for k, v in value.items()} if isinstance(value, dict) else value
+
+
+# Flags of `fewtune fit` by the name of their field.
+Options = Annotated[dict[str, Any], BeforeValidator(_underscored)]
 
 
 class Target(Frozen):
@@ -48,6 +55,7 @@ class Case(Frozen):
         split: What the run itself is scored on. "val" is a step of a search, which must not read
             test images.
         elsewhere: What the tuned model is scored on beside. It does not decide the run.
+        chosen_by: The search that chose these options, for the record. It does not decide the run.
     """
 
     strategy: str
@@ -59,9 +67,10 @@ class Case(Frozen):
     prompts: str | None = None
     subset: Literal["1000", "800", "full"] | None = None
     backbone: str | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: Options = Field(default_factory=dict)
     split: Split = "test"
     elsewhere: tuple[Target, ...] = ()
+    chosen_by: dict[str, Any] | None = None
 
     @property
     def own(self) -> Target:
@@ -70,9 +79,8 @@ class Case(Frozen):
 
     def key(self) -> str:
         """Return 12 hexadecimal digits that name this run among all cases of all protocols."""
-        return digest(self.model_dump(mode="json", exclude_defaults=True, exclude={"elsewhere"}))[
-            :12
-        ]
+        beside = {"elsewhere", "chosen_by"}
+        return digest(self.model_dump(mode="json", exclude_defaults=True, exclude=beside))[:12]
 
     def name(self) -> str:
         """Return a file name: readable parts, then the key."""
@@ -80,19 +88,27 @@ class Case(Frozen):
         return f"{self.strategy}-{task}-{self.key()}"
 
     def flags(self) -> dict[str, Any]:
-        """Return the run as a cell of a sweep file; `classes` and `split` have no flag."""
+        """Return the run as a cell of a sweep file: strategy, and flags of `fewtune fit`."""
         names = ("strategy", "data", "shots", "seed", "draw", "prompts", "subset", "backbone")
         values = {name: getattr(self, name) for name in names}
-        flags = {name: value for name, value in values.items() if value is not None}
+        values |= {"classes": self.classes, "score-on": self.split}
+        usual = {"classes": "all", "score-on": "test"}
+        flags = {k: v for k, v in values.items() if v is not None and v != usual.get(k)}
         return flags | {k.strip("_").replace("_", "-"): v for k, v in self.options.items()}
 
 
 class Score(Frozen):
-    """Top-1 of a case's model on a target, in [0, 1]."""
+    """What became of a case's model on a target.
+
+    Attributes:
+        top1: In [0, 1]; None where the run has failed.
+        error: Why it has failed.
+    """
 
     case: Case
     target: Target
-    top1: float = Field(ge=0, le=1)
+    top1: float | None = Field(ge=0, le=1)
+    error: str = ""
 
     @classmethod
     def of(cls, case: Case, record: dict[str, Any]) -> Score:
@@ -135,11 +151,17 @@ class Scores:
     """Scores by run and target."""
 
     def __init__(self, scores: Iterable[Score]) -> None:
-        self._top1 = {(score.case.key(), score.target): score.top1 for score in scores}
+        self._found = {(score.case.key(), score.target): score for score in scores}
 
     def top1(self, case: Case, target: Target | None = None) -> float | None:
         """Return the score of a run on a target (None: its own), or None."""
-        return self._top1.get((case.key(), target or case.own))
+        found = self._found.get((case.key(), target or case.own))
+        return found.top1 if found else None
+
+    def error(self, case: Case) -> str:
+        """Return why a run has failed; "" if it has not, or is still to be made."""
+        found = self._found.get((case.key(), case.own))
+        return found.error if found else ""
 
     def value(self, cases: Sequence[Case], target: Target | None = None) -> Value | None:
         """Return the mean over the cases that have a score, which differ in their seeds."""
@@ -185,7 +207,7 @@ class Protocol(Frozen, ABC):
     draw: Draw = DEFAULT_DRAW
     prompts: str | None = None
     backbone: str | None = None
-    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    options: dict[str, Options] = Field(default_factory=dict)
 
     def model_post_init(self, context: Any) -> None:
         """Put zero-shot first; refuse what is unknown or there twice."""
@@ -200,6 +222,35 @@ class Protocol(Frozen, ABC):
             raise ConfigError(f"{self.name()} names a seed twice: {self.seeds}.")
         rows = tuple(dict.fromkeys((ZERO_SHOT, *self.strategies)))
         object.__setattr__(self, "strategies", rows)
+
+    @classmethod
+    def of(cls, values: dict[str, Any], where: str) -> Self:
+        """Return the protocol with these fields.
+
+        Args:
+            where: What names them, for messages ("grid.toml").
+
+        Raises:
+            ConfigError: A field is unknown, missing or has a wrong value.
+        """
+        known = cls.model_fields
+        for key in values:
+            if key not in known:
+                raise ConfigError(
+                    f"{where}: {cls.name()} has no {key!r}.", hint=did_you_mean(key, known)
+                )
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            if first["type"] == "missing":
+                raise ConfigError(
+                    f"{cls.name()} needs {place}.",
+                    hint=f"Add --{place}, or the key {place} to a file.",
+                ) from error
+            reason = first["msg"].lower()
+            raise ConfigError(f"{where}: {place}: {reason}; found {first['input']!r}.") from error
 
     @classmethod
     def name(cls) -> str:

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from fewtune.core.errors import ConfigError, DataError
 from fewtune.core.files import digest
 
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
-TEST_SHARE = 0.2
+HELD_SHARE = 0.2
+
+Classes = Literal["all", "base", "new"]
+Split = Literal["test", "val"]
 
 
 @runtime_checkable
@@ -158,6 +161,9 @@ class Task:
             records and tables.
         published: Few-shot draws that come with the data.
         benchmark: Splits are those of a benchmark: nothing is left out of them or set aside.
+        whole: What a part of a task was taken from, without test images: shots are drawn there, so
+            that half of the classes get the images that a run on all classes gives them.
+        scored_on: What the test split is: "val" where validation images took its place.
     """
 
     name: str
@@ -170,6 +176,8 @@ class Task:
     notes: tuple[str, ...] = ()
     published: tuple[PublishedDraw, ...] = ()
     benchmark: bool = False
+    whole: Task | None = field(default=None, compare=False, repr=False)
+    scored_on: Split = "test"
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
@@ -233,12 +241,27 @@ def draw_order(examples: Iterable[K], seed: int, split: str) -> list[K]:
     return sorted(examples, key=rank)
 
 
+def part_of(task: Task, classes: Classes = "all", scored_on: Split = "test") -> Task:
+    """Return the part of a task that a run is asked for.
+
+    Args:
+        classes: All, or a half as of `base_new`.
+        scored_on: With "val", the validation images take the place of the test images, which the
+            part does not have.
+
+    Raises:
+        DataError: A half would have a single class, or there is nothing to validate on.
+    """
+    if scored_on == "val":
+        task = _on_validation(task)
+    return task if classes == "all" else base_new(task)[classes == "new"]
+
+
 def base_new(task: Task) -> tuple[Task, Task]:
     """Return the task of the first half of the classes, in label order, and that of the others.
 
     As in CoOp, the first ceil(n / 2) classes are base, and labels start at 0 in each half, which
-    does not know the other's classes. Give it a task whose shots are drawn already: then the base
-    images are those of a run on all classes.
+    does not know the other's classes. Shots are drawn from all classes (`Task.whole`).
 
     Raises:
         DataError: A half would have a single class.
@@ -264,6 +287,44 @@ def _only(task: Task, labels: range, half: str) -> Task:
         test=kept(task.test),
         notes=(*task.notes, f"{half} classes: {len(labels)} of {len(task.classes)}"),
         published=(),
+        whole=task.whole or replace(task, test=()),
+    )
+
+
+def with_draw(task: Task, train: Iterable[Example], val: Iterable[Example]) -> Task:
+    """Return a task with what was drawn from `whole`, or from itself if that is None."""
+    if task.whole is not None:
+        place = {name: label for label, name in enumerate(task.classes.names)}
+        label_of = [place.get(name) for name in task.whole.classes.names]
+        train, val = _relabelled(train, label_of), _relabelled(val, label_of)
+    train, val = tuple(train), tuple(val)
+    if task.scored_on == "val":
+        return replace(task, train=train, test=val)
+    return replace(task, train=train, val=val)
+
+
+def _relabelled(examples: Iterable[Example], label_of: Sequence[int | None]) -> Iterator[Example]:
+    for example in examples:
+        label = label_of[example.label]
+        if label is not None:
+            yield replace(example, label=label)
+
+
+def _on_validation(task: Task) -> Task:
+    """Return the task whose test images are the validation images, and which has no others.
+
+    Without validation images, a fifth of each class' training images takes their place.
+    """
+    if not task.val:
+        task = _set_aside(task, "val")
+    return replace(
+        task,
+        name=f"{task.name}-val",
+        val=(),
+        test=task.val,
+        notes=(*task.notes, "scored on validation images"),
+        whole=replace(task, test=()),
+        scored_on="val",
     )
 
 
@@ -275,22 +336,30 @@ def with_test_split(task: Task) -> Task:
     Raises:
         DataError: A class has a single image, which cannot be in both splits.
     """
-    if task.test:
-        return task
+    return task if task.test else _set_aside(task, "test")
+
+
+def _set_aside(task: Task, split: Split) -> Task:
     counts = Counter(example.label for example in task.train)
     held: set[str] = set()
     for label, name in enumerate(task.classes.names):
         if counts[label] < 2:
             raise DataError(
-                f"Class {name!r} has {counts[label]} image(s); without a test split every class "
+                f"Class {name!r} has {counts[label]} image(s); without a {split} split every class "
                 "needs at least 2.",
-                hint="Add images, or provide DIR/train and DIR/test folders.",
+                hint=f"Add images, or provide DIR/train and DIR/{split} folders.",
             )
-        of_class = draw_order((e for e in task.train if e.label == label), 0, "test")
-        held.update(e.key for e in of_class[: max(1, round(TEST_SHARE * counts[label]))])
+        of_class = draw_order((e for e in task.train if e.label == label), 0, split)
+        held.update(e.key for e in of_class[: max(1, round(HELD_SHARE * counts[label]))])
+    note = f"own stratified {_LONG[split]} split ({HELD_SHARE:.0%} of each class)"
+    taken = tuple(e for e in task.train if e.key in held)
     return replace(
         task,
         train=tuple(e for e in task.train if e.key not in held),
-        test=tuple(e for e in task.train if e.key in held),
-        notes=(*task.notes, f"own stratified test split ({TEST_SHARE:.0%} of each class)"),
+        val=taken if split == "val" else task.val,
+        test=taken if split == "test" else task.test,
+        notes=(*task.notes, note),
     )
+
+
+_LONG: dict[Split, str] = {"test": "test", "val": "validation"}

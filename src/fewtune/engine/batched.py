@@ -55,7 +55,7 @@ def run_batched(jobs: Sequence[Job], tracker: Tracker) -> list[Result]:
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for index, job in enumerate(jobs):
-        groups[_likeness(job)].append(index)
+        groups[likeness(job)].append(index)
     results: dict[int, Result] = {}
     for indices in groups.values():
         alike = [jobs[index] for index in indices]
@@ -65,7 +65,7 @@ def run_batched(jobs: Sequence[Job], tracker: Tracker) -> list[Result]:
     return [results[index] for index in range(len(jobs))]
 
 
-def _likeness(job: Job) -> str:
+def likeness(job: Job) -> str:
     """Return a digest that is equal for jobs which may be batched."""
     recipe = job.resolved_recipe()
     spec = job.spec("", job.backbone, job.precision or "fp32")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from fewtune.core.draws import DEFAULT_DRAW, Draw, drawn_digest
 from fewtune.core.preprocess import Channels, Interpolation, ResizePolicy
@@ -19,7 +21,8 @@ class Job:
     """What a run is asked for.
 
     Attributes:
-        task: The whole task, before few-shot draws, with a test split.
+        task: The task before few-shot draws, with a test split: the whole one, or a part of its
+            classes or splits (`core.task.part_of`).
         recipe: The strategy's recipe with all overrides; None for its default.
         shots: Training images per class; None for all.
         draw: How the shots are drawn.
@@ -30,6 +33,7 @@ class Job:
         cache_dir: Where that is shared with other runs; None for the folder that all share.
         card: Write a card and a picture for people; a run of thousands can do without.
         runs: The folder that holds run folders.
+        chosen_by: The search that chose these values, for the record; it does not decide the run.
     """
 
     strategy: Strategy
@@ -55,6 +59,7 @@ class Job:
     card: bool = True
     runs: Path = field(default=Path("runs"))
     checkpoint_interval_s: float = INTERVAL_S
+    chosen_by: Mapping[str, Any] | None = None
 
     def resolved_recipe(self) -> Recipe | None:
         """Return the recipe in force; None for a strategy that trains nothing."""
@@ -93,4 +98,4 @@ class Job:
 
     def baseline(self) -> Job:
         """Return the zero-shot job that this one is compared with: same prompts, same pixels."""
-        return replace(self, strategy=ZeroShot(), recipe=None, shots=None)
+        return replace(self, strategy=ZeroShot(), recipe=None, shots=None, chosen_by=None)

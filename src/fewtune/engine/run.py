@@ -218,6 +218,7 @@ class Execution:
                 "total_s": round(cost["training_s"] + time.perf_counter() - started, 3),
                 "peak_memory_mib": round(peak_mib(self.model.device), 1),
             },
+            **({"search": dict(self.job.chosen_by)} if self.job.chosen_by else {}),
         }
         if self.task.test and self.job.card:
             write_card(self.folder, record, zero_shot)

@@ -9,11 +9,20 @@ lambda for transfer is not published, so it stays at its default.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from pydantic import Field
 
-from fewtune.core.protocol import Case, Protocol, Score, Scores, Table, Target, Value, average
+from fewtune.core.protocol import (
+    Case,
+    Options,
+    Protocol,
+    Score,
+    Scores,
+    Table,
+    Target,
+    Value,
+    average,
+)
 from fewtune.protocols.few_shot import ELEVEN
 
 
@@ -26,7 +35,7 @@ class CrossDataset(Protocol):
     source: str = ELEVEN[0]
     targets: tuple[str, ...] = Field(ELEVEN[1:], min_length=1)
     shots: int = Field(16, ge=1)
-    options: dict[str, dict[str, Any]] = Field(default_factory=lambda: {"clipfit": {"length": 10}})
+    options: dict[str, Options] = Field(default_factory=lambda: {"clipfit": {"length": 10}})
 
     def cases(self, scores: Iterable[Score] = ()) -> tuple[Case, ...]:
         """Return strategies x seeds on the source."""

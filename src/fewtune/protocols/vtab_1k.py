@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import Field
 
-from fewtune.core.protocol import Case, Protocol, Score, Scores, Table, Value, average
+from fewtune.core.protocol import Case, Options, Protocol, Score, Scores, Table, Value, average
 from fewtune.core.spec import ZERO_SHOT
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -61,7 +61,6 @@ VPT_RECIPE: Mapping[str, Any] = {
     "flip": False,
     "resize": "squash",
 }
-Options = dict[str, Any]
 
 
 def vpt_grid() -> tuple[Options, ...]:
@@ -145,7 +144,21 @@ class Vtab1k(Protocol):
         best = self._best(known, strategy, data)
         if best is None:
             return ()
-        return self.over_seeds(strategy, data, subset="1000", options=best)
+        return self.over_seeds(
+            strategy, data, subset="1000", options=best, chosen_by=self._search_of(strategy)
+        )
+
+    def _search_of(self, strategy: str) -> dict[str, Any] | None:
+        """Return what the record says of the search behind a final run."""
+        if strategy not in self.grid:
+            return None
+        return {
+            "protocol": self.name(),
+            "cells": len(self.grid[strategy]),
+            "seed": self.search_seed,
+            "train": "800 images",
+            "scored_on": "200 validation images",
+        }
 
     def _groups(self) -> dict[str, list[int]]:
         """Return the columns of each group that has a task here."""

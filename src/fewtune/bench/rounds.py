@@ -1,0 +1,253 @@
+"""From the cases of a source to runs, round after round, and what is done of them.
+
+A source is asked for cases, the runs of which are made; then it is asked again with the scores,
+until it names no new case. Nothing is kept but run folders, so a sweep continues where it stopped.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from fewtune.bench import elsewhere
+from fewtune.bench.sweep import (
+    FAILURE,
+    Entry,
+    Outcome,
+    Runner,
+    Source,
+    Status,
+    distinct,
+    entry_of,
+    failure_of,
+)
+from fewtune.core.errors import DataError
+from fewtune.core.files import read_json, write_json
+from fewtune.core.protocol import Case, Score, Target
+from fewtune.core.spec import Spec
+from fewtune.core.task import Task
+from fewtune.engine.job import Job
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A case with its data opened.
+
+    Attributes:
+        targets: The data of the case's other targets.
+        lacking: Why those that are not in `targets` cannot be opened.
+    """
+
+    job: Job
+    targets: Mapping[Target, Task]
+    lacking: tuple[str, ...] = ()
+
+
+# Raises DataError if the data of the case itself are not here.
+Prepare = Callable[[Case], Prepared]
+
+
+class Rounds:
+    """The cases that a source has named so far, and the run of each.
+
+    Args:
+        runs: Folder for what is said of cases that have no run.
+
+    Attributes:
+        entries: Run of each case, by the case's key.
+        lacking: Why a case has no run, by the case's key.
+        tasks: Name of the task behind each target.
+    """
+
+    def __init__(self, source: Source, prepare: Prepare, runs: Path) -> None:
+        self.source = source
+        self.runs = runs
+        self.cases: dict[str, Case] = {}
+        self.entries: dict[str, Entry] = {}
+        self.lacking: dict[str, str] = {}
+        self.tasks: dict[Target, str] = {}
+        self._prepare = prepare
+        self._failed: dict[Path, str] = {}
+
+    def advance(self) -> tuple[Entry, ...]:
+        """Ask the source again and return the runs of the cases that are new.
+
+        Runs that are complete already give scores at once, so several rounds may pass.
+
+        Raises:
+            ConfigError: A case asks for what does not exist; no run has been made then.
+        """
+        fresh: list[Entry] = []
+        while new := [case for case in self._asked() if case.key() not in self.cases]:
+            for case in new:
+                fresh += self._plan(case)
+        return distinct(fresh)
+
+    def scores(self) -> list[Score]:
+        """Return the scores of complete runs, on their own target and on others.
+
+        Runs that failed since the sweep began, and those without data, have their error instead.
+        """
+        return [score for key, case in self.cases.items() for score in self._of(key, case)]
+
+    def note(self, outcome: Outcome) -> None:
+        """Remember whether a run has failed."""
+        self._failed[outcome.entry.folder] = outcome.error
+
+    def foreseen(self) -> int:
+        """Return how many more cases will follow when those that are known have their scores.
+
+        What follows may differ with the scores; how much, hardly: all are taken to be equal.
+        """
+        known, scored = dict(self.cases), self.scores()
+        done = {score.case.key() for score in scored}
+        while True:
+            guessed = [
+                Score(case=case, target=target, top1=0.5)
+                for key, case in known.items()
+                if key not in done
+                for target in (case.own, *case.elsewhere)
+            ]
+            cases = {case.key(): case for case in self.source.cases([*scored, *guessed])}
+            if cases.keys() <= known.keys():
+                return len(known) - len(self.cases)
+            known |= cases
+
+    def _asked(self) -> tuple[Case, ...]:
+        return self.source.cases(self.scores())
+
+    def _plan(self, case: Case) -> list[Entry]:
+        key = case.key()
+        self.cases[key] = case
+        try:
+            ready = self._prepare(case)
+        except DataError as error:
+            self.lacking[key] = str(error)
+            return []
+        self.tasks |= {target: task.name for target, task in ready.targets.items()}
+        self.entries[key] = entry_of(ready.job, tuple(ready.targets.values()), ready.lacking)
+        return [self.entries[key]]
+
+    def store_lacking(self) -> None:
+        """Write a failure for each case whose data are not here, and remove those of old."""
+        for key, case in self.cases.items():
+            place = self.runs / case.name()
+            if key in self.lacking:
+                about = {"case": case.model_dump(mode="json", exclude_defaults=True)}
+                error = DataError(self.lacking[key])
+                write_json(place / FAILURE, {**about, **failure_of(error)})
+            elif place.is_dir() and not (place / "spec.json").exists():
+                shutil.rmtree(place, ignore_errors=True)
+
+    def _of(self, key: str, case: Case) -> Iterator[Score]:
+        entry = self.entries.get(key)
+        if entry is None:
+            yield Score(case=case, target=case.own, top1=None, error=self.lacking[key])
+        else:
+            error = self._failed.get(entry.folder, "")
+            yield from scores_of(case, entry.folder, self.tasks, error)
+
+
+def scores_of(
+    case: Case, folder: Path, tasks: Mapping[Target, str], error: str = ""
+) -> Iterator[Score]:
+    """Yield the scores of a case's run, on its own target and on others.
+
+    Args:
+        tasks: Name of the task behind each target.
+        error: Why the run has failed, if it has.
+    """
+    if not (folder / "record.json").exists():
+        if error:
+            yield Score(case=case, target=case.own, top1=None, error=error)
+        return
+    yield Score.of(case, read_json(folder / "record.json"))
+    found = elsewhere.read_scores(folder) if case.elsewhere else {}
+    for target in case.elsewhere:
+        top1 = found.get(tasks.get(target, ""), {}).get("top1")
+        if top1 is not None:
+            yield Score(case=case, target=target, top1=top1)
+
+
+class Progress:
+    """What is done and how long the rest may take; reads each record once."""
+
+    def __init__(self, every: Sequence[Entry] = ()) -> None:
+        self.every: tuple[Entry, ...] = ()
+        self.status: dict[Path, Status] = {}
+        self._rates: list[tuple[Spec, float]] = []
+        self.extend(every)
+
+    def extend(self, more: Sequence[Entry]) -> tuple[Entry, ...]:
+        """Take in the runs of another round and return those that are not complete."""
+        new = [entry for entry in more if entry.folder not in self.status]
+        self.every += tuple(new)
+        for entry in new:
+            self.status[entry.folder] = entry.status()
+            if self.status[entry.folder] == "done":
+                self._learn(entry, entry.record())
+        return tuple(entry for entry in new if self.status[entry.folder] != "done")
+
+    def add(self, outcome: Outcome) -> None:
+        """Count a run that has ended, or is being made by another process."""
+        entry = outcome.entry
+        self.status[entry.folder] = (
+            "busy" if outcome.busy else "failed" if outcome.error else entry.status()
+        )
+        if outcome.record is not None:
+            self._learn(entry, outcome.record)
+
+    def left(self) -> tuple[Entry, ...]:
+        """Return the runs that are not complete."""
+        return tuple(entry for entry in self.every if self.status[entry.folder] != "done")
+
+    def remaining_s(self) -> float | None:
+        """Return how long the runs that are left may take; None before any is complete.
+
+        A step is taken to last as long as the mean of its strategy's on its task, else of its
+        strategy's, else of all.
+        """
+        if not self._rates:
+            return None
+        return sum(
+            self.seconds_a_step(entry.spec.strategy, entry.spec.task) * entry.steps()
+            for entry in self.left()
+        )
+
+    def seconds_a_step(self, strategy: str, task: str = "") -> float:
+        """Return how long a step may take, after a run is complete."""
+        same = [pair for pair in self._rates if pair[0].strategy == strategy]
+        nearest = [pair for pair in same if pair[0].task == task] or same or self._rates
+        return mean(seconds for _, seconds in nearest)
+
+    def _learn(self, entry: Entry, record: dict[str, Any]) -> None:
+        cost = record["cost"]
+        self._rates.append((entry.spec, cost["total_s"] / max(1, cost["steps"])))
+
+
+def execute(
+    rounds: Rounds, progress: Progress, runner: Runner, finished: Callable[[Outcome], None]
+) -> None:
+    """Make all runs that are not complete; a failure is stored and does not stop the others.
+
+    Args:
+        progress: Has the runs that `rounds` has named so far.
+        finished: Called after each run, when `progress` has counted it.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; complete runs and checkpoints stay.
+        ConfigError: A later round asks for what does not exist.
+    """
+    rounds.store_lacking()
+    wanted = progress.left()
+    while wanted:
+        for outcome in runner(wanted):
+            rounds.note(outcome)
+            progress.add(outcome)
+            finished(outcome)
+        wanted = progress.extend(rounds.advance())
+        rounds.store_lacking()

@@ -1,0 +1,182 @@
+"""What `fewtune sweep` does once its flags are read: plan, make the runs, show what happened."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from fewtune.cli.console import Console, duration
+from fewtune.core.errors import DataError
+
+if TYPE_CHECKING:
+    from fewtune.bench.rounds import Progress, Rounds
+    from fewtune.bench.sweep import Outcome, Runner, Source
+    from fewtune.cli.cases import Jobs
+
+EXIT_FAILED = 1
+
+
+def make(source: Source, jobs: Jobs, values: Mapping[str, Any], console: Console) -> int:
+    """Make the runs of a source that are not complete; the status is 1 if one fails.
+
+    Args:
+        values: The flags of `fewtune sweep`, by parameter name.
+
+    Raises:
+        ConfigError: A run asks for what does not exist; none has been made then.
+        DataError: There is no run whose data are here.
+    """
+    from fewtune.bench.rounds import Progress, Rounds, execute
+
+    rounds = Rounds(source, jobs, values["runs"])
+    progress = Progress(rounds.advance())
+    show_plan(rounds, progress, jobs, console)
+    if values["dry_run"]:
+        list_runs(rounds, progress, console)
+        return 0
+    if not progress.every:
+        raise DataError(next(iter(rounds.lacking.values()), "The sweep names no run."))
+    with remembered(source, rounds, console), Table(progress, console).shown() as table:
+        execute(rounds, progress, runner_of(values), table.show)
+    if values["retention"]:
+        from fewtune.bench.retention import measure_all
+
+        console.note("measuring each run on the other tasks ...")
+        measure_all(progress.every)
+    for outcome in table.failed.values():
+        console.line(f"failed: {outcome.entry.folder}: {outcome.error}")
+    console.line(f"next  fewtune report {progress.every[0].job.runs}")
+    return EXIT_FAILED if table.failed or rounds.lacking else 0
+
+
+@contextmanager
+def remembered(source: Source, rounds: Rounds, console: Console) -> Iterator[None]:
+    """Keep which runs are those of a protocol, and show its tables at the end, also of Ctrl-C."""
+    from fewtune.core.protocol import Protocol
+
+    if not isinstance(source, Protocol):
+        yield
+        return
+    from fewtune.bench.protocol_tables import recall, remember, tables_of
+    from fewtune.bench.tables import markdown
+    from fewtune.core.files import write_text
+
+    remember(source, rounds)
+    try:
+        yield
+    finally:
+        remember(source, rounds)
+        mine = [one for one in recall([rounds.runs]) if one.protocol == source]
+        tables = [table for one in mine for table in tables_of(one)]
+        path = rounds.runs / f"{source.name()}.md"
+        write_text(path, "\n".join(map(markdown, tables)))
+        for table in tables:
+            console.line(f"\n{table.title}")
+            rows = [[row.title, *(entry.text for entry in row.entries)] for row in table.rows]
+            console.table(table.header, rows)
+        console.line(f"tables  {path}")
+
+
+def runner_of(values: Mapping[str, Any]) -> Runner:
+    """Return who makes the runs."""
+    from fewtune.bench.sweep import in_process
+    from fewtune.engine.tracking import Tracker
+
+    return in_process(Tracker(), batched=values["batched"])
+
+
+def show_plan(rounds: Rounds, progress: Progress, jobs: Jobs, console: Console) -> None:
+    """Print how many runs there are, how long those that are left may take, and what is missing."""
+    left, estimate = len(progress.left()), progress.remaining_s()
+    without = [rounds.cases[key] for key in rounds.lacking]
+    if estimate is not None:
+        estimate += sum(progress.seconds_a_step(c.strategy) * jobs.steps(c) for c in without)
+    every, complete = len(progress.every) + len(without), len(progress.every) - left
+    about = f", about {duration(estimate)} left" if every > complete and estimate else ""
+    console.line(f"{every} runs, {complete} complete{about}")
+    more = rounds.foreseen()
+    if more:
+        console.line(f"{more} more follow from their scores")
+    for text, runs in Counter(rounds.lacking.values()).items():
+        console.line(f"{runs} run{'s' * (runs != 1)} cannot be made: {text}")
+    for text, runs in Counter(text for e in progress.every for text in e.lacking).items():
+        console.line(f"{runs} run{'s' * (runs != 1)} will have a hole. {text}")
+
+
+def list_runs(rounds: Rounds, progress: Progress, console: Console) -> None:
+    """Print what has become of each run."""
+    for entry in progress.every:
+        console.line(f"  {progress.status[entry.folder]:<7} {entry.folder}")
+    for key in rounds.lacking:
+        console.line(f"  {'no data':<7} {rounds.runs / rounds.cases[key].name()}")
+
+
+class Table:
+    """What is done: a row a strategy, a column a task; live on a terminal, lines elsewhere.
+
+    Attributes:
+        failed: The last failure of each run.
+    """
+
+    def __init__(self, progress: Progress, console: Console) -> None:
+        self.progress = progress
+        self.console = console
+        self.failed: dict[Any, Outcome] = {}
+        self._live: Any = None
+
+    @contextmanager
+    def shown(self) -> Iterator[Table]:
+        """Draw the table while runs are made, and leave it on the screen."""
+        if not self.console.live:
+            yield self
+            return
+        from rich.live import Live
+
+        with Live(self._grid(), console=self.console.rich(), refresh_per_second=4) as live:
+            self._live = live
+            yield self
+            live.update(self._grid())
+
+    def show(self, outcome: Outcome) -> None:
+        """Show a run that has ended."""
+        from fewtune.engine.outcome import shots_text
+
+        if outcome.error:
+            self.failed[outcome.entry.folder] = outcome
+        if self._live is not None:
+            self._live.update(self._grid())
+            return
+        spec = outcome.entry.spec
+        what = f"{spec.strategy} {spec.task} {shots_text(spec.shots)} seed {spec.seed}"
+        left = len(self.progress.left())
+        if outcome.busy:
+            self.console.note(f"{what}: another process is making it; {left} left")
+            return
+        score = f"{100 * outcome.record['metrics']['top1']:.1f} %" if outcome.record else "failed"
+        remaining = duration(self.progress.remaining_s() or 0)
+        self.console.note(
+            f"{what}: {score}, {duration(outcome.seconds)}; {left} left, about {remaining}"
+        )
+
+    def _grid(self) -> Any:
+        from rich.table import Table as Grid
+
+        tasks = list(dict.fromkeys(entry.spec.task for entry in self.progress.every))
+        strategies = list(dict.fromkeys(entry.spec.strategy for entry in self.progress.every))
+        grid = Grid(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+        for name in ("", *tasks):
+            grid.add_column(name, justify="right" if name else "left")
+        for strategy in strategies:
+            grid.add_row(strategy, *(self._cell(strategy, task) for task in tasks))
+        return grid
+
+    def _cell(self, strategy: str, task: str) -> str:
+        states = [
+            self.progress.status[entry.folder]
+            for entry in self.progress.every
+            if entry.spec.strategy == strategy and entry.spec.task == task
+        ]
+        marks = [f"{n} {what}" for what in ("failed", "busy") if (n := states.count(what))]
+        return ", ".join([f"{states.count('done')}/{len(states)}", *marks])
