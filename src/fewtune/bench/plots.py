@@ -6,21 +6,26 @@ Equal records give equal bytes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from statistics import mean
+from typing import TYPE_CHECKING
 
-from fewtune.bench.figures import COLOURS, MARKERS, TEXT, style, svg
-from fewtune.bench.results import Cell, Method, Study
-from fewtune.bench.tables import title_of
+from fewtune.bench.figures import TEXT, svg
+from fewtune.bench.methods import Method
+from fewtune.bench.panels import PANEL_IN, label, legend, logarithmic, look, panels
+from fewtune.bench.results import Cell, Study
+from fewtune.bench.study_tables import VISION, by_group
 from fewtune.core.spec import ZERO_SHOT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-COLUMNS = 3
-PANEL_IN = (3.3, 2.6)
+COSTS = {
+    "trained_parameters": "trained parameters",
+    "training_s": "minutes of training",
+    "peak_memory_mib": "peak memory in MiB",
+}
+LEAST_MINUTES = 1e-3
 
 
 def accuracy_curves(study: Study) -> str:
@@ -28,19 +33,39 @@ def accuracy_curves(study: Study) -> str:
     shots = [s for s in study.shots if s is not None]
     if len(shots) < 2:
         return ""
-    panels: list[str | None] = [*study.tasks, *([None] if len(study.tasks) > 1 else [])]
-    with _figure(len(panels)) as (figure, axes):
-        for panel, axis in zip(panels, axes, strict=True):
-            axis.set_title("average" if panel is None else panel)
-            tasks = study.tasks if panel is None else (panel,)
-            for index, method in enumerate(study.methods):
-                _curve(axis, study, method, tasks, shots, index)
-            axis.set_xscale("log", base=2)
-            axis.set_xticks(shots, [str(s) for s in shots])
-            axis.minorticks_off()
-        _label(axes, "shots (training images a class)", "top-1 in %")
-        _legend(figure, axes[0])
+    several = len(study.tasks) > 1
+    shown = {task: (task,) for task in study.tasks} | ({"average": study.tasks} if several else {})
+    with panels(len(shown)) as (figure, axes):
+        for (title, tasks), axis in zip(shown.items(), axes, strict=True):
+            _curves(axis, study, title, tasks, shots)
+        label(axes, "shots (training images a class)", "top-1 in %")
+        legend(figure, axes)
         return svg(figure)
+
+
+def average_curves(studies: Sequence[Study]) -> str:
+    """Average accuracy against shots, a panel a backbone."""
+    shown = [s for s in studies if sum(shots is not None for shots in s.shots) > 1]
+    if not shown:
+        return ""
+    with panels(len(shown)) as (figure, axes):
+        for study, axis in zip(shown, axes, strict=True):
+            shots = [s for s in study.shots if s is not None]
+            _curves(axis, study, f"{study.backbone}, average", study.tasks, shots)
+        label(axes, "shots (training images a class)", "top-1 in %")
+        legend(figure, axes)
+        return svg(figure)
+
+
+def _curves(
+    axis: Axes, study: Study, title: str, tasks: Sequence[str], shots: Sequence[int]
+) -> None:
+    axis.set_title(title)
+    for index, method in enumerate(study.methods):
+        _curve(axis, study, method, tasks, shots, index)
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(shots, [str(s) for s in shots])
+    axis.minorticks_off()
 
 
 def _curve(
@@ -55,13 +80,13 @@ def _curve(
     known = [(s, [c for c in cells if c]) for s, cells in columns if None not in cells]
     if not known:
         return
-    means = [100 * sum(c.mean for c in cells) / len(cells) for _, cells in known]
+    means = [100 * mean(cell.mean for cell in cells) for _, cells in known]
     if method.strategy == ZERO_SHOT:
-        axis.axhline(means[0], color=TEXT, linestyle="--", linewidth=1.2, label=title_of(method))
+        axis.axhline(means[0], color=TEXT, linestyle="--", linewidth=1.2, label=method.title)
         return
     spread = [100 * _mean_spread(cells) for _, cells in known]
     axis.errorbar(
-        [s for s, _ in known], means, yerr=spread, label=title_of(method), **_look(index, line=True)
+        [s for s, _ in known], means, yerr=spread, label=method.title, **look(index, line=True)
     )
 
 
@@ -71,161 +96,81 @@ def _mean_spread(cells: Sequence[Cell]) -> float:
 
 
 def efficiency(study: Study) -> str:
-    """Mean accuracy at the largest number of shots against trained parameters and minutes."""
+    """Mean accuracy at the largest number of shots against what it cost; zero-shot is dashed."""
     shots = study.shots[-1] if study.shots else None
-    with _figure(2, columns=2) as (figure, axes):
-        drawn = 0
+    with panels(len(COSTS)) as (figure, axes):
+        drawn = False
         for index, method in enumerate(study.methods):
             score, runs = study.average(method, shots), study.runs(method, shots)
-            if method.strategy == ZERO_SHOT or score is None:
+            if score is None:
                 continue
-            drawn += 1
-            for axis, cost in zip(axes, ("trained_parameters", "training_s"), strict=True):
-                mean = sum(run.record["cost"][cost] for run in runs) / len(runs)
-                value = mean / 60 if cost == "training_s" else mean
-                axis.plot([max(value, 1e-3)], [100 * score], label=title_of(method), **_look(index))
+            drawn |= method.strategy != ZERO_SHOT
+            for axis, cost in zip(axes, COSTS, strict=True):
+                if method.strategy == ZERO_SHOT:
+                    axis.axhline(
+                        100 * score, color=TEXT, linestyle="--", linewidth=1.2, label=method.title
+                    )
+                    continue
+                value = mean(run.record["cost"][cost] for run in runs)
+                value = max(value / 60, LEAST_MINUTES) if cost == "training_s" else value
+                axis.plot([value], [100 * score], label=method.title, **look(index))
         if not drawn:
             return ""
-        for axis, name in zip(axes, ("trained parameters", "minutes of training"), strict=True):
-            _logarithmic(axis)
+        label(axes, "", "top-1 in %")
+        for axis, name in zip(axes, COSTS.values(), strict=True):
+            logarithmic(axis)
             axis.set_xlabel(name)
-        axes[0].set_ylabel("top-1 in %")
-        _legend(figure, axes[0])
+        legend(figure, axes)
         return svg(figure)
 
 
-def _logarithmic(axis: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    axis.set_xscale("log")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.margins(0.15)
-
-
 def gains(study: Study, groups: Mapping[str, str]) -> str:
-    """Gain over zero-shot of every task as a dot, by group; the bar is the group's mean."""
-    shots = study.shots[-1] if study.shots else None
-    names = sorted({groups.get(task, "own") for task in study.tasks})
-    methods = study.tuned()
-    with _figure(len(names)) as (figure, axes):
-        for name, axis in zip(names, axes, strict=True):
+    """Gain over zero-shot of every task as a dot, by group; the bar is the group's mean.
+
+    Dots of methods with a linear head are hollow.
+    """
+    shots, methods = study.shots[-1] if study.shots else None, study.tuned()
+    tasks = by_group(study, groups)
+    height_in = max(PANEL_IN[1], 0.9 + 0.22 * len(methods))
+    with panels(len(tasks), panel_in=(PANEL_IN[0], height_in)) as (figure, axes):
+        for (name, of_group), axis in zip(tasks.items(), axes, strict=True):
             axis.set_title(name)
-            tasks = [task for task in study.tasks if groups.get(task, "own") == name]
-            for index, method in enumerate(methods):
-                found = [study.gain(method, task, shots) for task in tasks]
+            for place, method in enumerate(methods):
+                found = [study.gain(method, task, shots) for task in of_group]
                 values = [100 * gain for gain in found if gain is not None]
                 if not values:
                     continue
-                look = _look(study.methods.index(method))
-                axis.barh(index, sum(values) / len(values), color=look["color"], alpha=0.35)
-                axis.plot(values, [index] * len(values), **look)
+                drawn = look(study.methods.index(method), hollow=method.modality == VISION)
+                axis.barh(place, mean(values), color=drawn["color"], alpha=0.35)
+                axis.plot(values, [place] * len(values), **drawn)
             axis.axvline(0, color=TEXT, linewidth=0.8)
-            axis.set_yticks(range(len(methods)), [title_of(method) for method in methods])
-            axis.invert_yaxis()
-        _label(axes, "gain over zero-shot in points", "", share_y=True)
+            axis.set_yticks(range(len(methods)), [method.title for method in methods])
+            axis.set_ylim(len(methods) - 0.4, -0.6)
+        label(axes, "gain over zero-shot in points", "", share_y=True)
         return svg(figure)
 
 
 def retention(study: Study) -> str:
     """Gain on the tuned task against the change on the others: a dot a method and task."""
     shots = study.shots[-1] if study.shots else None
-    with _figure(1, panel_in=(5.4, 3.4)) as (figure, axes):
+    with panels(1, panel_in=(6.6, 3.4)) as (figure, axes):
         axis, drawn = axes[0], False
         for index, method in enumerate(study.methods):
             points = [
-                (100 * gain, 100 * sum(changes) / len(changes))
+                (100 * gain, 100 * mean(kept.change for kept in cell.kept))
                 for task in study.tasks
                 if (cell := study.cell(method, task, shots))
                 and (gain := study.gain(method, task, shots)) is not None
-                and (changes := cell.changes_elsewhere)
+                and cell.kept
             ]
             if points:
                 drawn = True
-                axis.plot(*zip(*points, strict=True), label=title_of(method), **_look(index))
+                axis.plot(*zip(*points, strict=True), label=method.title, **look(index))
         if not drawn:
             return ""
         axis.axhline(0, color=TEXT, linewidth=0.8)
+        axis.axvline(0, color=TEXT, linewidth=0.8)
         axis.set_xlabel("gain on the tuned task in points")
         axis.set_ylabel("change on the others in points")
-        _legend(figure, axis)
+        legend(figure, axes)
         return svg(figure)
-
-
-def recalls(study: Study, task: str) -> str:
-    """Recall of each class by each method at the largest number of shots, as a heat map."""
-    shots = study.shots[-1] if study.shots else None
-    rows, labels = [], []
-    names: list[str] = []
-    for method in study.methods:
-        cell = study.cell(method, task, shots)
-        if cell is None:
-            continue
-        columns = zip(*(run.record["per_class"] for run in cell.runs), strict=True)
-        rows.append([_mean_known(column) for column in columns])
-        labels.append(title_of(method))
-        names = cell.runs[0].record["task"]["classes"]
-    width = max(4.0, min(11.0, 1.5 + 0.32 * len(names)))
-    with _figure(1, panel_in=(width, 1.1 + 0.3 * len(rows))) as (figure, axes):
-        axis = axes[0]
-        shown = [[100 * v if v is not None else math.nan for v in row] for row in rows]
-        image = axis.imshow(shown, vmin=0, vmax=100, aspect="auto", cmap="viridis")
-        axis.set_yticks(range(len(labels)), labels)
-        if len(names) <= 50:
-            axis.set_xticks(range(len(names)), names, rotation=60, ha="right")
-        else:
-            axis.set_xticks([])
-            axis.set_xlabel(f"{len(names)} classes, in label order")
-        figure.colorbar(image, ax=axis, label="recall in %")
-        return svg(figure)
-
-
-def _mean_known(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
-
-
-def _look(index: int, *, line: bool = False) -> dict[str, Any]:
-    look: dict[str, Any] = {
-        "color": COLOURS[index % len(COLOURS)],
-        "marker": MARKERS[index % len(MARKERS)],
-        "markersize": 5,
-        "linestyle": "-" if line else "none",
-    }
-    return look | ({"linewidth": 1.6, "capsize": 2, "elinewidth": 0.9} if line else {})
-
-
-@contextmanager
-def _figure(
-    panels: int, columns: int = COLUMNS, panel_in: tuple[float, float] = PANEL_IN
-) -> Iterator[tuple[Figure, list[Axes]]]:
-    from matplotlib.figure import Figure
-
-    with style():
-        columns = min(columns, panels)
-        lines = math.ceil(panels / columns)
-        size = (panel_in[0] * columns, panel_in[1] * lines + 0.5)
-        figure = Figure(figsize=size, layout="constrained")
-        grid = list(figure.subplots(lines, columns, squeeze=False).flat)
-        for spare in grid[panels:]:
-            spare.remove()
-        yield figure, grid[:panels]
-
-
-def _label(axes: Sequence[Axes], x: str, y: str, *, share_y: bool = False) -> None:
-    for index, axis in enumerate(axes):
-        axis.set_xlabel(x)
-        axis.grid(axis="x" if share_y else "y", color="#80808040", linewidth=0.6)
-        axis.set_axisbelow(True)
-        if index % COLUMNS == 0:
-            axis.set_ylabel(y)
-        elif share_y:
-            axis.set_yticklabels([])
-
-
-def _legend(figure: Figure, axis: Axes) -> None:
-    handles, labels = axis.get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False
-    )

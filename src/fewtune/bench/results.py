@@ -5,7 +5,6 @@ Everything here is a pure function of records, so a report says the same whereve
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,17 +13,18 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from fewtune.core.discovery import strategy_names, zero_shot_of
-from fewtune.core.errors import RunError
+from fewtune.bench import methods
+from fewtune.bench.methods import Method, by_place, method_key
+from fewtune.core.discovery import zero_shot_of
+from fewtune.core.errors import FewTuneError, RunError
 from fewtune.core.files import read_json
 from fewtune.core.spec import ZERO_SHOT, Spec
-from fewtune.engine.outcome import Record, steps_scale, strategy_of
+from fewtune.engine.outcome import Record
 
-LINEAR_PROBE = "linear-probe"
-FIRST = (ZERO_SHOT, LINEAR_PROBE)
 RETENTION = "retention.json"
-# What tells two runs of a table row apart without making them two methods.
-NOT_METHOD = frozenset({"task", "data", "backbone", "revision", "shots", "seed", "drawn"})
+# How a task's notes begin that name the source of its prompts, and that of a search's runs.
+PROMPTS = "prompts: "
+SEARCHED = "scored on validation images"
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ class Kept:
 
     before: float
     after: float
+
+    @property
+    def change(self) -> float:
+        """What tuning changed."""
+        return self.after - self.before
 
 
 @dataclass(frozen=True)
@@ -53,28 +58,16 @@ class Run:
         """Test accuracy in [0, 1]."""
         return float(self.record["metrics"]["top1"])
 
-    def method_key(self) -> str:
-        """Return what decides which row of a table the run is in."""
-        parts = {name: value for name, value in self.spec.items() if name not in NOT_METHOD}
-        if parts["time_budget_s"] is None:
-            parts["steps_scale"] = steps_scale(self.record)
-        return json.dumps(parts, sort_keys=True)
+    @property
+    def prompts(self) -> str:
+        """Source of the class prompts of a benchmark task; "" where it is not known."""
+        notes = self.record["task"]["notes"]
+        return next((n.removeprefix(PROMPTS) for n in notes if n.startswith(PROMPTS)), "")
 
-
-@dataclass(frozen=True)
-class Method:
-    """A row of the tables: a strategy with its options.
-
-    Attributes:
-        label: Its title, and what tells it apart from the others of its strategy.
-        steps_scale: Factor on the recipe's length, 1 for the published or default length.
-    """
-
-    key: str
-    strategy: str
-    label: str
-    modality: str
-    steps_scale: float
+    @property
+    def of_a_search(self) -> bool:
+        """Whether it was scored on validation images, as a step of a search."""
+        return SEARCHED in self.record["task"]["notes"]
 
 
 @dataclass(frozen=True)
@@ -93,11 +86,10 @@ class Cell:
         """Mean over seeds."""
         return mean(self.scores)
 
-    @property
-    def changes_elsewhere(self) -> tuple[float, ...]:
-        """Changes of top-1 on the other tasks, of every run and task that was measured."""
-        kept = [kept for run in self.runs for kept in read_kept(run.folder).values()]
-        return tuple(k.after - k.before for k in kept)
+    @cached_property
+    def kept(self) -> tuple[Kept, ...]:
+        """Top-1 on the other tasks, of every run and task that was measured."""
+        return tuple(kept for run in self.runs for kept in read_kept(run.folder).values())
 
     @property
     def spread(self) -> float | None:
@@ -177,7 +169,7 @@ def load_runs(places: Iterable[Path]) -> tuple[list[Run], list[str]]:
     """
     places = list(places)
     files = sorted({file for place in places for file in place.rglob("spec.json")})
-    runs, unfinished, broken = {}, 0, []
+    runs, unfinished, searched, broken = {}, 0, 0, []
     for file in files:
         folder = file.parent
         if not (folder / "record.json").exists():
@@ -186,15 +178,20 @@ def load_runs(places: Iterable[Path]) -> tuple[list[Run], list[str]]:
         try:
             record = read_json(folder / "record.json")
             run = Run(folder, record)
-            float(record["metrics"].get("top1", 0)), run.method_key(), record["environment"]
-        except (RunError, KeyError, TypeError, ValueError, AttributeError):
+            float(record["metrics"].get("top1", 0)), record["environment"]["fewtune"]
+            method_key(run), run.prompts, run.of_a_search
+        except (FewTuneError, KeyError, TypeError, ValueError, AttributeError):
             broken.append(folder.name)
             continue
-        if "top1" in record["metrics"]:
+        if "top1" in record["metrics"] and not run.of_a_search:
             runs[record["hash"]] = run
+        searched += run.of_a_search
     notes = []
     if unfinished:
         notes.append(f"{unfinished} incomplete run{'s' * (unfinished != 1)} left out")
+    if searched:
+        of = "run of a search" if searched == 1 else "runs of searches"
+        notes.append(f"{searched} {of} left out: scored on validation images")
     if broken:
         notes.append(f"unreadable, left out: {', '.join(broken[:5])}")
     if not runs:
@@ -237,56 +234,18 @@ def group(runs: Sequence[Run], notes: Sequence[str] = ()) -> list[Study]:
 
 
 def _study(backbone: str, runs: Sequence[Run], notes: Sequence[str]) -> Study:
-    by_key: dict[str, list[Run]] = defaultdict(list)
-    cells: dict[tuple[str, str, int | None], list[Run]] = defaultdict(list)
-    for run in runs:
-        key = run.method_key()
-        by_key[key].append(run)
-        cells[key, run.spec["task"], run.spec["shots"]].append(run)
+    by_method = methods.by_method(runs)
+    cells = {
+        (key, *place): Cell(tuple(sorted(found, key=lambda run: run.spec["seed"])))
+        for key, of in by_method.items()
+        for place, found in by_place(of).items()
+    }
     trained = [run for run in runs if run.spec["strategy"] != ZERO_SHOT]
     return Study(
         backbone,
-        _methods({key: of[0] for key, of in by_key.items()}),
+        methods.rows(by_method),
         tuple(sorted({run.spec["task"] for run in runs})),
         tuple(sorted({run.spec["shots"] for run in trained}, key=lambda s: (s is None, s or 0))),
-        {
-            place: Cell(tuple(sorted(of, key=lambda run: run.spec["seed"])))
-            for place, of in cells.items()
-        },
+        cells,
         tuple(notes),
     )
-
-
-def _methods(examples: Mapping[str, Run]) -> tuple[Method, ...]:
-    """Return the rows in their order, each labelled by what tells it from its siblings."""
-    siblings: dict[str, list[str]] = defaultdict(list)
-    for key, run in examples.items():
-        siblings[run.spec["strategy"]].append(key)
-    methods = []
-    for key, run in examples.items():
-        scale = steps_scale(run.record)
-        others = [_settings(examples[other]) for other in siblings[run.spec["strategy"]]]
-        label = " ".join([strategy_of(run.record).title, *_differences(_settings(run), others)])
-        methods.append(
-            Method(key, run.spec["strategy"], label, strategy_of(run.record).type, scale)
-        )
-    order = [*FIRST, *(name for name in strategy_names() if name not in FIRST)]
-    return tuple(sorted(methods, key=lambda m: (order.index(m.strategy), m.label, -m.steps_scale)))
-
-
-def _settings(run: Run) -> dict[str, Any]:
-    """Return everything that may differ between two methods of a strategy, flat."""
-    spec = {k: v for k, v in run.spec.items() if k not in NOT_METHOD}
-    strategy = strategy_of(run.record)
-    flat = {**strategy.model_dump(mode="json"), **(spec.pop("recipe") or {})}
-    spec.pop("options")
-    return {**spec, **flat, "steps_scale": steps_scale(run.record)}
-
-
-def _differences(own: Mapping[str, Any], all_of_strategy: Sequence[Mapping[str, Any]]) -> list[str]:
-    words = []
-    for name, value in sorted(own.items()):
-        if any(other.get(name) != value for other in all_of_strategy) and name != "steps_scale":
-            shown = f"{value:g}" if isinstance(value, float) else str(value)
-            words.append(f"{name.strip('_').replace('_', '-')}={shown}")
-    return [f"({', '.join(words)})"] if words else []

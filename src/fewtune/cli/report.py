@@ -10,15 +10,19 @@ from pathlib import Path
 
 import click
 
+from fewtune.cli.config import read_toml
 from fewtune.cli.console import Console
 from fewtune.cli.options import Command, Option
 from fewtune.cli.runs import RUNS
 from fewtune.core.errors import ConfigError
 
 
-def report(places: tuple[Path, ...], out: Path, title: str, mixed: bool) -> None:
+def report(
+    places: tuple[Path, ...], out: Path, title: str, mixed: bool, experiment: Path | None
+) -> None:
     """Write the report and say where it is."""
     from fewtune.bench.report import write_report
+    from fewtune.bench.reproduction import Experiment
     from fewtune.datasets.catalog import groups
 
     for place in places:
@@ -26,7 +30,8 @@ def report(places: tuple[Path, ...], out: Path, title: str, mixed: bool) -> None
             raise ConfigError(
                 f"There is no folder {place}.", hint="`fewtune list runs` shows runs."
             )
-    page = write_report(places or (RUNS,), out, groups(), title, mixed=mixed)
+    wanted = Experiment.of(read_toml(experiment), experiment) if experiment else None
+    page = write_report(places or (RUNS,), out, groups(), title, mixed=mixed, experiment=wanted)
     console = Console()
     console.line(f"page     {page}")
     console.line(f"tables   {out / 'report.md'}, {out / 'runs.csv'}, {out}/*.tex")
@@ -42,6 +47,9 @@ command = Command(
                metavar="DIR", shown="report", help="Folder to write."),
         Option(["--title"], default="FewTune report", metavar="TEXT", shown="FewTune report",
                help="Heading of the page."),
+        Option(["--experiment"], type=click.Path(path_type=Path), metavar="FILE.toml",
+               help="Compare with the scores that this sweep file expects, and name what is "
+               "missing."),
         Option(["--mixed"], is_flag=True,
                help="Accept several versions of FewTune, or several states of a task's images."),
     ],

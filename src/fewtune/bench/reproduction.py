@@ -1,0 +1,235 @@
+"""Published scores beside ours, whatever the protocol: what agrees, what differs, what is missing.
+
+Ours are means over seeds of runs with the strategy's default settings, or with settings that depend
+on the task, and with the same class prompts.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from fewtune.backbones.catalog import DEFAULT_BACKBONE
+from fewtune.bench import elsewhere
+from fewtune.bench.methods import Method
+from fewtune.bench.published import (
+    TOLERANCE,
+    Place,
+    Score,
+    published,
+    read,
+    same_prompts,
+    scores,
+)
+from fewtune.bench.results import Run, Study
+from fewtune.bench.tables import DIFFERS, HOLE, Entry, Row, Table
+from fewtune.core.discovery import load_strategy
+from fewtune.core.errors import ConfigError
+from fewtune.core.spec import ZERO_SHOT
+from fewtune.engine.outcome import percent, shots_text, signed
+
+BASE, NEW = "-base", "-new"
+PUBLISHED = "published"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a paper's experiment is expected to give.
+
+    Attributes:
+        expected: Names of files of published scores.
+        strategies: Those that it runs, zero-shot among them.
+        backbones: Those that it runs.
+        prompts: Source of the class prompts; "default" for that of each data set.
+        tolerance: How far the mean over seeds on one task may be off, in [0, 1].
+    """
+
+    title: str
+    expected: tuple[str, ...]
+    strategies: frozenset[str]
+    backbones: frozenset[str]
+    prompts: str = "default"
+    tolerance: float = TOLERANCE
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], file: Path) -> Experiment:
+        """Return what a sweep file says of itself: title, expected scores, tolerance in points.
+
+        Raises:
+            ConfigError: It expects nothing.
+        """
+        if not values.get("expected"):
+            raise ConfigError(
+                f"{file} says nothing of what to expect.",
+                hint='For example: expected = ["clip_lora"]',
+            )
+        strategies = _several(values.get("strategies", values.get("strategy")))
+        return cls(
+            str(values.get("title", file.stem)),
+            tuple(_several(values["expected"])),
+            frozenset((ZERO_SHOT, *strategies)),
+            frozenset(_several(values.get("backbone", DEFAULT_BACKBONE))),
+            str(values.get("prompts", "default")),
+            values.get("tolerance", 100 * TOLERANCE) / 100,
+        )
+
+    def places(self) -> list[Place]:
+        """Return the places of the scores that it is expected to give.
+
+        Raises:
+            ConfigError: There are no such published scores.
+        """
+        return [
+            place
+            for name in self.expected
+            for place, score in read(name)
+            if place.strategy in self.strategies
+            and place.backbone in self.backbones
+            and all(same_prompts(task, self.prompts, score.prompts) for task in place.tasks)
+        ]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A published score and ours; None where it was not measured."""
+
+    place: Place
+    score: Score
+    ours: float | None
+    tolerance: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether ours is as near as a faithful run's would be."""
+        return self.ours is not None and self.score.agrees(self.ours, self.tolerance)
+
+    def text(self) -> str:
+        """Return what it is of, in words."""
+        name, place = load_strategy(self.place.strategy).title, self.place
+        of = "average" if self.score.average else ", ".join(place.tasks)
+        classes = "" if place.classes == "all" else f", {place.classes}"
+        drawn = "" if place.strategy == ZERO_SHOT else f", {shots_text(place.shots)}"
+        start = f", trained on {place.trained_on}" if place.trained_on else ""
+        return f"{name}, {place.backbone}, {of}{classes}{drawn}{start}"
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Means over seeds of one method by place of a single task, and the prompts of each task."""
+
+    top1: Mapping[Place, float]
+    prompts: Mapping[str, str] = field(default_factory=dict)
+
+    def get(self, place: Place) -> float | None:
+        if place.classes == "harmonic mean":
+            base, new = (self.get(replace(place, classes=half)) for half in ("base", "new"))
+            return 2 * base * new / (base + new) if base and new else None
+        found = [self.top1.get(replace(place, tasks=frozenset((t,)))) for t in place.tasks]
+        known = [value for value in found if value is not None]
+        return mean(known) if len(known) == len(found) else None
+
+
+def compare(studies: Sequence[Study], experiment: Experiment | None = None) -> list[Comparison]:
+    """Return the published scores that these runs have something to say about.
+
+    Args:
+        experiment: Compare with what it expects alone, and name what is missing.
+
+    Raises:
+        ConfigError: The experiment expects what is not there.
+    """
+    wanted = experiment.places() if experiment else list(scores())
+    tolerance = experiment.tolerance if experiment else TOLERANCE
+    every = [(study, m, _measured(study, m)) for study in studies for m in study.methods
+             if m.as_published and m.steps_scale == 1]  # fmt: skip
+    found = []
+    for place in wanted:
+        of = [known for study, m, known in every
+              if (study.backbone, m.strategy) == (place.backbone, place.strategy)]  # fmt: skip
+        measured = [(known, published(place, known.prompts)) for known in of]
+        pairs = [(score, known.get(place)) for known, score in measured if score]
+        best = next((pair for pair in pairs if pair[1] is not None), None)
+        if best:
+            found.append(Comparison(place, *best, tolerance))
+        elif experiment:
+            found.append(Comparison(place, scores()[place][0], None, tolerance))
+    return sorted(found, key=lambda one: (one.score.file, one.score.average, one.text()))
+
+
+def summary(comparisons: Sequence[Comparison], tolerance: float) -> str:
+    """Return a sentence on how many agree, differ, and are missing."""
+    known = [one for one in comparisons if one.ours is not None]
+    agree = sum(one.agrees for one in known)
+    missing = len(comparisons) - len(known)
+    return (
+        f"{agree} of {len(known)} published scores are met within {100 * tolerance:g} points, "
+        f"averages within {25 * tolerance:g}"
+        + (f"; {missing} more are expected and not measured here." if missing else ".")
+    )
+
+
+def table(comparisons: Sequence[Comparison], tolerance: float) -> Table:
+    """Return a row for each published score."""
+    rows = [
+        Row(
+            one.text(),
+            (
+                Entry(one.score.text()),
+                Entry(HOLE if one.ours is None else percent(one.ours)),
+                Entry(
+                    HOLE
+                    if one.ours is None
+                    else signed(one.ours - one.score.top1) + ("" if one.agrees else DIFFERS)
+                ),
+            ),
+        )
+        for one in comparisons
+    ]
+    sources = "; ".join(dict.fromkeys(one.score.source for one in comparisons))
+    return Table(
+        PUBLISHED,
+        "Published scores beside ours",
+        ("", "published", "here", "difference"),
+        tuple(rows),
+        (summary(comparisons, tolerance), f"Published: {sources}."),
+        tuple(
+            f"{one.text()}: {percent(one.ours)} here, {one.score.text()} published."
+            for one in comparisons
+            if one.ours is not None and not one.agrees
+        ),
+    )
+
+
+def _several(value: Any) -> list[str]:
+    return [] if value is None else [str(v) for v in value] if isinstance(value, list) else [value]
+
+
+def _measured(study: Study, method: Method) -> _Measured:
+    top1: dict[Place, list[float]] = defaultdict(list)
+    prompts: dict[str, str] = {}
+    for (key, _, _), cell in study.cells.items():
+        for run in cell.runs if key == method.key else ():
+            for place, score in _of(run, study.backbone):
+                top1[place].append(score)
+                prompts |= dict.fromkeys(place.tasks, run.prompts)
+    return _Measured({place: mean(of) for place, of in top1.items()}, prompts)
+
+
+def _of(run: Run, backbone: str) -> Iterator[tuple[Place, float]]:
+    """Yield the scores of a run: on its own test images, and elsewhere."""
+    strategy, shots = run.spec["strategy"], run.spec["shots"]
+    whole = run.spec["task"].removesuffix(BASE)
+    place = Place(strategy, backbone, frozenset((whole,)), shots)
+    yield (place if whole == run.spec["task"] else replace(place, classes="base")), run.top1
+    start = "" if strategy == ZERO_SHOT else whole
+    for task, score in elsewhere.read_scores(run.folder).items():
+        if score["top1"] is None:
+            continue
+        if task == whole + NEW:
+            yield replace(place, classes="new"), score["top1"]
+        else:
+            yield replace(place, tasks=frozenset((task,)), trained_on=start), score["top1"]
