@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fewtune.core.errors import DataError
+from fewtune.core.errors import DataError, RunError
 from fewtune.core.task import ImageSource
+from fewtune.data import seal
 from fewtune.data.table import plain
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def open_image(source: Any) -> Image:
 
     Raises:
         DataError: The image cannot be read; the message has its path and the reason.
+        RunError: It is a test image of a run that is not evaluated yet.
     """
     try:
         return _decode(source)[0]
@@ -109,8 +111,24 @@ def inspect_image(source: Any) -> ImageFacts:
         return ImageFacts(error=str(reason))
 
 
+def refuse_sealed(source: Any) -> None:
+    """Raise an error if this is a test image and the run is not evaluated yet.
+
+    Raises:
+        RunError: It is; the message names the image and what the run was doing.
+    """
+    stage = seal.broken_by(source)
+    if stage:
+        raise RunError(
+            f"Test image {_name(source)} was read while {stage}: its run would have been scored on "
+            "what it has seen.",
+            hint="Training and validation images are all that a strategy may use.",
+        )
+
+
 def _decode(source: Any, *, facts: bool = False) -> tuple[Image, ImageFacts]:
     """Return the RGB image and, if asked, its facts (else empty ones)."""
+    refuse_sealed(source)
     _silence_pillow()
     try:
         payload = _payload(source)

@@ -14,6 +14,7 @@ from fewtune.backbones.catalog import EMBEDDED, Source, resolve
 from fewtune.core.draws import draw_text
 from fewtune.core.errors import ConfigError
 from fewtune.core.files import read_json, write_text
+from fewtune.core.search import search_text
 from fewtune.core.strategy import Strategy
 from fewtune.engine import outcome
 from fewtune.engine.outcome import Record, percent, signed
@@ -173,6 +174,8 @@ def _training(record: Record, strategy: Strategy, source: Source) -> str:
         usual = default.model_dump(mode="json")
         own = {key: value for key, value in spec["recipe"].items() if value != usual.get(key)}
         lines.append(f"- recipe: {strategy.source}" + (f", except {_pairs(own)}" if own else ""))
+    if "search" in record:
+        lines.append(f"- search: {_plain(search_text(record['search']))}")
     lines.append(f"- precision: {spec['precision']}")
     return "\n".join(lines)
 

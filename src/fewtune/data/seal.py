@@ -1,0 +1,117 @@
+"""Test images under seal: from the start of a run to its evaluation nobody reads them.
+
+Training is given no test images. A seal catches code that finds them by itself, in their files or
+in the cache, by mistake or to cheat: whatever hands out pixels asks here first. An image is known
+by its place, so another spelling of its path, or a link to its folder, is the same image. A seal
+holds in all threads of the process. It does not see code that opens files without FewTune.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Hashable, Iterable, Iterator, Set
+from contextlib import contextmanager
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+from fewtune.core.errors import DataError
+from fewtune.core.task import Example
+from fewtune.data.table import counted, plain
+
+Examples = tuple[Example, ...]
+
+
+class _Seal:
+    """Places that are not to be read, and what the run is doing meanwhile."""
+
+    def __init__(self, places: Set[Hashable]) -> None:
+        self.places = places
+        self.stage = "preparing to train"
+
+
+_closed: list[_Seal] = []
+
+
+@contextmanager
+def sealed(test: Examples, support: Iterable[Example] = ()) -> Iterator[None]:
+    """Refuse to read test images within the context.
+
+    Args:
+        support: Training and validation images, which must be other ones.
+
+    Raises:
+        DataError: An image stands in both.
+    """
+    seal = _Seal(_places_of(test))
+    both = [example for example in support if test and place(example.source) in seal.places]
+    if both:
+        raise DataError(
+            f"Training and validation hold {counted(len(both), 'test image')}, for example "
+            f"{plain(both[0].key)}.",
+            hint="Take them out of one of the splits.",
+        )
+    _closed.append(seal)
+    try:
+        yield
+    finally:
+        _closed.remove(seal)
+
+
+def stage(name: str) -> None:
+    """Say what the run is doing, for the message of a broken seal."""
+    if _closed:
+        _closed[-1].stage = name
+
+
+def broken_by(source: Any) -> str:
+    """Return what the run is doing while its test image is asked for; "" for other images."""
+    if not _closed:
+        return ""
+    where = place(source)
+    return next((seal.stage for seal in reversed(_closed) if where in seal.places), "")
+
+
+def place(source: Any) -> Hashable:
+    """Return what is equal for two sources of one stored image, however it is decoded."""
+    if isinstance(source, str | Path):
+        folder, name = os.path.split(source)
+        return _real(folder, "" if os.path.isabs(folder) else os.getcwd()), name
+    inner = getattr(source, "slice", source)
+    if not dataclasses.is_dataclass(inner):
+        return id(inner)
+    values = [getattr(inner, name) for name in _fields(type(inner))]
+    if len(values) == 1 and not _plain(values[0]):  # in memory
+        return place(values[0])
+    return type(inner).__name__, *(v if _plain(v) else place(v) for v in values)
+
+
+@functools.cache
+def _fields(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, str | Integral)
+
+
+@functools.lru_cache(maxsize=4096)
+def _real(folder: str, base: str) -> str:
+    """Return a folder's path without links; `base` is the working folder of a relative path."""
+    return os.path.realpath(os.path.join(base, folder))
+
+
+class _Last:
+    """The places of the list that was sealed last: the runs of a sweep share their test images."""
+
+    examples: Examples = ()
+    places: Set[Hashable] = frozenset()
+
+
+def _places_of(examples: Examples) -> Set[Hashable]:
+    if _Last.examples is not examples:
+        _Last.places = frozenset(place(example.source) for example in examples)
+        _Last.examples = examples
+    return _Last.places
