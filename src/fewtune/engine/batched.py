@@ -99,6 +99,8 @@ def _together(jobs: Sequence[Job], tracker: Tracker) -> list[Result | None]:
             for path in fresh:
                 stack.enter_context(locked(path, wait=False))
             left = [e for e in fresh.values() if not e.folder.complete()]
+            for execution in left[:1]:  # all have the same test images
+                stack.enter_context(execution.sealed())
             _fill(left, zero.folder.record(), tracker)
     return [
         Result(e.folder.path, e.folder.record(), zero.folder.record(), e.folder.path in fresh)

@@ -24,6 +24,7 @@ from fewtune.core.model import DualEncoder, Partial
 from fewtune.core.spec import Precision
 from fewtune.core.task import Example
 from fewtune.data.arrays import content_digest
+from fewtune.data.decode import refuse_sealed
 from fewtune.engine.cache import Store
 from fewtune.engine.device import autocast
 from fewtune.engine.images import Pixels, chunks
@@ -161,6 +162,8 @@ class Inputs:
     def _fetch(self, view: int | None) -> Tensor:
         if self.store is None or self._untouched is None:
             return self._compute(view)
+        for example in self.pixels.examples:
+            refuse_sealed(example.source)
         return self.store.get(self._about(view), lambda: self._compute(view))
 
     def _compute(self, view: int | None) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from fewtune.core.model import DualEncoder, Partial
 from fewtune.core.spec import Plan, Precision, Recipe, Spec, Templates
 from fewtune.core.strategy import Strategy
 from fewtune.core.task import ClassSet
+from fewtune.data import seal
 from fewtune.engine import evaluate
 from fewtune.engine.cache import Store, activations_dir
 from fewtune.engine.card import write_card
@@ -172,7 +174,16 @@ class Execution:
         """
         with locked(self.folder.path, wait=self.spec.recipe is None):
             if not self.folder.complete():
-                self._fill(zero_shot)
+                with self.sealed():
+                    self._fill(zero_shot)
+
+    def sealed(self) -> AbstractContextManager[None]:
+        """Return the context in which test images are read by the evaluation alone.
+
+        Raises:
+            DataError: A training or validation image is a test image, too.
+        """
+        return seal.sealed(self.task.test, (*self.support.train, *self.support.val))
 
     def _fill(self, zero_shot: dict[str, Any] | None) -> None:
         started = time.perf_counter()
@@ -199,7 +210,8 @@ class Execution:
         """
         started = time.perf_counter()
         self.folder.save_adapter(head)
-        results = self._results(head, plan)
+        with seal.lifted():
+            results = self._results(head, plan)
         record = {
             "spec": self.spec.model_dump(mode="json"),
             "hash": self.spec.hash(),
@@ -233,7 +245,8 @@ class Execution:
             ConfigError: With a budget that works.
         """
         if self.job.memory_mib is not None and self.folder.plan() is None:
-            self._plan()
+            with self.sealed():
+                self._plan()
 
     def _plan(self) -> Plan:
         """Return a new plan: the device, the memory, and half of what is left to keep things in."""
@@ -279,6 +292,7 @@ class Execution:
         steps = 0
         for index, phase in enumerate(self.job.strategy.phases(recipe)):
             seed_step(self.job.seed, index, -1)
+            seal.stage("attaching")
             with autocast(self.model.device, self.precision):
                 head = phase.attach(self.model, self.support.classes, head)
             if index < resumed_phase:
@@ -306,7 +320,9 @@ class Execution:
         budget.
         """
         training = self.training(head, recipe, plan, phase)
+        seal.stage("preparing")
         prepare(training, self.tracker)
+        seal.stage("training")
         if self.folder.plan() is not None:
             training.save_plan = self.folder.write_plan
             return training, training.estimate()
@@ -338,6 +354,7 @@ class Execution:
             images = Partial(model.image, torch.cat(parts), len(model.image.stages()))
             text = evaluate.encode_classes(model, head, self.support.classes, self.precision)
             labels = torch.tensor([example.label for example in val], device=model.device)
+            seal.stage("settling")
             head.settle(images, text, labels)
 
     def _results(self, head: Head, plan: Plan) -> dict[str, Any]:
