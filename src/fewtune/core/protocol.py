@@ -202,11 +202,16 @@ class Protocol(Frozen, ABC):
     title: ClassVar[str]
     paper: ClassVar[str] = ""
 
-    strategies: tuple[str, ...] = Field(default_factory=lambda: tuple(strategy_names()))
-    seeds: tuple[int, ...] = Field((1, 2, 3), min_length=1)
-    draw: Draw = DEFAULT_DRAW
-    prompts: str | None = None
-    backbone: str | None = None
+    strategies: tuple[str, ...] = Field(
+        default_factory=lambda: tuple(strategy_names()),
+        description="rows of the tables; zero-shot is always one",
+    )
+    seeds: tuple[int, ...] = Field((1, 2, 3), min_length=1, description="a run for each")
+    draw: Draw = Field(DEFAULT_DRAW, description="how shots are drawn")
+    prompts: str | None = Field(
+        None, description="whose class names and templates; none: each data set's default"
+    )
+    backbone: str | None = Field(None, description="name; none: that of `fewtune fit`")
     options: dict[str, Options] = Field(default_factory=dict)
 
     def model_post_init(self, context: Any) -> None:

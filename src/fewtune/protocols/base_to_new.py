@@ -34,8 +34,8 @@ class BaseToNew(Protocol):
     title = "Base-to-new generalisation"
     paper = "zhou2022cocoop"
 
-    data: tuple[str, ...] = Field(ELEVEN, min_length=1)
-    shots: int = Field(16, ge=1)
+    data: tuple[str, ...] = Field(ELEVEN, min_length=1, description="names or paths")
+    shots: int = Field(16, ge=1, description="training images a class")
 
     def cases(self, scores: Iterable[Score] = ()) -> tuple[Case, ...]:
         """Return strategies x seeds on the base classes of each data set."""

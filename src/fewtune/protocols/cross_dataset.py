@@ -32,9 +32,11 @@ class CrossDataset(Protocol):
     title = "Cross-dataset transfer"
     paper = "zhou2022cocoop"
 
-    source: str = ELEVEN[0]
-    targets: tuple[str, ...] = Field(ELEVEN[1:], min_length=1)
-    shots: int = Field(16, ge=1)
+    source: str = Field(ELEVEN[0], description="what is trained on")
+    targets: tuple[str, ...] = Field(
+        ELEVEN[1:], min_length=1, description="what is tested on, without training there"
+    )
+    shots: int = Field(16, ge=1, description="training images a class")
     options: dict[str, Options] = Field(default_factory=lambda: {"clipfit": {"length": 10}})
 
     def cases(self, scores: Iterable[Score] = ()) -> tuple[Case, ...]:

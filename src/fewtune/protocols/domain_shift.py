@@ -19,5 +19,7 @@ class DomainShift(CrossDataset):
     paper = "zhou2022coop"
 
     targets: tuple[str, ...] = Field(
-        ("imagenet-v2", "imagenet-sketch", "imagenet-a", "imagenet-r"), min_length=1
+        ("imagenet-v2", "imagenet-sketch", "imagenet-a", "imagenet-r"),
+        min_length=1,
+        description="what is tested on, without training there",
     )

@@ -39,8 +39,10 @@ class FewShot(Protocol):
     title = "Few-shot classification"
     paper = "zhou2022coop"
 
-    data: tuple[str, ...] = Field(ELEVEN, min_length=1)
-    shots: tuple[int, ...] = Field((1, 2, 4, 8, 16), min_length=1)
+    data: tuple[str, ...] = Field(ELEVEN, min_length=1, description="names or paths")
+    shots: tuple[int, ...] = Field(
+        (1, 2, 4, 8, 16), min_length=1, description="training images a class"
+    )
 
     def cases(self, scores: Iterable[Score] = ()) -> tuple[Case, ...]:
         """Return strategies x shots x seeds of each data set."""

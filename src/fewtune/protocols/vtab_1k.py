@@ -77,8 +77,12 @@ class Vtab1k(Protocol):
     title = "VTAB-1k"
     paper = "zhai2019visual"
 
-    data: tuple[str, ...] = Field(tuple(itertools.chain(*GROUPS.values())), min_length=1)
-    seeds: tuple[int, ...] = Field((42, 44, 82, 100, 800), min_length=1)
+    data: tuple[str, ...] = Field(
+        tuple(itertools.chain(*GROUPS.values())), min_length=1, description="tasks"
+    )
+    seeds: tuple[int, ...] = Field(
+        (42, 44, 82, 100, 800), min_length=1, description="a final run for each"
+    )
     search_seed: int = Field(0, ge=0, description="seed of the search, which VPT does not fix")
     grid: dict[str, tuple[Options, ...]] = Field(
         default_factory=lambda: {name: vpt_grid() for name in ("vpt-shallow", "vpt-deep")}
