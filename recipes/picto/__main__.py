@@ -41,7 +41,15 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = steps.add_parser("evaluate", help="score a model folder, write its card")
     evaluate.add_argument("--model", type=Path, help="model folder  [--work/model]")
     evaluate.add_argument("--digits", action="store_true", help="score the digits as well")
-    evaluate.add_argument("--tuned", action="store_true", help="tune with the fewtune command")
+    evaluate.add_argument(
+        "--tuned",
+        type=float,
+        nargs="?",
+        const=1.0,
+        default=0.0,
+        metavar="SCALE",
+        help="tune with the fewtune command, for this share of the recipes' steps  [1]",
+    )
     evaluate.add_argument("--training", help="the card's words about the training")
     evaluate.add_argument("--hardware", help="the card's words about the hardware")
     evaluate.add_argument("--threads", type=int, default=2)

@@ -49,10 +49,15 @@ def _facts(
 
 
 def evaluate(
-    folder: Path, work: Path, with_digits: bool, with_tuned: bool, words: dict[str, str | None]
+    folder: Path,
+    work: Path,
+    with_digits: bool,
+    tuned_scale: float,
+    words: dict[str, str | None],
 ) -> Results:
     """Scores `folder`, prints the table's source, and writes `README.md` and `results.json` there.
 
+    `tuned_scale` is the share of the recipes' steps that FewTune tunes it for, 0 for not at all;
     `words` describe `training` and `hardware`; what an earlier call said or measured is kept.
     """
     tokenizer = CLIPTokenizer.from_pretrained(folder)
@@ -72,8 +77,8 @@ def evaluate(
     results["fashion"] = {**fashion(*both, fashion_folder), **tenth}
     if with_digits:
         results["digits"] = {**digits(*both), **tenth}
-    if with_tuned:
-        results["tuned"] = tune(fashion_folder, folder, work)
+    if tuned_scale:
+        results["tuned"] = tune(fashion_folder, folder, work, tuned_scale)
     print(json.dumps(results, indent=1))
     write_card(results, _facts(folder, work, coders["picto"], words), folder)
     return results
