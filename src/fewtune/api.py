@@ -56,6 +56,7 @@ class Classifier:
         device: "auto", "cpu", "cuda".
         steps_scale: Factor on training steps and schedule.
         time_budget_s: Shortens training to this many seconds.
+        memory_mib: Most that the process may hold; None for what is free.
         runs: Folder that keeps the run; None: it is gone with the classifier, if not saved.
         options: Fields of the strategy or of its recipe: rank=4, lr=1e-3.
 
@@ -78,6 +79,7 @@ class Classifier:
         device: str = "auto",
         steps_scale: float = 1.0,
         time_budget_s: float | None = None,
+        memory_mib: float | None = None,
         runs: Path | str | None = None,
         **options: Any,
     ) -> None:
@@ -89,6 +91,7 @@ class Classifier:
         self.device = device
         self.steps_scale = steps_scale
         self.time_budget_s = time_budget_s
+        self.memory_mib = memory_mib
         self.runs = runs
         self.options = options
         self._tuned: Tuned | None = None
@@ -133,6 +136,7 @@ class Classifier:
                 seed=self.seed,
                 steps_scale=self.steps_scale,
                 time_budget_s=self.time_budget_s,
+                memory_mib=self.memory_mib,
                 device=self.device,
                 runs=self._scratch() if self.runs is None else Path(self.runs),
             ),

@@ -191,6 +191,11 @@ def test_the_scratch_folder_goes_with_the_classifier(make: Make) -> None:
     assert not folder.parent.exists()
 
 
+def test_it_refuses_less_memory_than_it_takes_and_says_how_much(make: Make) -> None:
+    with pytest.raises(ConfigError, match="--memory"):
+        make(memory_mib=1).fit(*images())
+
+
 def test_a_failed_fit_leaves_the_old_one(make: Make) -> None:
     X, y = images()
     classifier = make().fit(X, y)
