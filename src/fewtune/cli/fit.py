@@ -28,6 +28,7 @@ from fewtune.cli.options import (
     field_options,
     given,
 )
+from fewtune.cli.places import Folder
 from fewtune.core.discovery import load_strategy, strategy_names
 from fewtune.core.draws import DEFAULT_DRAW, DRAWS
 from fewtune.core.errors import ConfigError
@@ -96,7 +97,7 @@ OPTIONS: tuple[Option, ...] = (
            help="Encoded images that runs share: `fewtune cache list`."),
     Option(["no_cache", "--no-cache"], is_flag=True, section=EXECUTION,
            help="Encode all images in every step anew."),
-    Option(["--runs"], type=click.Path(path_type=Path), default=Path("runs"), shown="runs",
+    Option(["--runs"], type=Folder(path_type=Path), default=Path("runs"), shown="runs",
            section=EXECUTION, metavar="DIR", help="Folder of run folders."),
     Option(["--tracker"], type=OneOf(TRACKERS), default="none", shown="none", section=EXECUTION,
            help="Log to it as well."),

@@ -8,21 +8,25 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fewtune.cli.console import Console, duration
+from fewtune.cli.places import Place, runner_of
 from fewtune.core.errors import DataError
 
 if TYPE_CHECKING:
     from fewtune.bench.rounds import Progress, Rounds
-    from fewtune.bench.sweep import Outcome, Runner, Source
+    from fewtune.bench.sweep import Outcome, Source
     from fewtune.cli.cases import Jobs
 
 EXIT_FAILED = 1
 
 
-def make(source: Source, jobs: Jobs, values: Mapping[str, Any], console: Console) -> int:
+def make(
+    source: Source, jobs: Jobs, place: Place, values: Mapping[str, Any], console: Console
+) -> int:
     """Make the runs of a source that are not complete; the status is 1 if one fails.
 
     Args:
         values: The flags of `fewtune sweep`, by parameter name.
+        place: Where they are kept.
 
     Raises:
         ConfigError: A run asks for what does not exist; none has been made then.
@@ -30,22 +34,27 @@ def make(source: Source, jobs: Jobs, values: Mapping[str, Any], console: Console
     """
     from fewtune.bench.rounds import Progress, Rounds, execute
 
-    rounds = Rounds(source, jobs, values["runs"])
-    progress = Progress(rounds.advance())
+    rounds = Rounds(source, jobs, place.runs)
+    progress = Progress(place.fetch(rounds.advance()))
     show_plan(rounds, progress, jobs, console)
     if values["dry_run"]:
         list_runs(rounds, progress, console)
         return 0
     if not progress.every:
         raise DataError(next(iter(rounds.lacking.values()), "The sweep names no run."))
-    with remembered(source, rounds, console), Table(progress, console).shown() as table:
-        execute(rounds, progress, runner_of(values), table.show)
+    with (
+        remembered(source, rounds, console),
+        runner_of(values, place, console) as runner,
+        Table(progress, console).shown() as table,
+    ):
+        execute(rounds, progress, runner, table.show)
     if values["retention"]:
         from fewtune.bench.retention import measure_all
 
         console.note("measuring each run on the other tasks ...")
         measure_all(progress.every)
     for outcome in table.failed.values():
+        place.keep(progress.every)
         console.line(f"failed: {outcome.entry.folder}: {outcome.error}")
     console.line(f"next  fewtune report {progress.every[0].job.runs}")
     return EXIT_FAILED if table.failed or rounds.lacking else 0
@@ -77,14 +86,6 @@ def remembered(source: Source, rounds: Rounds, console: Console) -> Iterator[Non
             rows = [[row.title, *(entry.text for entry in row.entries)] for row in table.rows]
             console.table(table.header, rows)
         console.line(f"tables  {path}")
-
-
-def runner_of(values: Mapping[str, Any]) -> Runner:
-    """Return who makes the runs."""
-    from fewtune.bench.sweep import in_process
-    from fewtune.engine.tracking import Tracker
-
-    return in_process(Tracker(), batched=values["batched"])
 
 
 def show_plan(rounds: Rounds, progress: Progress, jobs: Jobs, console: Console) -> None:

@@ -50,9 +50,13 @@ if TYPE_CHECKING:
 
 PROTOCOL = "protocol"
 # What a file may say of itself; it decides nothing.
+from fewtune.cli.places import OPTIONS as WHERE
+from fewtune.cli.places import check, place_of
 METADATA = ("title", "paper", "expected", "tolerance")
 # Flags of `fewtune fit` that are not the same for all runs of a sweep, or mean something else here.
-OF_ONE_RUN = {"data", "shots", "seed", "backbone", "config", "name", "machine", "quiet", "tracker"}
+OF_ONE_RUN = set(
+    "data shots seed seeds backbone config name machine quiet tracker runs".split()
+)  # fmt: skip
 OF_PROTOCOLS = {"draw", "prompts", "subset", "classes", "score_on"}
 SHOWN = 40
 
@@ -74,6 +78,7 @@ class Several(Kind):
     name = "list"
 
     def convert(
+    *WHERE,
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> list[str]:
         """Return the values.
@@ -144,7 +149,8 @@ def command_for(what: str) -> tuple[Command, dict[str, Any]]:
     values = {key: value for key, value in read_toml(path).items() if key not in METADATA}
     if PROTOCOL in values:
         return _of_protocol(str(values.pop(PROTOCOL)), path, values)
-    return _of_grid(path, values), {}
+    runs = values.pop("runs") if isinstance(values.get("runs"), str) else None
+    return _of_grid(path, values), {"runs": runs} if runs else {}
 
 
 def _of_protocol(
@@ -216,7 +222,7 @@ def _command(
         shared = given(context, [option.name for option in runs if option.name])
         console = Console(quiet=values["quiet"])
         jobs = Jobs(path, shared, console, cards=values["cards"])
-        return make(source(context), jobs, values, console)
+        return make(source(context), jobs, place, values, console)
 
     return Command(
         "sweep", params=[ARGUMENT, *params], callback=callback, help=doc,
@@ -227,7 +233,11 @@ def _command(
 def _field_flags(kind: type[Protocol]) -> Iterator[Option]:
     """Yield a flag for each field of a protocol that a command line can hold."""
     section = f"{kind.title} ({kind.name()})"
+        check(values)
+        place = place_of(values["runs"])
     lists = {n: f for n, f in kind.model_fields.items() if "tuple" in str(f.annotation)}
+        if given(context, ["runs"]):
+            shared["runs"] = place.runs
     tables = [n for n, f in kind.model_fields.items() if "dict" in str(f.annotation)]
     for name, field in lists.items():
         if name not in tables:

@@ -24,9 +24,12 @@ ENTRY_POINTS = "fewtune.strategies"
 
 def plugins(folder: str) -> dict[str, str]:
     """Return {name: first docstring line} of the plug-in files in a folder of this package."""
-    path = Path(__file__).parent.parent / folder
-    files = sorted(f for f in path.glob("*.py") if not f.name.startswith("_"))
-    return {f.stem.replace("_", "-"): _first_line(f) for f in files}
+    found: dict[str, str] = {}
+    package = importlib.import_module(f"fewtune.{folder.replace('/', '.')}")
+    for place in reversed(package.__path__):  # what is imported is that of the first place
+        files = sorted(Path(place).glob("[!_]*.py"))
+        found |= {file.stem.replace("_", "-"): _first_line(file) for file in files}
+    return found
 
 
 def strategy_names() -> dict[str, str]:
