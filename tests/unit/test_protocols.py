@@ -175,9 +175,28 @@ def test_vtab_searches_first_and_breaks_ties_downwards() -> None:
     assert [c.seed for c in final] == [42, 44, 82, 100, 800]
     assert {(c.data, c.subset, c.shots) for c in final} == {("vtab/dtd", "1000", None)}
     assert {(c.options["lr"], c.options["weight_decay"]) for c in final} == {(0.25, 0.001)}
+    found = final[0].chosen_by
+    assert found is not None
+    assert found["chosen"] == {"lr": 0.25, "weight_decay": 0.001}
+    assert (found["protocol"], found["subset"], found["tied"]) == ("vtab-1k", "800", 3)
+    assert len(found["trials"]) == 40
     (table,) = protocol.tables([*known, *(score(c, 0.5) for c in final)])
     assert means(table, "vpt-deep") == [0.5, None, None, 0.5, None, None]
     assert table.notes[1:] == ("vpt-deep on vtab/dtd: lr 0.25, weight_decay 0.001.",)
+
+
+def test_vtab_goes_on_when_trials_fail() -> None:
+    protocol = Vtab1k(strategies=("vpt-deep",), data=("vtab/dtd",), seeds=(1, 2))
+    search = [case for case in protocol.cases() if case.split == "val"]
+    broken = [Score(case=c, target=c.own, top1=None, error="it broke") for c in search]
+    known = [*broken[1:], score(search[0], 0.1)]
+    assert protocol.best(known, "vpt-deep", "vtab/dtd") == search[0].options
+    assert [why for _, why in protocol.failures(known)] == ["", ""]
+    assert protocol.best(broken, "vpt-deep", "vtab/dtd") is None
+    assert {c.split for c in protocol.cases(broken) if c.strategy == "vpt-deep"} == {"val"}
+    failures = protocol.failures(broken)
+    assert [case.seed for case, _ in failures] == [1, 2]
+    assert failures[0][1].startswith("All 40 trials of the search failed")
 
 
 def test_vtab_means_over_tasks_and_over_groups() -> None:
@@ -195,3 +214,22 @@ def test_what_is_unknown_is_refused() -> None:
         FewShot(strategies=("clip-lore",))
     with pytest.raises(ConfigError, match="a seed twice"):
         FewShot(seeds=(1, 1))
+    with pytest.raises(ConfigError, match="has no 'shot'. Did you mean 'shots'"):
+        FewShot.of({"shot": 1}, "study.toml")
+    with pytest.raises(ConfigError, match="study.toml: shots.0: .* found 'two'"):
+        FewShot.of({"shots": ["two"]}, "study.toml")
+    with pytest.raises(ConfigError, match="own needs data. Add --data"):
+        Own.of({}, "own")
+    with pytest.raises(ConfigError, match="does not train on 'fewshot/dt'.*Did you mean"):
+        FewShot(options={"clip-lora": {"fewshot/dt": {"rank": 4}}})
+
+
+def test_options_of_one_data_set_count_there() -> None:
+    own = {"weight-decay": 0.1, "rank": 2, "vtab/clevr-count": {"rank": 4, "batch-size": 8}}
+    protocol = FewShot(
+        strategies=("clip-lora",), data=("vtab/clevr-count", "b"), options={"clip-lora": own}
+    )
+    found = {case.data: case.options for case in protocol.cases() if case.strategy == "clip-lora"}
+    assert found["b"] == {"weight_decay": 0.1, "rank": 2}
+    assert found["vtab/clevr-count"] == {"weight_decay": 0.1, "rank": 4, "batch_size": 8}
+    assert FewShot.model_validate_json(protocol.model_dump_json()) == protocol

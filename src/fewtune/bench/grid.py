@@ -64,6 +64,22 @@ def case_of(cell: Mapping[str, Any]) -> Case:
     return Case(**fields, options=flags)
 
 
+def overridden(values: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the contents of a file in which some axes are chosen anew, also within its tables.
+
+    Tables of strategies that are not chosen are left out.
+    """
+
+    def without(value: Any) -> Any:
+        tables = [{k: v for k, v in table.items() if k not in chosen} for table in _tables(value)]
+        return tables or value
+
+    named = values.get(STRATEGY, [])
+    dropped = set(named if isinstance(named, list) else [named]) - set(chosen.get(STRATEGY, named))
+    kept = {key: without(value) for key, value in values.items() if key not in dropped}
+    return {**kept, **chosen}
+
+
 def expand(
     values: Mapping[str, Any], strategies: Collection[str], lists: Collection[str] = ()
 ) -> list[dict[str, Any]]:

@@ -41,6 +41,8 @@ import click
 from fewtune.cli.config import as_defaults, read_toml
 from fewtune.cli.fit import OPTIONS
 from fewtune.cli.options import Command, Kind, Option, field_options, flag_name, given
+from fewtune.cli.places import OPTIONS as WHERE
+from fewtune.cli.places import check, place_of
 from fewtune.core.discovery import plugins, strategy_names
 from fewtune.core.errors import ConfigError, did_you_mean
 
@@ -50,8 +52,6 @@ if TYPE_CHECKING:
 
 PROTOCOL = "protocol"
 # What a file may say of itself; it decides nothing.
-from fewtune.cli.places import OPTIONS as WHERE
-from fewtune.cli.places import check, place_of
 METADATA = ("title", "paper", "expected", "tolerance")
 # Flags of `fewtune fit` that are not the same for all runs of a sweep, or mean something else here.
 OF_ONE_RUN = set(
@@ -69,6 +69,7 @@ EXECUTION: tuple[Option, ...] = (
            help="Measure each run on the other tasks too: what tuning on one costs on these."),
     Option(["--cards"], is_flag=True, help="Write a card and a picture for each run too."),
     Option(["--quiet"], is_flag=True, help="Leave out progress."),
+    *WHERE,
 )  # fmt: skip
 
 
@@ -78,7 +79,6 @@ class Several(Kind):
     name = "list"
 
     def convert(
-    *WHERE,
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> list[str]:
         """Return the values.
@@ -195,11 +195,13 @@ def _of_grid(path: Path, values: Mapping[str, Any]) -> Command:
     runs = _run_options(OF_ONE_RUN)
 
     def source(context: click.Context) -> Source:
-        from fewtune.bench.grid import Grid, expand
+        from fewtune.bench.grid import Grid, expand, overridden
 
         lists = [option.opts[0].removeprefix("--") for option in OPTIONS if option.multiple]
-        chosen = {axes[k]: list(map(_number, _flat(v))) for k, v in given(context, list(axes)).items()}
-        return Grid(tuple(expand({**values, **chosen}, strategy_names(), lists)))
+        chosen = {
+            axes[k]: list(map(_number, _flat(v))) for k, v in given(context, list(axes)).items()
+        }
+        return Grid(tuple(expand(overridden(values, chosen), strategy_names(), lists)))
 
     params = [*fields, *EXECUTION, *runs]
     return _command(str(path), path, "Make the runs of a file.", params, runs, source)
@@ -219,13 +221,18 @@ def _command(
         from fewtune.cli.many import make
 
         context = click.get_current_context()
+        check(values)
+        place = place_of(values["runs"])
         shared = given(context, [option.name for option in runs if option.name])
+        if given(context, ["runs"]):
+            shared["runs"] = place.runs
         console = Console(quiet=values["quiet"])
         jobs = Jobs(path, shared, console, cards=values["cards"])
         return make(source(context), jobs, place, values, console)
 
+    named = click.Argument(["what"], metavar="")
     return Command(
-        "sweep", params=[ARGUMENT, *params], callback=callback, help=doc,
+        "sweep", params=[named, *params], callback=callback, help=doc,
         options_metavar=f"{name} [OPTIONS]",
     )  # fmt: skip
 
@@ -233,11 +240,7 @@ def _command(
 def _field_flags(kind: type[Protocol]) -> Iterator[Option]:
     """Yield a flag for each field of a protocol that a command line can hold."""
     section = f"{kind.title} ({kind.name()})"
-        check(values)
-        place = place_of(values["runs"])
     lists = {n: f for n, f in kind.model_fields.items() if "tuple" in str(f.annotation)}
-        if given(context, ["runs"]):
-            shared["runs"] = place.runs
     tables = [n for n, f in kind.model_fields.items() if "dict" in str(f.annotation)]
     for name, field in lists.items():
         if name not in tables:
@@ -250,9 +253,13 @@ def _field_flags(kind: type[Protocol]) -> Iterator[Option]:
                 multiple=True,
                 section=section,
                 shown="" if field.is_required() else shown,
-                help=(field.description or f"The {name}").capitalize() + ", with commas.",
+                help=_sentence(f"{field.description or name}, with commas"),
             )
     yield from field_options(kind, section, {}, leave_out=[*lists, *tables])
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _run_options(taken: set[str]) -> list[Option]:

@@ -25,8 +25,15 @@ from fewtune.core.task import Classes, Split
 
 
 def _underscored(value: Any) -> Any:
-    """Return options whose keys are field names; files and flags write "-"."""
-    return {k.replace("-", "_"): v for k, v in value.items()} if isinstance(value, dict) else value
+    """Return options whose keys are field names, where files and flags write "-".
+
+    Keys of tables within them are names of data sets, and stay as they are.
+    """
+    if not isinstance(value, dict):
+        return value
+    return {
+        k if isinstance(v, dict) else k.replace("-", "_"): _underscored(v) for k, v in value.items()
+    }
 
 
 # Flags of `fewtune fit` by the name of their field.
@@ -196,7 +203,8 @@ class Protocol(Frozen, ABC):
 
     Attributes:
         strategies: Rows of the tables, zero-shot first.
-        options: Further flags of `fewtune fit` by strategy.
+        options: Further flags of `fewtune fit` by strategy; a table within them is named by a data
+            set and counts there alone.
     """
 
     title: ClassVar[str]
@@ -223,6 +231,15 @@ class Protocol(Frozen, ABC):
                     f"{self.name()} names the unknown strategy {name!r}.",
                     hint=did_you_mean(name, known),
                 )
+        named = {_folded(data) for data in self.known_data()}
+        for strategy, options in self.options.items():
+            for table in (key for key, value in options.items() if isinstance(value, dict)):
+                if named and _folded(table) not in named:
+                    raise ConfigError(
+                        f"{self.name()} does not train on {table!r}, for which {strategy} has "
+                        "options.",
+                        hint=did_you_mean(table, self.known_data()),
+                    )
         if len(set(self.seeds)) < len(self.seeds):
             raise ConfigError(f"{self.name()} names a seed twice: {self.seeds}.")
         rows = tuple(dict.fromkeys((ZERO_SHOT, *self.strategies)))
@@ -270,6 +287,21 @@ class Protocol(Frozen, ABC):
     def tables(self, scores: Iterable[Score]) -> tuple[Table, ...]:
         """Return the tables, with holes where a score is missing."""
 
+    def known_data(self) -> tuple[str, ...]:
+        """Return what the paper trains on and what is chosen; () if only the user knows it."""
+        name = "data" if "data" in type(self).model_fields else "source"
+        default, chosen = type(self).model_fields[name].default, getattr(self, name)
+        if isinstance(default, str):
+            return default, chosen
+        return (*default, *chosen) if isinstance(default, tuple) else ()
+
+    def options_of(self, strategy: str, data: str) -> dict[str, Any]:
+        """Return the options of a strategy on a data set."""
+        every = self.options.get(strategy, {})
+        own = (v for k, v in every.items() if isinstance(v, dict) and _folded(k) == _folded(data))
+        flat = {key: value for key, value in every.items() if not isinstance(value, dict)}
+        return {**flat, **next(own, {})}
+
     def over_seeds(self, strategy: str, data: str, **fields: Any) -> tuple[Case, ...]:
         """Return the runs of a strategy on a data set, one a seed; zero-shot is one run."""
         shared = {"draw": self.draw, "prompts": self.prompts, "backbone": self.backbone}
@@ -277,7 +309,7 @@ class Protocol(Frozen, ABC):
             shared |= {"draw": DEFAULT_DRAW}
             fields = {k: v for k, v in fields.items() if k not in ("shots", "options")}
             return (Case(strategy=strategy, data=data, **shared, **fields),)
-        fields["options"] = {**self.options.get(strategy, {}), **fields.get("options", {})}
+        fields["options"] = {**self.options_of(strategy, data), **fields.get("options", {})}
         return tuple(
             Case(strategy=strategy, data=data, seed=seed, **shared, **fields) for seed in self.seeds
         )
@@ -301,6 +333,11 @@ class Protocol(Frozen, ABC):
         )
         missing = f"Not all {len(self.seeds)} seeds: {', '.join(fewer)}."
         return (conditions, missing) if fewer else (conditions,)
+
+
+def _folded(data: str) -> str:
+    """Return a data set's name as files may write it: TOML keys have "-" for "_"."""
+    return data.strip("_").replace("_", "-")
 
 
 def load_protocol(name: str) -> type[Protocol]:

@@ -138,7 +138,7 @@ class Vtab1k(Protocol):
                 data=data,
                 subset="800",
                 split="val",
-                options={**self.options.get(strategy, {}), **cell},
+                options={**self.options_of(strategy, data), **cell},
                 **shared,
             )
             for cell in self.grid.get(strategy, ())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fewtune.bench.grid import expand
+from fewtune.bench.grid import Grid, expand, overridden
 from fewtune.core.errors import ConfigError
 
 STRATEGIES = ("clip-lora", "linear-probe")
@@ -29,6 +29,19 @@ def test_lists_are_axes_and_tables_belong_to_a_strategy() -> None:
         {**own, "shots": 1, "rank": 8},
         {**own, "shots": 4, "rank": 2},
         {**own, "shots": 4, "rank": 8},
+    ]
+
+
+def test_several_tables_of_a_strategy_are_several_grids() -> None:
+    values = {
+        "strategy": "clip-lora",
+        "seed": [1, 2],
+        "clip-lora": [{"rank": [2, 4]}, {"matrices": "qv"}],
+    }
+    shared = {"strategy": "clip-lora"}
+    assert expand(values, STRATEGIES) == [
+        *({**shared, "seed": seed, "rank": rank} for seed in (1, 2) for rank in (2, 4)),
+        *({**shared, "seed": seed, "matrices": "qv"} for seed in (1, 2)),
     ]
 
 
@@ -54,3 +67,27 @@ def test_mistakes_are_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as error:
         expand(values, STRATEGIES)
     assert re.search(message, str(error.value))
+
+
+def test_chosen_axes_count_more_than_tables_and_leave_out_strategies() -> None:
+    values: dict[str, Any] = {
+        "strategy": ["linear-probe", "clip-lora"],
+        "shots": 1,
+        "linear-probe": {"shots": [1, 2], "lr": 0.1},
+        "clip-lora": [{"shots": 4, "rank": 2}, {"rank": 4}],
+    }
+    chosen = overridden(values, {"strategy": ["clip-lora"], "shots": [8]})
+    assert expand(chosen, STRATEGIES) == [
+        {"strategy": "clip-lora", "shots": 8, "rank": rank} for rank in (2, 4)
+    ]
+
+
+def test_cells_are_cases_and_what_is_no_number_stays_a_flag() -> None:
+    cell = {"strategy": "clip-lora", "data": "x", "shots": 2, "seed": 1, "weight-decay": 0.1}
+    (case,) = Grid((cell, dict(cell))).cases()
+    assert (case.shots, case.seed, case.options) == (2, 1, {"weight_decay": 0.1})
+    assert case.flags()["weight-decay"] == 0.1
+    (odd,) = Grid(({**cell, "shots": "two"},)).cases()
+    assert odd.flags()["shots"] == "two"
+    with pytest.raises(ConfigError, match="needs data"):
+        Grid(({"strategy": "clip-lora"},)).cases()
