@@ -20,6 +20,7 @@ import speed_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 SHOTS = 16
+DIAGRAMS = ROOT / "docs" / "diagrams"
 MARKED = re.compile(
     r"(?P<open><!-- generated: (?P<name>[\w-]+) -->\n)(?P<table>.*?)(?P<close><!-- end -->)",
     re.DOTALL,
@@ -102,8 +103,17 @@ def dataset_forms() -> str:
     return table(["name", "read from", "prompts, the default first"], rows)
 
 
+def diagrams() -> str:
+    """A diagram of each strategy, described in words."""
+    return "\n".join(
+        f"![{subject.words()}]({(DIAGRAMS / f'{name}.svg').relative_to(ROOT / 'docs')})\n"
+        for name, subject in subjects().items()
+    )
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
     "datasets": datasets,
+    "diagrams": diagrams,
     "dataset-forms": dataset_forms,
     "strategies": strategies,
     "recipes": recipes,
@@ -255,6 +265,35 @@ def shape_of_vit_b16() -> Any:
 
 
 @cache
+def subjects() -> dict[str, Any]:
+    """Return what is drawn of each strategy that changes or adds something, on picto."""
+    from fewtune.analysis.diagram import of_model
+    from fewtune.backbones import clip
+    from fewtune.backbones.catalog import EMBEDDED
+
+    model = clip.load(EMBEDDED)
+    drawn = {n: of_model(c(), copy.deepcopy(model)) for n, c in strategy_classes().items()}
+    return {
+        n: s for n, s in drawn.items() if any(part.added or part.tuned for part in s.anatomy.parts)
+    }
+
+
+def draw_diagrams() -> None:
+    """Write the diagrams that the docs show, where they have changed."""
+    from fewtune.analysis.drawing import draw
+    from fewtune.bench.figures import svg_file
+
+    for name, subject in subjects().items():
+        path = DIAGRAMS / f"{name}.svg"
+        drawing = partial(draw, subject.anatomy, subject.heading())
+        text = svg_file(drawing, subject.words())
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            print(f"rewrote {path.relative_to(ROOT)}")
+
+
+@cache
 def _net_of_vit_b16() -> Any:
     from transformers import CLIPConfig, CLIPModel
 
@@ -271,6 +310,8 @@ def main(arguments: list[str]) -> None:
         if new != old:
             page.write_text(new, encoding="utf-8")
             print(f"rewrote {page.relative_to(ROOT)}")
+    if not arguments:
+        draw_diagrams()
 
 
 if __name__ == "__main__":

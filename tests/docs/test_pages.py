@@ -50,6 +50,14 @@ def test_every_generator_has_a_place() -> None:
     assert used == set(generate_docs.GENERATORS)
 
 
+def test_diagrams_are_of_the_strategies_as_they_are() -> None:
+    files = {path.stem: path.read_text("utf-8") for path in generate_docs.DIAGRAMS.glob("*.svg")}
+    assert {name: f"<desc>{subject.words()}</desc>" in files.get(name, "")
+            for name, subject in generate_docs.subjects().items()} == dict.fromkeys(files, True), (
+        "Run `python scripts/generate_docs.py` and commit docs/diagrams."
+    )  # fmt: skip
+
+
 def test_unknown_tables_are_named() -> None:
     with pytest.raises(SystemExit, match="no table 'nonsense'"):
         generate_docs.generate("nonsense")

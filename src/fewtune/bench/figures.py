@@ -6,6 +6,7 @@ Text and lines take the colour of the page that an SVG stands in, so it works in
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,24 +60,10 @@ def svg(figure: Figure) -> str:
     return text[text.index("<svg") :].replace(TEXT, "currentColor")
 
 
-def write_figure(stem: Path, draw: Callable[[str], Figure], words: str) -> tuple[Path, Path]:
-    """Write STEM.svg, which follows light and dark, and STEM.pdf, and return their paths.
-
-    Args:
-        draw: Makes the figure in the style that is in force; told the colour of its text.
-        words: What the figure says, for readers who do not see it.
-    """
+def svg_file(draw: Callable[[str], Figure], words: str) -> str:
+    """Return a figure as an SVG file, which follows light and dark; arguments: `write_figure`."""
     with style():
-        drawn = svg(draw(TEXT))
-    with style(PAPER_INK):
-        pdf = io.BytesIO()
-        draw(PAPER_INK).savefig(
-            pdf, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None}
-        )
-    paths = stem.with_suffix(".svg"), stem.with_suffix(".pdf")
-    write_text(paths[0], alone(drawn, words))
-    write_bytes(paths[1], pdf.getvalue())
-    return paths
+        return alone(svg(draw(TEXT)), words)
 
 
 def alone(drawn: str, words: str) -> str:
@@ -85,4 +72,21 @@ def alone(drawn: str, words: str) -> str:
 
     head, _, rest = drawn.partition(">")
     head = head.replace("<svg", '<svg class="alone" role="img"', 1)
+    rest = re.sub(r"\n\s+", "\n", re.sub(r"\s*<!--.*?-->", "", rest, flags=re.DOTALL))
     return f"{head}>\n<desc>{escape(words)}</desc>\n{ALONE}{rest}"
+
+
+def write_figure(stem: Path, draw: Callable[[str], Figure], words: str) -> None:
+    """Write STEM.svg and STEM.pdf.
+
+    Args:
+        draw: Makes the figure in the style that is in force; told the colour of its text.
+        words: What the figure says, for readers who do not see it.
+    """
+    write_text(stem.with_name(f"{stem.name}.svg"), svg_file(draw, words))
+    pdf = io.BytesIO()
+    with style(PAPER_INK):
+        draw(PAPER_INK).savefig(
+            pdf, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None}
+        )
+    write_bytes(stem.with_name(f"{stem.name}.pdf"), pdf.getvalue())

@@ -33,7 +33,7 @@ BIASES = {
     "mlp": ("mlp.*.bias",),
     "all": ("mlp.*.bias", "self_attn.*.bias"),
 }
-NORMS = {"none": (), "image": ("image",), "text": ("text",), "both": ("image", "text")}
+TOWERS = {"none": (), "image": ("image",), "text": ("text",), "both": ("image", "text")}
 
 
 class ClipFitHead(Head):
@@ -90,7 +90,10 @@ class ClipFit(Strategy):
     source = "authors' code"
 
     biases: Literal["none", "fc1", "fc2", "qkv", "out", "mlp", "all"] = Field(
-        "fc2", description="biases of the text blocks that are trained"
+        "fc2", description="biases of the blocks that are trained"
+    )
+    bias_towers: Literal["text", "image", "both"] = Field(
+        "text", description="towers whose biases are trained (paper: text)"
     )
     norms: Literal["none", "image", "text", "both"] = Field(
         "image", description="towers whose LayerNorms are trained"
@@ -113,13 +116,11 @@ class ClipFit(Strategy):
         if with_text and self.regulariser == "cosine":
             with torch.no_grad():
                 head.teacher = model.encode(head.prompts(classes)).done(PROMPT_CHUNK).finish()
-        towers = {"image": model.image, "text": model.text}
-        globs = [
-            f"{towers[t].prefix}.*norm*" for t in NORMS[self.norms] if with_text or t == "image"
-        ]
-        if with_text:
-            globs += [
-                f"{block}.{bias}" for block in model.text.blocks for bias in BIASES[self.biases]
-            ]
+        towers = {"image": model.image, "text": model.text} if with_text else {"image": model.image}
+        norms = [towers[name] for name in TOWERS[self.norms] if name in towers]
+        biased = [towers[name] for name in TOWERS[self.bias_towers] if name in towers]
+        globs = [f"{tower.prefix}.*norm*" for tower in norms]
+        for tower in biased:
+            globs += [f"{block}.{bias}" for block in tower.blocks for bias in BIASES[self.biases]]
         model.unfreeze(*globs)
         return head

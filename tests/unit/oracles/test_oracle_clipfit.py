@@ -125,6 +125,8 @@ def test_the_teacher_term_is_zero_at_the_start(folder: Path, precision: str) -> 
         ({"biases": "out", "norms": "none"}, 4),
         ({"biases": "mlp", "norms": "none"}, 8),
         ({"biases": "all", "norms": "none"}, 24),
+        ({"biases": "all", "norms": "none", "bias_towers": "both"}, 48),
+        ({"norms": "none", "bias_towers": "image", "type": "vision"}, 6),
         ({"biases": "none", "norms": "text"}, 18),
         ({"norms": "both"}, 42),
         ({"type": "vision"}, 22),

@@ -1,0 +1,1 @@
+"""What tuning does inside the model: where, how far, in which direction, and to which features."""

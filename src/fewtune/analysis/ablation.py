@@ -1,0 +1,263 @@
+"""What each option of a strategy is worth: accuracy over the settings that a sweep has varied.
+
+Read from the records of runs, whatever their strategy: what differs between them is the axes. The
+reference is the strategy's default settings where they are among the runs.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from fewtune.analysis.settings import Value, flag, settings
+from fewtune.bench.results import Run, load_runs, refuse_mixed
+from fewtune.core.discovery import load_strategy
+from fewtune.core.errors import ConfigError, RunError, did_you_mean
+from fewtune.core.spec import ZERO_SHOT, Recipe
+from fewtune.engine.outcome import shots_text, strategy_of
+
+Setting = tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Score:
+    """Top-1 of one setting over seeds, in [0, 1]."""
+
+    tops: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds."""
+        return mean(self.tops)
+
+    @property
+    def spread(self) -> float | None:
+        """Sample standard deviation over seeds; None for a single one."""
+        return stdev(self.tops) if len(self.tops) > 1 else None
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """The runs of one strategy on one task, by what was varied.
+
+    Attributes:
+        axes: Values of each varied option, in order, by its flag's name without dashes before it.
+        reference: The setting that others are compared with, one value an axis.
+        scores: By setting.
+        zero_shot: Top-1 of the zero-shot run beside them, if it is there.
+    """
+
+    strategy: str
+    title: str
+    task: str
+    backbone: str
+    shots: int | None
+    axes: Mapping[str, tuple[Value, ...]]
+    reference: Setting
+    scores: Mapping[Setting, Score]
+    zero_shot: float | None
+
+    @property
+    def name(self) -> str:
+        """Part of file names."""
+        parts = [self.strategy, self.task, self.backbone, shots_text(self.shots)]
+        return "-".join(parts).replace("/", "-").replace(" ", "-")
+
+    def heading(self) -> str:
+        """Return a title for figures."""
+        return f"{self.title} on {self.task}, {shots_text(self.shots)}, {self.backbone}"
+
+    def at(self, **values: Value) -> Score | None:
+        """Return the score of the reference with some values changed; None for a hole."""
+        places = dict(zip(self.axes, self.reference, strict=True)) | values
+        return self.scores.get(tuple(places.values()))
+
+    def joint(self, *axes: str) -> bool:
+        """Whether there are runs in which all these options differ from the reference."""
+        index = [list(self.axes).index(axis) for axis in axes]
+        return any(all(s[i] != self.reference[i] for i in index) for s in self.scores)
+
+
+def read(places: Sequence[Path], *, mixed: bool = False) -> list[Ablation]:
+    """Return an ablation for each strategy, task, backbone and number of shots that has one.
+
+    Args:
+        mixed: As for reports: accept runs of several versions or states of the images.
+
+    Raises:
+        RunError: There are no runs, they cannot be compared, or no option was varied.
+    """
+    runs, _ = load_runs(places)
+    if not mixed:
+        refuse_mixed(runs)
+    zero_shot = {
+        (run.spec["task"], run.spec["backbone"]): run.top1
+        for run in runs
+        if run.spec["strategy"] == ZERO_SHOT
+    }
+    groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
+    for run in runs:
+        spec = run.spec
+        groups[spec["strategy"], spec["task"], spec["backbone"], spec["shots"]].append(run)
+    found = [
+        ablation
+        for key, of in sorted(groups.items(), key=lambda item: str(item[0]))
+        if (ablation := _ablation(of, zero_shot.get(key[1:3]))) is not None
+    ]
+    if not found:
+        raise RunError(
+            f"No option of a strategy was varied among these {len(runs)} runs.",
+            hint="`fewtune sweep experiments/clip-lora-figure-3.toml` makes runs that do.",
+        )
+    return found
+
+
+def _ablation(runs: Sequence[Run], zero_shot: float | None) -> Ablation | None:
+    every = [settings(run.record) for run in runs]
+    axes = {
+        name: _ordered(runs[0].spec["strategy"], name, {of[name] for of in every})
+        for name in every[0]
+        if len({of[name] for of in every}) > 1
+    }
+    if not axes:
+        return None
+    tops: dict[Setting, list[float]] = defaultdict(list)
+    for run, of in sorted(zip(runs, every, strict=True), key=lambda pair: pair[0].spec["seed"]):
+        tops[tuple(of[name] for name in axes)].append(run.top1)
+    spec = runs[0].spec
+    return Ablation(
+        spec["strategy"],
+        strategy_of(runs[0].record).title,
+        spec["task"],
+        spec["backbone"],
+        spec["shots"],
+        axes,
+        _reference(spec["strategy"], spec["shots"], list(axes), tops),
+        {setting: Score(tuple(of)) for setting, of in sorted(tops.items(), key=str)},
+        zero_shot,
+    )
+
+
+def _ordered(strategy: str, name: str, values: set[Value]) -> tuple[Value, ...]:
+    """Return numbers by size, choices as they are declared, other words by length."""
+    kind = load_strategy(strategy)
+    for model in (kind, Recipe):
+        for field, info in model.model_fields.items():
+            if flag(field) == name:
+                declared = [c for c in typing.get_args(info.annotation) if c in values]
+                if len(declared) == len(values):
+                    return tuple(declared)
+    numbers = all(isinstance(value, int | float) for value in values)
+    return tuple(sorted(values, key=lambda v: (v, "") if numbers else (len(str(v)), str(v))))
+
+
+def _reference(
+    strategy: str, shots: int | None, axes: Sequence[str], found: Mapping[Setting, object]
+) -> Setting:
+    """Return the default setting; where a default does not occur, the most frequent value."""
+    plain = load_strategy(strategy)()
+    recipe = plain.recipe_for(shots)
+    default = {**(recipe.model_dump(mode="json") if recipe else {}), "steps_scale": 1.0}
+    default |= plain.model_dump(mode="json") | {"templates": "all"}
+    named = {flag(name): value for name, value in default.items()}
+    values: list[Value] = []
+    for index, axis in enumerate(axes):
+        counts = Counter(setting[index] for setting in found)
+        usual = max(counts, key=lambda value: (counts[value], str(value)))
+        values.append(named[axis] if named.get(axis) in counts else usual)
+    return tuple(values)
+
+
+def shape(ablation: Ablation, x: str | None = None, lines: str | None = None) -> list[str]:
+    """Return the axes of the figure with lines: x, lines, columns and rows of panels, if any.
+
+    Left to choose, x is the numeric option with the most values, and lines are the other option
+    with the most among those that were varied together with it. Empty if there is no such pair.
+
+    Raises:
+        ConfigError: A named option was not varied.
+    """
+    for name in (x, lines):
+        if name is not None and name not in ablation.axes:
+            raise ConfigError(
+                f"{name!r} was not varied among these runs of {ablation.strategy}.",
+                hint=did_you_mean(name, ablation.axes),
+            )
+    by_size = sorted(ablation.axes, key=lambda name: -len(ablation.axes[name]))
+    if x is None:
+        x = next((n for n in by_size if n != lines and numeric(ablation.axes[n])), None)
+    if x is None:
+        return []
+    others = [n for n in by_size if n != x and ablation.joint(x, n)]
+    if lines is None:
+        lines = next(iter(others), None)
+    if lines is None:
+        return []
+    panels = [n for n in others if n != lines and ablation.joint(x, lines, n)]
+    return [x, lines, *panels[:2]]
+
+
+def numeric(values: Sequence[Value]) -> bool:
+    """Whether all values are numbers, which lines may join."""
+    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+
+
+def pairs(ablation: Ablation, drawn: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the options that were varied together, two at a time, but those drawn already."""
+    names = list(ablation.axes)
+    return [
+        (a, b)
+        for i, a in enumerate(names)
+        for b in names[i + 1 :]
+        if not {a, b} <= set(drawn) and ablation.joint(a, b)
+    ]
+
+
+def table(ablation: Ablation) -> list[dict[str, Any]]:
+    """Return a row for each setting."""
+    return [
+        {
+            "strategy": ablation.strategy,
+            "task": ablation.task,
+            "backbone": ablation.backbone,
+            "shots": ablation.shots,
+            **dict(zip(ablation.axes, setting, strict=True)),
+            "seeds": len(score.tops),
+            "top1_mean": score.mean,
+            "top1_spread": score.spread,
+        }
+        for setting, score in ablation.scores.items()
+    ]
+
+
+def one_at_a_time(ablation: Ablation) -> Iterator[tuple[str, Value, Score]]:
+    """Yield each value of each option with all others at the reference; holes are left out."""
+    for name, values in ablation.axes.items():
+        for value in values:
+            score = ablation.at(**{name: value})
+            if score is not None:
+                yield name, value, score
+
+
+def facts(ablation: Ablation) -> dict[str, Any]:
+    """Return what was varied, the reference, and the scores around it."""
+    return {
+        "strategy": ablation.strategy,
+        "task": ablation.task,
+        "backbone": ablation.backbone,
+        "shots": ablation.shots,
+        "axes": {name: list(values) for name, values in ablation.axes.items()},
+        "reference": dict(zip(ablation.axes, ablation.reference, strict=True)),
+        "zero_shot": ablation.zero_shot,
+        "one_at_a_time": [
+            {"option": name, "value": value, "seeds": len(score.tops), "top1_mean": score.mean,
+             "top1_spread": score.spread}
+            for name, value, score in one_at_a_time(ablation)
+        ],
+        "settings": table(ablation),
+    }  # fmt: skip

@@ -1,0 +1,195 @@
+"""Draws ablations: lines in panels, an option at a time, and two options as a heat map."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fewtune.analysis import ablation as ablations
+from fewtune.analysis import layers
+from fewtune.analysis.ablation import Ablation, Score
+from fewtune.analysis.settings import Value, text
+from fewtune.bench.figures import COLOURS, GRID, MARKERS, write_figure
+from fewtune.core.files import write_json, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+UNIT = "top-1 in %"
+COLUMNS = 3
+
+
+def analyse(
+    places: Sequence[Path],
+    out: Path,
+    x: str | None = None,
+    lines: str | None = None,
+    *,
+    mixed: bool = False,
+) -> list[dict[str, Any]]:
+    """Write a CSV, a JSON and figures for each ablation below `places`, and return the JSONs.
+
+    Args:
+        x: Option on the horizontal axis of the figure with lines.
+        lines: Option that its lines tell apart.
+        mixed: As for reports.
+    """
+    found = ablations.read(places, mixed=mixed)
+    for ablation in found:
+        name = f"ablation-{ablation.name}"
+        shape = ablations.shape(ablation, x, lines)
+        write_text(out / f"{name}.csv", layers.csv_text(ablations.table(ablation)))
+        write_json(out / f"{name}.json", ablations.facts(ablation))
+        words = f"{ablation.heading()}: {UNIT}"
+        write_figure(
+            out / f"{name}-options",
+            partial(_options, ablation),
+            f"{words} by {_list(ablation.axes)}.",
+        )
+        if shape:
+            write_figure(out / f"{name}-lines", partial(_lines, ablation, shape),
+                         f"{words} by {_list(shape)}.")  # fmt: skip
+        for a, b in ablations.pairs(ablation, shape):
+            write_figure(out / f"{name}-{a}-{b}", partial(_heat, ablation, a, b),
+                         f"{words} by {a} and {b}.")  # fmt: skip
+    return [ablations.facts(ablation) for ablation in found]
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names)
+
+
+def _options(ablation: Ablation, ink: str) -> Figure:
+    """Draw a panel an option: each of its values, all other options at the reference."""
+    from matplotlib.figure import Figure
+
+    axes = ablation.axes
+    columns = min(COLUMNS, len(axes))
+    rows = math.ceil(len(axes) / columns)
+    figure = Figure(figsize=(2.3 * columns + 0.4, 2.0 * rows + 0.5), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False, sharey=True).flat)
+    for spare in panels[len(axes) :]:
+        spare.remove()
+    for index, (axis, (name, values)) in enumerate(zip(panels, axes.items(), strict=False)):
+        scores = [ablation.at(**{name: value}) for value in values]
+        _line(axis, scores, "-" if ablations.numeric(values) else "none", COLOURS[0], MARKERS[0])
+        here = values.index(ablation.reference[index])
+        if (own := scores[here]) is not None:
+            axis.plot([here], [100 * own.mean], marker="o", markersize=9, markerfacecolor="none",
+                      markeredgecolor=COLOURS[1], linestyle="none")  # fmt: skip
+        _finish(axis, name, values, ablation.zero_shot, ink)
+        if index % columns == 0:
+            axis.set_ylabel(UNIT)
+    settings = zip(axes, ablation.reference, strict=True)
+    reference = ", ".join(f"{name} {text(value)}" for name, value in settings)
+    figure.suptitle(f"{ablation.heading()}\nelse {reference} (ringed)", size=9)
+    return figure
+
+
+def _lines(ablation: Ablation, shape: Sequence[str], ink: str) -> Figure:
+    """Draw accuracy against an option, a line a value of another, a panel the values of others."""
+    from matplotlib.figure import Figure
+
+    x, lines, *panels = shape
+    across = panels[0] if panels else None
+    down = panels[1] if len(panels) > 1 else None
+    of_columns: Sequence[Value] = ablation.axes[across] if across else (None,)
+    of_rows: Sequence[Value] = ablation.axes[down] if down else (None,)
+    figure = Figure(
+        figsize=(2.05 * len(of_columns) + 0.6, 1.75 * len(of_rows) + 0.75), layout="constrained"
+    )
+    grid = figure.subplots(len(of_rows), len(of_columns), squeeze=False, sharex=True, sharey=True)
+    for row, low in zip(grid, of_rows, strict=True):
+        for axis, high in zip(row, of_columns, strict=True):
+            fixed = ({across: high} if across else {}) | ({down: low} if down else {})
+            for index, value in enumerate(ablation.axes[lines]):
+                scores = [ablation.at(**fixed, **{lines: value, x: v}) for v in ablation.axes[x]]
+                shift = 0.06 * (index - (len(ablation.axes[lines]) - 1) / 2)
+                look = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+                _line(axis, scores, "-", *look, shift=shift, label=text(value))
+            titles = [f"{name} {text(v)}" for name, v in fixed.items()]
+            axis.set_title(", ".join(titles), size=8)
+            _finish(axis, "", ablation.axes[x], ablation.zero_shot, ink)
+        row[0].set_ylabel(UNIT)
+    for axis in grid[-1]:
+        axis.set_xlabel(x)
+    figure.suptitle(ablation.heading(), size=9)
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(7, len(labels)),
+                  frameon=False, title=lines, title_fontsize=8, fontsize=8)  # fmt: skip
+    return figure
+
+
+def _line(
+    axis: Axes,
+    scores: Sequence[Score | None],
+    linestyle: str,
+    colour: str,
+    marker: str,
+    *,
+    shift: float = 0.0,
+    label: str | None = None,
+) -> None:
+    """Draw means and spreads over seeds at 0, 1, ...; a hole is left out."""
+    known = [(place + shift, score) for place, score in enumerate(scores) if score is not None]
+    axis.errorbar(
+        [place for place, _ in known],
+        [100 * score.mean for _, score in known],
+        yerr=[100 * (score.spread or 0) for _, score in known],
+        label=label, color=colour, marker=marker, markersize=3.5, linewidth=1.1, elinewidth=0.7,
+        linestyle=linestyle,
+    )  # fmt: skip
+
+
+def _finish(
+    axis: Axes, name: str, values: Sequence[Value], zero_shot: float | None, ink: str
+) -> None:
+    axis.set_xticks(range(len(values)), [text(value) for value in values])
+    axis.set_xlim(-0.5, len(values) - 0.5)
+    if max(len(text(value)) for value in values) > 5:
+        axis.tick_params(axis="x", rotation=30)
+    axis.set_xlabel(name)
+    axis.grid(axis="y", color=GRID, linewidth=0.6)
+    axis.set_axisbelow(True)
+    if zero_shot is not None:
+        axis.axhline(100 * zero_shot, color=ink, linestyle="--", linewidth=0.9)
+        axis.annotate("zero-shot", (1, 100 * zero_shot), (0, 2), size=6.5, ha="right",
+                      xycoords=("axes fraction", "data"), textcoords="offset points")  # fmt: skip
+
+
+def _heat(ablation: Ablation, a: str, b: str, ink: str) -> Figure:
+    """Draw the mean of each pair of values, all other options at the reference."""
+    from matplotlib.figure import Figure
+
+    rows, columns = ablation.axes[a], ablation.axes[b]
+    scores = [[ablation.at(**{a: low, b: high}) for high in columns] for low in rows]
+    means = [[100 * s.mean if s else math.nan for s in line] for line in scores]
+    figure = Figure(
+        figsize=(0.85 * len(columns) + 2.0, 0.38 * len(rows) + 1.1), layout="constrained"
+    )
+    axis = figure.subplots()
+    edges = [[i - 0.5 for i in range(len(v) + 1)] for v in (columns, rows)]
+    mesh = axis.pcolormesh(*edges, means, cmap="cividis", edgecolors="face")
+    low, high = mesh.get_clim()
+    for i, line in enumerate(scores):
+        for j, score in enumerate(line):
+            if score is None:
+                axis.text(j, i, "–", ha="center", va="center", size=8)
+                continue
+            spread = "" if score.spread is None else f" ± {100 * score.spread:.1f}"
+            dark = 100 * score.mean < (low + high) / 2
+            axis.text(j, i, f"{100 * score.mean:.1f}{spread}", ha="center", va="center", size=7,
+                      color="white" if dark else "black")  # fmt: skip
+    axis.set_xticks(range(len(columns)), [text(value) for value in columns])
+    axis.set_yticks(range(len(rows)), [text(value) for value in rows])
+    axis.tick_params(length=0)
+    axis.invert_yaxis()
+    axis.spines[:].set_visible(False)
+    axis.set_xlabel(b)
+    axis.set_ylabel(a)
+    axis.set_title(f"{ablation.heading()}\n{UNIT}", size=9)
+    return figure

@@ -1,0 +1,127 @@
+"""A picture of what a strategy trains, and where: two towers as stacks of stages, input below.
+
+It is drawn from the attached model alone, so a strategy that was dropped in has one, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fewtune.analysis.anatomy import Anatomy
+from fewtune.analysis.drawing import draw
+from fewtune.analysis.replay import Opened
+from fewtune.analysis.trace import dissect
+from fewtune.backbones import clip
+from fewtune.bench.figures import write_figure
+from fewtune.core.files import write_json
+from fewtune.core.model import DualEncoder
+from fewtune.core.strategy import Strategy
+from fewtune.core.task import ClassSet
+from fewtune.engine.adapter import strategy_of
+from fewtune.engine.run import attach
+
+STEM = "diagram"
+# What the diagram of a strategy, not of a run, is drawn for.
+CLASSES, SHOTS = 10, 16
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is drawn.
+
+    Attributes:
+        title: Of the strategy.
+        backbone: Its name.
+        share: Trained parameters over those of the backbone.
+    """
+
+    title: str
+    backbone: str
+    classes: int
+    share: float
+    anatomy: Anatomy
+
+    @property
+    def tuned(self) -> int:
+        """Trained parameters."""
+        return sum(level.tuned for level in self.anatomy.levels)
+
+    def heading(self) -> tuple[str, str]:
+        """Return what stands above the picture: a title and a line."""
+        share = f", {100 * self.share:.2g} % of the backbone" if self.tuned else ""
+        return (
+            f"{self.title} on {self.backbone}",
+            f"{self.tuned:,} trained parameters{share}; {self.classes} classes",
+        )
+
+    def words(self) -> str:
+        """Return what the picture says."""
+        text = f"What {self.title} trains in {self.backbone}, {self.classes} classes: "
+        parts = [
+            f"{level.tower} {level.stage} {level.tuned:,}"
+            for level in self.anatomy.levels
+            if level.tuned
+        ]
+        cuts = self.anatomy.cuts
+        text += f"{self.tuned:,} parameters ({', '.join(parts) or 'none'})."
+        return f"{text} Stages computed once: image {cuts.image}, text {cuts.text}."
+
+    def facts(self) -> dict[str, Any]:
+        """Return the same as numbers."""
+        return {
+            "strategy": self.title,
+            "backbone": self.backbone,
+            "classes": self.classes,
+            "trained_parameters": self.tuned,
+            "trained_share": self.share,
+            "cut": asdict(self.anatomy.cuts),
+            "stages": [
+                {"tower": level.tower, "stage": level.stage, "trained_parameters": level.tuned}
+                for level in self.anatomy.levels
+            ],
+            "trained": [
+                {
+                    "tensor": part.name,
+                    "tower": part.tower,
+                    "stage": part.stage,
+                    "group": part.group,
+                    "elements": part.elements,
+                    "added": part.added,
+                }
+                for part in self.anatomy.tuned
+            ],
+        }
+
+
+def analyse(subject: Subject, out: Path, stem: str = STEM) -> dict[str, Any]:
+    """Write STEM.svg, .pdf and .json, and return what the JSON holds."""
+    write_json(out / f"{stem}.json", subject.facts())
+    write_figure(
+        out / stem, lambda ink: draw(subject.anatomy, subject.heading(), ink), subject.words()
+    )
+    return subject.facts()
+
+
+def of_run(run: Opened) -> Subject:
+    """Return the diagram's subject for a run: its options, its classes."""
+    strategy, cost = strategy_of(run.spec), run.record["cost"]
+    classes = len(run.tuned.classes)
+    return Subject(strategy.title, run.spec.backbone, classes, cost["trained_share"], run.anatomy)
+
+
+def of_strategy(kind: type[Strategy], backbone: str) -> Subject:
+    """Return the diagram's subject for a strategy with its default options."""
+    return of_model(kind(), clip.load(backbone))
+
+
+def of_model(strategy: Strategy, model: DualEncoder) -> Subject:
+    """Return the diagram's subject for a strategy on a private copy of a backbone."""
+    names = tuple(f"class {label}" for label in range(CLASSES))
+    classes = ClassSet(names, counts=(SHOTS,) * CLASSES)
+    head = attach(strategy, model, classes, strategy.recipe_for(SHOTS), 0)
+    found = dissect(head, classes)
+    whole = sum(parameter.numel() for parameter in model.net.parameters())
+    tuned = sum(part.elements for part in found.tuned)
+    return Subject(strategy.title, model.name, CLASSES, tuned / whole, found)

@@ -1,0 +1,156 @@
+"""Opens a run to look into it: the trained model, its start, and its training from the start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fewtune.analysis.anatomy import Anatomy
+from fewtune.analysis.trace import dissect
+from fewtune.backbones import clip
+from fewtune.core.errors import DataError
+from fewtune.core.head import Head
+from fewtune.core.spec import Plan, Spec
+from fewtune.core.task import Task
+from fewtune.engine.adapter import Tuned, load_run, strategy_of
+from fewtune.engine.device import autocast, choose_device
+from fewtune.engine.fit import Training, prepare, seed_step
+from fewtune.engine.job import Job
+from fewtune.engine.record import RunFolder
+from fewtune.engine.run import Execution, attach, prepare_inputs
+from fewtune.engine.tracking import Tracker
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A complete run.
+
+    Attributes:
+        label: What tells it from the runs beside it.
+        tuned: The trained classifier.
+        task: The images that it was made with, if they are at hand.
+        device: Where its training is made again.
+    """
+
+    folder: RunFolder
+    label: str
+    record: dict[str, Any]
+    tuned: Tuned
+    task: Task | None
+    device: str
+
+    @property
+    def head(self) -> Head:
+        """The trained head; its model is the tuned one."""
+        return self.tuned.head
+
+    @property
+    def spec(self) -> Spec:
+        """What was asked for."""
+        assert self.tuned.spec is not None
+        return self.tuned.spec
+
+    @cached_property
+    def anatomy(self) -> Anatomy:
+        """Where the tensors are."""
+        return dissect(self.head, self.tuned.classes)
+
+    @cached_property
+    def execution(self) -> Execution | None:
+        """The run's job on a fresh backbone; None without its images.
+
+        Raises:
+            DataError: The images are others than those that the run was made with.
+        """
+        if self.task is None:
+            return None
+        model = clip.load(self.spec.backbone)
+        model.net.to(choose_device(self.device))
+        prepare_inputs(model, self.spec)
+        execution = Execution(job_of(self.spec, self.task, self.folder.path.parent, self.device),
+                              model, Tracker())  # fmt: skip
+        if execution.spec.hash() != self.spec.hash():
+            raise DataError(
+                f"These images or prompts of '{self.spec.task}' are not those of "
+                f"{self.folder.path.name}.",
+                hint="Name what it was made with: --data DIR, and --layout or --subset as then.",
+            )
+        return execution
+
+    def training(self) -> Training | None:
+        """Return the first phase as it was before its first step; None without images or steps."""
+        plan, recipe = self.folder.plan(), self.spec.recipe
+        execution = self.execution
+        if plan is None or recipe is None or execution is None:
+            return None
+        torch.set_num_threads(plan.threads)
+        phase = execution.job.strategy.phases(recipe)[0]
+        seed_step(self.spec.seed, 0, -1)
+        with autocast(execution.model.device, self.spec.precision):
+            head = phase.attach(execution.model, execution.support.classes, None)
+        here = plan.model_copy(update={"device": str(execution.model.device)})
+        training = execution.training(head, phase.recipe, here, 0)
+        training.follow(here)
+        prepare(training, Tracker())
+        return training
+
+    @cached_property
+    def start(self) -> dict[str, Tensor] | None:
+        """What the strategy added, as it was before the first step, by the name it is saved by.
+
+        None where that is not known here: it was drawn on another kind of device, or made of images
+        that are not at hand.
+        """
+        planned: Plan | None = self.folder.plan()
+        if planned is None or torch.device(planned.device).type != self.head.model.device.type:
+            return None
+        if type(self.head).prepare is not Head.prepare:
+            training = self.training()
+            return None if training is None else _copied(training.head)
+        model = clip.load(self.spec.backbone)
+        model.net.to(self.head.model.device)
+        strategy, spec = strategy_of(self.spec), self.spec
+        return _copied(attach(strategy, model, self.tuned.classes, spec.recipe, spec.seed))
+
+
+def _copied(head: Head) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in head.saved().items()}
+
+
+def job_of(spec: Spec, task: Task, runs: Path, device: str) -> Job:
+    """Return the job that a spec came from."""
+    known = {field.name for field in fields(Job)} & set(Spec.model_fields)
+    values: dict[str, Any] = {name: getattr(spec, name) for name in known}
+    values |= {"strategy": strategy_of(spec), "task": task}
+    return Job(**values, runs=runs, device=device)
+
+
+def open_run(path: Path, label: str, task: Task | None, device: str = "auto") -> Opened:
+    """Open a complete run.
+
+    Args:
+        task: Its images, with all splits, as read from where they lie; prompts need not be its own.
+
+    Raises:
+        RunError: Not a complete run folder.
+        AdapterError: The backbone changed since, or the adapter file does not fit.
+        DataError: The task has other classes than the run.
+    """
+    folder = RunFolder(path)
+    tuned = load_run(path, device)
+    assert tuned.spec is not None
+    if task is not None:
+        classes = folder.classes()
+        if task.classes.names != classes.names:
+            raise DataError(
+                f"The images of '{task.name}' have other classes than {path.name}: "
+                f"{len(task.classes)}, and the run has {len(classes)}.",
+                hint="Give the images that the run was made with: --data DIR",
+            )
+        task = replace(task, name=tuned.spec.task, classes=replace(classes, counts=()))
+    return Opened(folder, label, folder.record(), tuned, task, device)

@@ -1,0 +1,75 @@
+"""`analyze`: runs, a strategy and an ablation, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from commands import Cli
+
+from fixtures import split_folders
+
+
+@pytest.fixture
+def own(tuned: Path, place: Path) -> Path:
+    """A copy of the finished run, which a test may write into."""
+    return Path(shutil.copytree(tuned, place / "runs" / tuned.name))
+
+
+def test_a_run_is_analysed_with_its_images_and_still_works(
+    cli: Cli, own: Path, images: Path
+) -> None:
+    before = {path.name: path.read_bytes() for path in own.iterdir() if path.is_file()}
+    done = cli("analyze --steps 2 --data", images, own)
+    assert done.status == 0, done.err
+    assert "squared change" in done.out
+    assert "cosine of successive gradients" in done.out
+    made = {path.name for path in (own / "analysis").glob("*.svg")}
+    assert made == {
+        f"{n}.svg" for n in ("drift", "gradients", "directions", "embedding", "diagram")
+    }
+    assert (
+        json.loads((own / "analysis/gradients.json").read_text())["runs"][0]["loss_apart_from_log"]
+        == 0
+    )
+    assert {path.name: path.read_bytes() for path in own.iterdir() if path.is_file()} == before
+    assert cli("evaluate", own).status == 0
+
+
+def test_without_images_drift_and_diagram_are_made(cli: Cli, own: Path) -> None:
+    done = cli("analyze --json -o out", own)
+    assert done.status == 0, done.err
+    assert "add --data DIR" in done.err
+    found = json.loads(done.out)
+    assert found["gradients"] == {"runs": []}
+    assert found["drift"]["runs"][0]["label"] == "CLIP-LoRA"
+    assert found["diagram"]["runs"][0]["trained_parameters"] == 2 * 2 * 3 * 2 * 64
+    assert not Path("out/embedding.svg").exists()
+
+
+def test_other_images_are_refused(cli: Cli, own: Path, place: Path) -> None:
+    split_folders(place / "others", train={"bird": 2, "cat": 2, "dog": 2}, test={"bird": 2})
+    refused = cli("analyze --data others", own)
+    assert refused.status == 2
+    assert "are not those of" in refused.err
+    split_folders(place / "fruit", train={"pear": 2, "fig": 2}, test={"fig": 2})
+    assert "other classes" in cli("analyze --data fruit", own).err
+
+
+def test_a_strategy_is_drawn_and_mistakes_are_named(cli: Cli, backbone: Path, own: Path) -> None:
+    done = cli("analyze clip_lora vpt-deep --backbone", backbone)
+    assert done.status == 0, done.err
+    assert Path("analysis/diagram-clip-lora.svg").exists()
+    assert Path("analysis/diagram-vpt-deep.pdf").exists()
+    assert "Nothing to analyse" in cli("analyze").err
+    assert "is a strategy, and" in cli("analyze clip-lora", own).err
+    assert "There is no run 'clip-lor'" in cli("analyze clip-lor").err
+    assert "no folder missing" in cli("analyze --ablation missing").err
+
+
+def test_an_ablation_of_runs_that_vary_nothing_is_refused(cli: Cli, tuned: Path) -> None:
+    refused = cli("analyze --ablation", tuned.parent)
+    assert refused.status == 2
+    assert "No option of a strategy was varied" in refused.err

@@ -1,0 +1,88 @@
+"""Gradients of the first steps, against autograd on a step that is written out."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from short_runs import SHOTS, Tuned
+
+from fewtune.analysis import gradients
+from fewtune.analysis.layers import Layer
+from fewtune.core.draws import few_shot
+from fewtune.engine.fit import epoch_order
+from fewtune.engine.images import Pixels
+from fewtune.strategies.clip_lora import ClipLora
+from fewtune.strategies.clipfit import ClipFit
+from fewtune.strategies.tip_adapter import TipAdapter
+from fewtune.testing import tiny_clip, tiny_task
+
+
+def test_the_first_step_is_that_of_autograd(tuned: Tuned, backbone: Path) -> None:
+    run = tuned(ClipFit())
+    found = gradients.replay(run, steps=3)
+    assert found is not None
+    assert len(found.losses) == 3
+    assert found.apart == 0  # the losses are those that the run has logged
+
+    model = tiny_clip(backbone)
+    task = few_shot(tiny_task(), SHOTS, 3, "fewtune")
+    chosen = list(epoch_order(3, 0, len(task.train))[:4])
+    tensors = dict(model.net.named_parameters())
+    bias = "text_model.encoder.layers.1.mlp.fc2.bias"
+    norm = "vision_model.post_layernorm.weight"
+    for name in (bias, norm):
+        tensors[name].requires_grad_(True)
+    pixels = Pixels(task.train, model.preprocess, run.spec.recipe, seed=3).batch(chosen, 0)
+    z = model.net.get_image_features(pixel_values=pixels).pooler_output
+    ids, _ = model.tokenize([f"a photo of {name}." for name in task.classes.names])
+    w = F.normalize(model.net.get_text_features(input_ids=ids).pooler_output, dim=-1)
+    logits = model.logit_scale * F.normalize(z, dim=-1) @ w.T
+    labels = torch.tensor([task.train[i].label for i in chosen])
+    kept = 1 - F.cosine_similarity(w, w.detach(), dim=-1).mean()
+    (F.cross_entropy(logits, labels) + 8 * kept).backward()
+
+    for name, layer in (
+        (bias, Layer("text", "block.1", "biases")),
+        (norm, Layer("image", "pool", "LayerNorm weights")),
+    ):
+        by_hand = float(tensors[name].grad.square().sum())
+        assert found.courses[layer].squared[0] == pytest.approx(by_hand, rel=1e-3)
+
+
+def test_dropout_and_order_of_later_steps_are_those_of_the_run(tuned: Tuned) -> None:
+    found = gradients.replay(tuned(ClipLora()), steps=99)
+    assert found is not None
+    assert len(found.losses) == 4
+    assert found.apart == 0
+
+
+def test_the_course_of_gradients() -> None:
+    steps = [torch.tensor(v) for v in ([3.0, 4.0], [0.0, 0.0], [4.0, -3.0], [4.0, -3.0])]
+    found = gradients.course(steps)
+    assert found.squared == (25, 0, 25, 25)
+    assert found.to_next == (None, None, pytest.approx(1))
+    mean = (11 / 4, -2 / 4)
+    cosine = (3 * mean[0] + 4 * mean[1]) / (5 * math.hypot(*mean))
+    assert found.to_mean[0] == pytest.approx(cosine)
+    assert found.to_mean[1] is None
+
+
+def test_what_makes_no_step_is_left_out(tuned: Tuned, tmp_path: Path) -> None:
+    facts = gradients.analyse([tuned(TipAdapter(), steps=0)], tmp_path)
+    assert facts == {"runs": []}
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_are_written(tuned: Tuned, tmp_path: Path) -> None:
+    facts = gradients.analyse([tuned(ClipFit())], tmp_path, steps=2)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "gradients.svg", "gradients.pdf", "gradients.csv", "gradients.json", "directions.svg",
+        "directions.pdf",
+    }  # fmt: skip
+    lines = (tmp_path / "gradients.csv").read_text().splitlines()
+    layers = sum(len(group["stages"]) for group in facts["runs"][0]["squared_gradient"])
+    assert len(lines) == 1 + 2 * layers
