@@ -72,6 +72,15 @@ def test_what_differs_from_the_full_recipe_is_said(result: Result) -> None:
     assert "2 shots a class, seed 3" in text
 
 
+def test_a_search_is_a_line(result: Result) -> None:
+    trials = [{"values": {"lr": 1e-3}, "top1": 0.5}, {"values": {"lr": 1.0}, "error": "nan"}]
+    search = {"method": "grid", "chosen": {"lr": 1e-3}, "top1": 0.5, "tied": 1, "trials": trials}
+    task = read_json(result.folder / "task.json")
+    text = card("run", result.record | {"search": search}, result.zero_shot, task)
+    line = "lr 0.001: best of 2 trials (grid) with 50.0 % of the validation images; 1 failed"
+    assert f"- search: {line}" in text
+
+
 def test_names_cannot_act_as_markup(result: Result) -> None:
     text = (result.folder / "README.md").read_text(encoding="utf-8")
     assert r"red\|pipe, \<script\>green, \# \*blue\*" in text

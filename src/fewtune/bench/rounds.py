@@ -16,6 +16,7 @@ from typing import Any
 from fewtune.bench import elsewhere
 from fewtune.bench.sweep import (
     FAILURE,
+    Deciding,
     Entry,
     Outcome,
     Runner,
@@ -60,6 +61,7 @@ class Rounds:
     Attributes:
         entries: Run of each case, by the case's key.
         lacking: Why a case has no run, by the case's key.
+        undecided: What awaits a search, without its values, and why it fails, if it does.
         tasks: Name of the task behind each target.
     """
 
@@ -69,6 +71,7 @@ class Rounds:
         self.cases: dict[str, Case] = {}
         self.entries: dict[str, Entry] = {}
         self.lacking: dict[str, str] = {}
+        self.undecided: tuple[tuple[Case, str], ...] = ()
         self.tasks: dict[Target, str] = {}
         self._prepare = prepare
         self._failed: dict[Path, str] = {}
@@ -85,6 +88,8 @@ class Rounds:
         while new := [case for case in self._asked() if case.key() not in self.cases]:
             for case in new:
                 fresh += self._plan(case)
+        if isinstance(self.source, Deciding):
+            self.undecided = self.source.failures(self.scores())
         return distinct(fresh)
 
     def scores(self) -> list[Score]:
@@ -133,15 +138,28 @@ class Rounds:
         return [self.entries[key]]
 
     def store_lacking(self) -> None:
-        """Write a failure for each case whose data are not here, and remove those of old."""
-        for key, case in self.cases.items():
+        """Write a failure for each case that cannot be made, and remove those of old.
+
+        Its data are not here, or what decides its values has failed.
+        """
+        known = [(case, self.lacking.get(key, "")) for key, case in self.cases.items()]
+        for case, why in (*known, *self.undecided):
             place = self.runs / case.name()
-            if key in self.lacking:
+            if why:
                 about = {"case": case.model_dump(mode="json", exclude_defaults=True)}
-                error = DataError(self.lacking[key])
-                write_json(place / FAILURE, {**about, **failure_of(error)})
+                write_json(place / FAILURE, {**about, **failure_of(DataError(why))})
             elif place.is_dir() and not (place / "spec.json").exists():
                 shutil.rmtree(place, ignore_errors=True)
+
+    def store_searches(self) -> None:
+        """Write what chose a run's values into its record, where it was made before the search."""
+        for key, entry in self.entries.items():
+            search, path = self.cases[key].chosen_by, entry.folder / "record.json"
+            if search is None or not path.exists():
+                continue
+            record = read_json(path)
+            if record.get("search") != search:
+                write_json(path, {**record, "search": search})
 
     def _of(self, key: str, case: Case) -> Iterator[Score]:
         entry = self.entries.get(key)
@@ -243,6 +261,7 @@ def execute(
         ConfigError: A later round asks for what does not exist.
     """
     rounds.store_lacking()
+    rounds.store_searches()
     wanted = progress.left()
     while wanted:
         for outcome in runner(wanted):
@@ -251,3 +270,4 @@ def execute(
             finished(outcome)
         wanted = progress.extend(rounds.advance())
         rounds.store_lacking()
+        rounds.store_searches()

@@ -31,6 +31,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fewtune.bench.optuna_study import Study
 from fewtune.bench.search_space import Dimension, Range, Settings, Space
 from fewtune.core.errors import ConfigError
 from fewtune.core.protocol import Case, Score, Scores
@@ -76,6 +77,7 @@ class Searches:
     def __init__(self, source: Source, settings: Settings) -> None:
         self.settings = settings
         self.finals = source.cases(())
+        self._studies: dict[str, Study] = {}
         for strategy, space in settings.spaces.items():
             for key in space:
                 given = {repr(c.options.get(key)) for c in self.finals if c.strategy == strategy}
@@ -104,14 +106,14 @@ class Searches:
         )
 
     def _groups(self, known: Scores) -> Iterator[_Group]:
-        finals: dict[str, list[Case]] = {}
+        groups: dict[str, list[Case]] = {}
         for case in self.finals:
-            finals.setdefault(case.model_copy(update={"seed": 0}).key(), []).append(case)
-        for group in finals.values():
-            space = self.settings.spaces.get(group[0].strategy)
-            yield self._group(group, space, known) if space else _Group(group)
+            groups.setdefault(case.model_copy(update={"seed": 0}).key(), []).append(case)
+        for name, finals in groups.items():
+            searched = finals[0].strategy in self.settings.spaces
+            yield self._group(name, finals, known) if searched else _Group(finals)
 
-    def _group(self, finals: Sequence[Case], space: Space, known: Scores) -> _Group:
+    def _group(self, name: str, finals: Sequence[Case], known: Scores) -> _Group:
         trials: list[Case] = []
 
         def look(values: Values) -> Trial:
@@ -119,7 +121,7 @@ class Searches:
             trials.append(case)
             return Trial(values=values, top1=known.top1(case), error=known.error(case))
 
-        return _Group(finals, trials, self._search(finals[0].strategy, space, look))
+        return _Group(finals, trials, self._search(name, finals[0].strategy, look))
 
     def _trial(self, final: Case, values: Values) -> Case:
         settings = self.settings
@@ -134,11 +136,13 @@ class Searches:
         }
         return final.model_copy(update=changes)
 
-    def _search(self, strategy: str, space: Space, look: Callable[[Values], Trial]) -> Search:
-        settings = self.settings
+    def _search(self, group: str, strategy: str, look: Callable[[Values], Trial]) -> Search:
+        settings, space = self.settings, self.settings.spaces[strategy]
         if settings.method == "optuna":
             assert settings.trials is not None
-            trials = tuple(by_optuna(space, settings.trials, settings.seed, look))
+            study = self._studies.get(group) or Study(space, settings.seed)
+            self._studies[group] = study
+            trials = tuple(study.trials(settings.trials, look))
             planned = settings.trials
         else:
             tried = (
@@ -148,7 +152,12 @@ class Searches:
             )
             trials, planned = tuple(map(look, tried)), len(tried)
         return Search(
-            method=settings.method, seed=settings.seed, ties=TIES, trials=trials, planned=planned
+            method=settings.method,
+            seed=settings.seed,
+            about={} if settings.subset is None else {"subset": settings.subset},
+            ties=TIES,
+            trials=trials,
+            planned=planned,
         )
 
 
@@ -185,46 +194,3 @@ def _drawn(dimension: Dimension, share: float) -> Any:
     if isinstance(dimension, Range):
         return dimension.at(share)
     return dimension[int(share * len(dimension))]
-
-
-def by_optuna(
-    space: Space, trials: int, seed: int, look: Callable[[Values], Trial]
-) -> Iterator[Trial]:
-    """Yield the trials that Optuna's TPE asks for, up to the first that has not ended.
-
-    A study is replayed from its beginning each time: it is a function of the scores.
-
-    Raises:
-        ConfigError: Optuna is not installed.
-    """
-    try:
-        import optuna
-    except ImportError as error:
-        raise ConfigError(
-            'method = "optuna" needs Optuna, which is not installed.',
-            hint='Try: pip install "fewtune[search]"',
-        ) from error
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.TPESampler(seed=seed)
-    study = optuna.create_study(direction="maximize", sampler=sampler)
-    distributions = {key: _distribution(optuna, dimension) for key, dimension in space.items()}
-    for _ in range(trials):
-        asked = study.ask(distributions)
-        made = look({key: _taken(space[key], value) for key, value in asked.params.items()})
-        yield made
-        if not made.ended:
-            return
-        failed = made.top1 is None
-        study.tell(asked, made.top1, optuna.trial.TrialState.FAIL if failed else None)
-
-
-def _distribution(optuna: Any, dimension: Dimension) -> Any:
-    if not isinstance(dimension, Range):
-        return optuna.distributions.CategoricalDistribution(range(len(dimension)))
-    kind = "IntDistribution" if dimension.whole else "FloatDistribution"
-    return getattr(optuna.distributions, kind)(dimension.low, dimension.high, log=dimension.log)
-
-
-def _taken(dimension: Dimension, value: Any) -> Any:
-    return dimension.nearest(value) if isinstance(dimension, Range) else dimension[value]

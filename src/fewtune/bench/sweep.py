@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from fewtune.backbones.checkpoint import describe
 from fewtune.bench import elsewhere
@@ -51,6 +51,14 @@ class Source(Protocol):
         Equal scores give equal cases. It is asked again after every round, until it names no new
         one.
         """
+
+
+@runtime_checkable
+class Deciding(Source, Protocol):
+    """A source that searches: trials decide what other runs are."""
+
+    def failures(self, scores: Iterable[Score]) -> tuple[tuple[Case, str], ...]:
+        """Return what awaits a search, without its values, and why it fails; "" if it does not."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fewtune.bench.rounds import Progress, Rounds
     from fewtune.bench.sweep import Outcome, Source
     from fewtune.cli.cases import Jobs
+    from fewtune.core.protocol import Case
 
 EXIT_FAILED = 1
 
@@ -56,8 +57,28 @@ def make(
     for outcome in table.failed.values():
         place.keep(progress.every)
         console.line(f"failed: {outcome.entry.folder}: {outcome.error}")
+    decided = show_searches(rounds, console)
     console.line(f"next  fewtune report {progress.every[0].job.runs}")
-    return EXIT_FAILED if table.failed or rounds.lacking else 0
+    return EXIT_FAILED if table.failed or rounds.lacking or not decided else 0
+
+
+def show_searches(rounds: Rounds, console: Console) -> bool:
+    """Print what each search chose, and return whether all chose something."""
+    from fewtune.core.search import search_text
+
+    def name(case: Case) -> str:
+        shots = "" if case.shots is None else f", {case.shots} shots"
+        return f"{case.strategy} on {case.data}{shots}"
+
+    chosen = [
+        f"chosen: {name(case)}: {search_text(case.chosen_by)}"
+        for case in rounds.cases.values()
+        if case.chosen_by is not None
+    ]
+    failed = [f"failed: {name(case)}: {why}" for case, why in rounds.undecided if why]
+    for line in dict.fromkeys([*chosen, *failed]):
+        console.line(line)
+    return not failed
 
 
 @contextmanager

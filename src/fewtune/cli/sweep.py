@@ -15,6 +15,15 @@ of its name:
     [clip-lora]
     rank = [2, 4]
 
+With a table [search] values are searched on validation images, and final runs are made with the
+best:
+
+\b
+    [search]
+    method = "grid"
+    [search.clip-lora]
+    lr = [1e-4, 2e-4]
+
 A file with the key protocol has the fields of that protocol:
 
 \b
@@ -43,6 +52,7 @@ from fewtune.cli.fit import OPTIONS
 from fewtune.cli.options import Command, Kind, Option, field_options, flag_name, given
 from fewtune.cli.places import OPTIONS as WHERE
 from fewtune.cli.places import check, place_of
+from fewtune.cli.searches import SEARCH, searched
 from fewtune.core.discovery import plugins, strategy_names
 from fewtune.core.errors import ConfigError, did_you_mean
 
@@ -201,7 +211,10 @@ def _of_grid(path: Path, values: Mapping[str, Any]) -> Command:
         chosen = {
             axes[k]: list(map(_number, _flat(v))) for k, v in given(context, list(axes)).items()
         }
-        return Grid(tuple(expand(overridden(values, chosen), strategy_names(), lists)))
+        table = values.get(SEARCH)
+        rest = {key: value for key, value in values.items() if key != SEARCH}
+        grid = Grid(tuple(expand(overridden(rest, chosen), strategy_names(), lists)))
+        return grid if table is None else searched(grid, table, path, lists)
 
     params = [*fields, *EXECUTION, *runs]
     return _command(str(path), path, "Make the runs of a file.", params, runs, source)

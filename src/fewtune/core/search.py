@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import Field
+
 from fewtune.core.spec import Frozen
 
 Values = Mapping[str, Any]
@@ -38,6 +40,7 @@ class Search(Frozen):
     Attributes:
         method: How values were come by: "grid", "random", "optuna".
         seed: Of the trials' runs, and of what is random in the method.
+        about: What else a record says of it.
         ties: Which of several best trials is taken: the first in this order, in words.
         trials: In the order that breaks ties.
         planned: How many trials there will be.
@@ -45,6 +48,7 @@ class Search(Frozen):
 
     method: str
     seed: int
+    about: dict[str, Any] = Field(default_factory=dict)
     ties: str
     trials: tuple[Trial, ...]
     planned: int
@@ -80,6 +84,7 @@ class Search(Frozen):
         if best is None:
             raise ValueError("nothing is chosen")
         return {
+            **self.about,
             "method": self.method,
             "seed": self.seed,
             "scored_on": "validation images",

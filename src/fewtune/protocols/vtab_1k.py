@@ -21,6 +21,7 @@ from typing import Any
 from pydantic import Field
 
 from fewtune.core.protocol import Case, Options, Protocol, Score, Scores, Table, Value, average
+from fewtune.core.search import Search, Trial
 from fewtune.core.spec import ZERO_SHOT
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -95,7 +96,21 @@ class Vtab1k(Protocol):
             case
             for data in self.data
             for strategy in self.strategies
-            for case in (*self._search(strategy, data), *self._final(known, strategy, data))
+            for case in (
+                *(self._trial(strategy, data, cell) for cell in self.grid.get(strategy, ())),
+                *self._final(known, strategy, data),
+            )
+        )
+
+    def failures(self, scores: Iterable[Score] = ()) -> tuple[tuple[Case, str], ...]:
+        """Return the final runs without searched values, and why they cannot be made, if so."""
+        known = Scores(scores)
+        found = ((s, d, self._search(known, s, d)) for s in self.strategies for d in self.data)
+        return tuple(
+            (case, search.failure)
+            for strategy, data, search in found
+            if search
+            for case in self.over_seeds(strategy, data, subset="1000")
         )
 
     def tables(self, scores: Iterable[Score]) -> tuple[Table, ...]:
@@ -114,55 +129,61 @@ class Vtab1k(Protocol):
 
     def best(self, scores: Iterable[Score], strategy: str, data: str) -> Options | None:
         """Return the cell of the grid with the best validation score; None before all have one."""
-        return self._best(Scores(scores), strategy, data)
+        return self._best(strategy, self._search(Scores(scores), strategy, data))
 
-    def _best(self, known: Scores, strategy: str, data: str) -> Options | None:
-        cases = self._search(strategy, data)
-        if not cases:
+    def _best(self, strategy: str, search: Search | None) -> Options | None:
+        if search is None:
             return {}
-        found = [known.top1(case) for case in cases]
-        if None in found:
+        best = search.best
+        return self._cells(strategy)[search.trials.index(best)] if best else None
+
+    def _cells(self, strategy: str) -> Sequence[Options]:
+        """Return the grid in the order that breaks ties."""
+
+        def rank(cell: Options) -> tuple[float, float]:
+            return cell.get("lr", 0), cell.get("weight_decay", 0)
+
+        return sorted(self.grid.get(strategy, ()), key=rank)
+
+    def _trial(self, strategy: str, data: str, cell: Options) -> Case:
+        return Case(
+            strategy=strategy,
+            data=data,
+            subset="800",
+            split="val",
+            prompts=self.prompts,
+            backbone=self.backbone,
+            seed=self.search_seed,
+            options={**self.options_of(strategy, data), **cell},
+        )
+
+    def _search(self, known: Scores, strategy: str, data: str) -> Search | None:
+        """Return the search of a strategy on a task; None without a grid."""
+        cells = self._cells(strategy)
+        if not cells:
             return None
-
-        def rank(cell: tuple[Options, float | None]) -> tuple[float, float, float]:
-            options, top1 = cell
-            return -(top1 or 0), options.get("lr", 0), options.get("weight_decay", 0)
-
-        return min(zip(self.grid[strategy], found, strict=True), key=rank)[0]
-
-    def _search(self, strategy: str, data: str) -> tuple[Case, ...]:
-        shared = {"prompts": self.prompts, "backbone": self.backbone, "seed": self.search_seed}
-        return tuple(
-            Case(
-                strategy=strategy,
-                data=data,
-                subset="800",
-                split="val",
-                options={**self.options_of(strategy, data), **cell},
-                **shared,
-            )
-            for cell in self.grid.get(strategy, ())
+        varied = [key for key in cells[0] if len({repr(cell.get(key)) for cell in cells}) > 1]
+        trials = []
+        for cell in cells:
+            case = self._trial(strategy, data, cell)
+            values = {key: cell[key] for key in varied if key in cell}
+            trials.append(Trial(values=values, top1=known.top1(case), error=known.error(case)))
+        return Search(
+            method="grid",
+            seed=self.search_seed,
+            about={"protocol": self.name(), "subset": "800"},
+            ties="the one with the smaller rate, then the smaller decay",
+            trials=tuple(trials),
+            planned=len(trials),
         )
 
     def _final(self, known: Scores, strategy: str, data: str) -> tuple[Case, ...]:
-        best = self._best(known, strategy, data)
+        search = self._search(known, strategy, data)
+        best = self._best(strategy, search)
         if best is None:
             return ()
-        return self.over_seeds(
-            strategy, data, subset="1000", options=best, chosen_by=self._search_of(strategy)
-        )
-
-    def _search_of(self, strategy: str) -> dict[str, Any] | None:
-        """Return what the record says of the search behind a final run."""
-        if strategy not in self.grid:
-            return None
-        return {
-            "protocol": self.name(),
-            "cells": len(self.grid[strategy]),
-            "seed": self.search_seed,
-            "train": "800 images",
-            "scored_on": "200 validation images",
-        }
+        chosen_by = search.record() if search else None
+        return self.over_seeds(strategy, data, subset="1000", options=best, chosen_by=chosen_by)
 
     def _groups(self) -> dict[str, list[int]]:
         """Return the columns of each group that has a task here."""
@@ -183,7 +204,7 @@ class Vtab1k(Protocol):
             if strategy == ZERO_SHOT or strategy not in self.grid:
                 continue
             for data in self.data:
-                best = self._best(known, strategy, data)
+                best = self._best(strategy, self._search(known, strategy, data))
                 if best:
                     chosen = ", ".join(
                         f"{k} {best[k]:g}" for k in ("lr", "weight_decay") if k in best
