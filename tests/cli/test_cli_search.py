@@ -45,6 +45,7 @@ def records(place: Path, pattern: str) -> list[dict[str, object]]:
 def test_the_best_values_are_run_and_recorded(
     cli: Cli, file: Path, place: Path, images: Path
 ) -> None:
+    assert "2 runs, 0" in cli("sweep --dry-run --strategies linear-probe", file).out
     planned = cli("sweep", file, "--dry-run")
     assert "6 runs, 0 complete" in planned.out
     assert "2 more follow" in planned.out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 SEARCH = "search"
 
 
-def searched(source: Source, table: Any, path: Path, lists: Collection[str]) -> Source:
+def searched(
+    source: Source, table: Any, path: Path, named: Iterable[str], lists: Collection[str]
+) -> Source:
     """Return the source whose runs get what a search chooses.
 
     Args:
         source: Names the runs, with the values that are not searched.
         table: The table [search].
+        named: Strategies of the file; flags may have left out some.
         lists: Flags that take several values themselves.
 
     Raises:
@@ -37,7 +40,7 @@ def searched(source: Source, table: Any, path: Path, lists: Collection[str]) -> 
         raise ConfigError(
             f"{path}: search is no table, found {table!r}.", hint='A table begins with "[search]".'
         )
-    strategies = list(dict.fromkeys(case.strategy for case in source.cases(())))
+    strategies = dict.fromkeys([*named, *(case.strategy for case in source.cases(()))])
     settings = read_settings(table, strategies, lists)
     for strategy, space in settings.spaces.items():
         for name, dimension in space.items():

@@ -214,7 +214,9 @@ def _of_grid(path: Path, values: Mapping[str, Any]) -> Command:
         table = values.get(SEARCH)
         rest = {key: value for key, value in values.items() if key != SEARCH}
         grid = Grid(tuple(expand(overridden(rest, chosen), strategy_names(), lists)))
-        return grid if table is None else searched(grid, table, path, lists)
+        named = rest.get("strategy", [])
+        named = named if isinstance(named, list) else [named]
+        return grid if table is None else searched(grid, table, path, named, lists)
 
     params = [*fields, *EXECUTION, *runs]
     return _command(str(path), path, "Make the runs of a file.", params, runs, source)
