@@ -18,6 +18,7 @@ from transformers.activations import QuickGELUActivation
 
 from fewtune.backbones import prefix
 from fewtune.backbones.checkpoint import Checkpoint, load_checkpoint
+from fewtune.core.dropout import one_mask_for
 from fewtune.core.model import DualEncoder, Rows, Run, Stage, Tower
 
 SLOPE = 1.702  # of QuickGELU
@@ -112,20 +113,23 @@ class ClipTextTower(_ClipTower):
         names = [stage.name for stage in self.stages()]
         first, last = names.index("block.0"), names.index("pool") - 1
         begin, end = max(start, first), min(len(names) if stop is None else stop, last)
-        common = rows.common if rows and self.joins and not self._tells_rows_apart() else 0
-        if common == 0 or end <= begin:
-            return super().run(x, rows, start, stop)
-        x = super().run(x, rows, start, begin)
-        how = self._attend()
-        self.model.config._attn_implementation = prefix.NAME
-        blocks = self.model.encoder.layers[begin - first : end - first]
-        x = prefix.run_blocks(blocks, x, common, how)
-        self._attend()
-        return super().run(x, rows, end, stop)
+        common = rows.common if rows and not self._tells_rows_apart() else 0
+        with one_mask_for(common):
+            if not self.joins or common == 0 or end <= begin:
+                return super().run(x, rows, start, stop)
+            x = super().run(x, rows, start, begin)
+            how = self._attend()
+            self.model.config._attn_implementation = prefix.NAME
+            blocks = self.model.encoder.layers[begin - first : end - first]
+            with one_mask_for(common, len(x)):
+                x = prefix.run_blocks(blocks, x, common, how)
+            self._attend()
+            return super().run(x, rows, end, stop)
 
     def _tells_rows_apart(self) -> bool:
-        """Whether a hook sees the rows, or a module (its dropout) is in training mode."""
-        return bool(self.hooks) or any(part.training for part in self.model.encoder.modules())
+        """Whether a hook sees the rows, or a module in training mode draws masks for each."""
+        drawn = not self.shares and any(part.training for part in self.model.encoder.modules())
+        return bool(self.hooks) or drawn
 
     def _causal(self, block: Any) -> Run:
         def run(x: Tensor, rows: Rows | None) -> Tensor:

@@ -83,10 +83,10 @@ class Tower(ABC):
         blocks: Names of its transformer blocks, first to last.
         width: W.
         patch_px: Side of an image patch; 0 for text.
-        attention: How its blocks attend where a gradient is wanted: by torch's fused function, or
-            in plain steps, whose gradient takes less time for short sequences on a CPU.
-        joins: Whether what all rows of a batch begin with is computed once, where that is exact:
-            where nothing random happens to it and no hook tells the rows apart.
+        attention: How its blocks attend where a gradient is wanted: in one step, or in plain ones.
+        joins: Whether what all rows of a batch begin with is computed once, where no hook and no
+            dropout tells the rows apart.
+        shares: Whether dropout has one mask for that beginning, so that it cannot.
     """
 
     prefix: str
@@ -95,6 +95,7 @@ class Tower(ABC):
     patch_px: int = 0
     attention: Literal["sdpa", "eager"] = "sdpa"
     joins: bool = True
+    shares: bool = False
 
     def __init__(self) -> None:
         self.hooks: dict[str, list[Run]] = {}
@@ -133,8 +134,7 @@ class Partial:
 
     Attributes:
         first: Number of the first row in the whole batch, when this is a part of one.
-        chunk: Rows that are sent at a time; 0 for all. Then memory grows with the chunk, not with
-            the batch (fewtune.core.chunks).
+        chunk: Rows that are sent at a time (fewtune.core.chunks); 0 for all.
     """
 
     tower: Tower

@@ -57,6 +57,9 @@ class Recipe(Frozen):
         0.08, gt=0, le=1, description="least area of a random crop; none: the test transform"
     )
     flip: bool = Field(True, description="mirror half of the views")
+    shared_prefix: bool = Field(
+        False, description="one dropout mask for what all prompts begin with, computed once"
+    )
 
     def steps_per_epoch(self, images: int) -> int:
         """Return the optimizer steps that one pass over `images` images takes, at least 1."""

@@ -9,10 +9,13 @@ run keeps its draw, batch order and schedule, and writes an ordinary folder.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
+
+import torch
 
 from fewtune.core.errors import RunError
 from fewtune.core.files import digest
@@ -21,11 +24,13 @@ from fewtune.core.lock import locked
 from fewtune.core.model import Partial
 from fewtune.engine import evaluate
 from fewtune.engine.device import autocast
-from fewtune.engine.fit import prepare, seed_step
+from fewtune.engine.fit import Training, prepare, seed_step
 from fewtune.engine.images import Pixels
 from fewtune.engine.inputs import Inputs
 from fewtune.engine.job import Job
+from fewtune.engine.memory import MIB
 from fewtune.engine.run import Execution, Result, load_backbone, run
+from fewtune.engine.split import split_runs
 from fewtune.engine.stack import Batch, Member
 from fewtune.engine.tracking import Tracker
 
@@ -69,7 +74,7 @@ def likeness(job: Job) -> str:
     """Return a digest that is equal for jobs which may be batched."""
     recipe = job.resolved_recipe()
     spec = job.spec("", job.backbone, job.precision or "fp32")
-    value = spec.model_dump(mode="json", exclude={"seed", "recipe"})
+    value = spec.model_dump(mode="json", exclude={"seed", "drawn", "recipe"})
     place = [job.device, job.precision, job.threads, str(job.runs), job.cache, str(job.cache_dir)]
     alone = recipe is None or job.time_budget_s is not None or not job.task.test
     return digest(
@@ -111,19 +116,57 @@ def _together(jobs: Sequence[Job], tracker: Tracker) -> list[Result | None]:
 
 
 def _fill(executions: Sequence[Execution], zero_shot: dict[str, Any], tracker: Tracker) -> None:
-    """Train runs at once and write their folders; leave them if that cannot be done."""
-    began = time.perf_counter()
-    members = _members(executions)
-    first = members[0]
-    reason = _refusal(members)
-    if not reason:
-        batch = Batch(members)
-        reason = batch.refusal()
+    """Train runs at once, as many as fit into memory, and write their folders.
+
+    Those for which that cannot be done are left.
+
+    Raises:
+        RunError: Training of some run failed, or a folder cannot be written.
+    """
+    # Runs whose optimizer has equal settings stand side by side in the stack.
+    left = sorted(executions, key=lambda e: digest(e.spec.model_dump(mode="json")["recipe"]))
+    team = Team(len({execution.job.seed for execution in left}))
+    pair = team.members(left[:2])
+    reason = _refusal(pair)
+    size = 0 if reason else _fitting(pair, team.seeds, len(left))
+    del pair
+    errors: list[RunError] = []
+    while left and not reason:
+        if size < 2:
+            reason = "there is memory for one run at a time"
+            break
+        part = left[:size]
+        try:
+            reason = _fill_part(team, part, zero_shot, tracker, errors)
+            left = left[size:]
+        except torch.OutOfMemoryError:
+            size = math.ceil(size / 2)
     if reason:
-        tracker.stage(f"{reason}: {len(executions)} runs one by one")
-        return
+        tracker.stage(f"{reason}: {len(left)} runs one by one")
+    if errors:
+        raise errors[0]
+
+
+def _fill_part(
+    team: Team,
+    executions: Sequence[Execution],
+    zero_shot: dict[str, Any],
+    tracker: Tracker,
+    errors: list[RunError],
+) -> str:
+    """Train runs in one stack and write their folders; return why that cannot be done, or ""."""
+    began = time.perf_counter()
+    members = team.members(executions)
+    reason = _refusal(members)
+    if reason:
+        return reason
+    batch = Batch(members)
+    reason = batch.refusal()
+    if reason:
+        return reason
     for member in members:
         member.execution.folder.write_plan(member.plan)
+    first = members[0]
     tracker.stage(f"training {len(members)} runs of {first.execution.spec.strategy} at once")
     batch.train()
     cost = {
@@ -131,8 +174,7 @@ def _fill(executions: Sequence[Execution], zero_shot: dict[str, Any], tracker: T
         "training_s": round((time.perf_counter() - began) / len(members), 3),
         "runs_at_once": len(members),
     }
-    images, text = _evaluation(first)
-    errors = []
+    images, text = team.evaluation(first)
     for index, member in enumerate(members):
         batch.unstack(index)
         member.execution.images, member.execution.text = images, text
@@ -140,16 +182,50 @@ def _fill(executions: Sequence[Execution], zero_shot: dict[str, Any], tracker: T
             member.finish(zero_shot, cost)
         except RunError as error:  # the other runs are not to be lost
             errors.append(error)
-    if errors:
-        raise errors[0]
+    return ""
 
 
-def _members(executions: Sequence[Execution]) -> list[Member]:
-    """Attach and prepare each run; runs of a seed share images, all share the class prompts."""
-    members: list[Member] = []
-    of_seed: dict[int, Inputs] = {}
-    for execution in executions:
+def _fitting(pair: Sequence[Member], seeds: int, runs: int) -> int:
+    """Return how many of so many runs fit into memory at once, from what two of them take."""
+    first = pair[0]
+    for member in pair:
+        member.training.inputs.batch(range(1))  # what is kept is made now, and not counted
+
+    def step(rows: int) -> None:
+        Batch(pair[:rows]).step(0)
+
+    head_mib = sum(value.nbytes for value in first.training.head.state_dict().values()) / MIB
+    plan = first.plan.model_copy(update={"cache_mib": first.plan.cache_mib * seeds})
+    return split_runs(plan, first.training.model.device, step, head_mib, runs)
+
+
+class Team:
+    """What the runs of a batch share: images of a seed, class prompts, what they are scored on.
+
+    Args:
+        seeds: How many seeds there are; each has images of its own to keep.
+    """
+
+    def __init__(self, seeds: int) -> None:
+        self.seeds = seeds
+        self._inputs: dict[int, Inputs] = {}
+        self._first: Training | None = None
+        self._evaluation: tuple[Inputs, Partial | None] | None = None
+
+    def members(self, executions: Sequence[Execution]) -> list[Member]:
+        """Attach and prepare each run; the list ends with the first that cannot be batched."""
+        members: list[Member] = []
+        for execution in executions:
+            member = self._member(execution)
+            members.append(member)
+            if _refusal(members):  # what tunes the encoders is attached once at most
+                break
+            prepare(member.training, execution.tracker)
+        return members
+
+    def _member(self, execution: Execution) -> Member:
         job, plan = execution.job, execution.begin()
+        plan = plan.model_copy(update={"cache_mib": plan.cache_mib // self.seeds})
         recipe = job.resolved_recipe()
         assert recipe is not None
         phase = job.strategy.phases(recipe)[0]
@@ -157,15 +233,33 @@ def _members(executions: Sequence[Execution]) -> list[Member]:
         with autocast(execution.model.device, execution.precision):
             head = phase.attach(execution.model, execution.support.classes, None)
         training = execution.training(head, phase.recipe, plan, 0)
-        training.inputs = of_seed.setdefault(job.seed, training.inputs)
-        if members:
-            training.classes = members[0].training.classes
-        members.append(Member(execution, training, plan, phase.name, []))
-        if _refusal(members):  # what tunes the encoders is attached once at most
-            break
-        prepare(training, execution.tracker)
-    # Runs whose optimizer has equal settings stand side by side in the stack.
-    return sorted(members, key=lambda member: digest(member.training.recipe.model_dump()))
+        training.inputs = self._inputs.setdefault(job.seed, training.inputs)
+        if self._first is None:
+            self._first = training
+        else:
+            training.classes = self._first.classes
+        return Member(execution, training, plan, phase.name)
+
+    def evaluation(self, member: Member) -> tuple[Inputs, Partial | None]:
+        """Return test images and class prompts that are encoded once for all runs."""
+        if self._evaluation is None:
+            execution, training = member.execution, member.training
+            model, test = execution.model, execution.task.test
+            execution.tracker.stage(f"encoding {len(test):,} test images")
+            images = Inputs(
+                model,
+                Pixels(test, model.preprocess, device=model.device),
+                len(model.image.stages()),
+                execution.precision,
+                views=1,
+                budget_bytes=member.plan.cache_mib * 2**20,
+                store=execution.store,
+                encoding_batch=member.plan.encoding_batch,
+            )
+            classes = execution.support.classes
+            text = evaluate.encode_classes(model, training.head, classes, execution.precision)
+            self._evaluation = images, text
+        return self._evaluation
 
 
 def _refusal(members: Sequence[Member]) -> str:
@@ -185,22 +279,3 @@ def _refusal(members: Sequence[Member]) -> str:
     if len({(m.training.count, m.training.total) for m in members}) > 1:
         return "draws differ in size"
     return "" if first.total else "nothing is trained"
-
-
-def _evaluation(member: Member) -> tuple[Inputs, Partial | None]:
-    """Return test images and class prompts that are encoded once for all runs."""
-    execution, training = member.execution, member.training
-    model, test = execution.model, execution.task.test
-    execution.tracker.stage(f"encoding {len(test):,} test images")
-    images = Inputs(
-        model,
-        Pixels(test, model.preprocess, device=model.device),
-        len(model.image.stages()),
-        execution.precision,
-        views=1,
-        budget_bytes=member.plan.cache_mib * 2**20,
-        store=execution.store,
-        encoding_batch=member.plan.encoding_batch,
-    )
-    classes = execution.support.classes
-    return images, evaluate.encode_classes(model, training.head, classes, execution.precision)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -89,6 +89,20 @@ def read_later(number: Tensor) -> Callable[[], float]:
         return float(host)
 
     return read
+
+
+def send(x: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on a device; a GPU is given the copy to make, and not waited for."""
+    if device.type != "cuda" or x.device.type == "cuda":
+        return x.to(device)
+    return x.pin_memory().to(device, non_blocking=True)
+
+
+def rows_of(x: Tensor, indices: Sequence[int]) -> Tensor:
+    """Return some rows of a tensor, wherever it lies, without waiting for a GPU."""
+    if isinstance(indices, range):
+        return x[indices.start : indices.stop]
+    return x.index_select(0, send(torch.tensor(indices), x.device))
 
 
 def choose_attention(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -117,8 +118,8 @@ def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
 
 def per_class_recall(logits: Tensor, labels: Tensor) -> list[float | None]:
     """Return the share of each class' images that are recognised; None without images."""
-    hits = logits.argmax(1) == labels
-    return [
-        float(hits[labels == label].float().mean()) if bool((labels == label).any()) else None
-        for label in range(logits.shape[1])
-    ]
+    count = logits.shape[1]
+    hits = labels[logits.argmax(1) == labels]
+    seen, right = (torch.bincount(of, minlength=count) for of in (labels, hits))
+    shares = (right.float() / seen).tolist()
+    return [share if math.isfinite(share) else None for share in shares]

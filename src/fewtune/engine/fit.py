@@ -26,7 +26,7 @@ from fewtune.core.spec import Plan, Precision, Recipe
 from fewtune.core.task import ClassSet, Support
 from fewtune.engine.cache import Store
 from fewtune.engine.checkpoint import Checkpoints
-from fewtune.engine.device import autocast, held_in, read_later
+from fewtune.engine.device import autocast, held_in, read_later, rows_of
 from fewtune.engine.images import Pixels, chunks
 from fewtune.engine.inputs import Inputs
 from fewtune.engine.interrupt import interrupt_later
@@ -134,6 +134,7 @@ class Training:
             )
         self.optimizer = make_optimizer(recipe, head.groups(self.parameters))
         cuts = find_cuts(self.model, head, support.classes)
+        self._share_beginning(cuts)
         self.cuts = cuts if plan.cache else Cuts(0, cuts.text and 0)
         self.inputs = Inputs(
             self.model,
@@ -146,6 +147,28 @@ class Training:
             encoding_batch=plan.encoding_batch,
         )
         self.of = support.classes
+
+    def _share_beginning(self, cuts: Cuts) -> None:
+        """Let dropout have one mask for what all prompts begin with, if the recipe says so.
+
+        Raises:
+            ConfigError: No gradient goes through the text tower, or a hook there sees the rows.
+        """
+        text = self.model.text
+        text.shares = self.recipe.shared_prefix
+        if not text.shares:
+            return
+        if cuts.text is None or cuts.text == len(text.stages()):
+            raise ConfigError(
+                "--shared-prefix has no effect here: nothing in the text tower is trained.",
+                hint="Leave it out.",
+            )
+        if text.hooks:
+            raise ConfigError(
+                "--shared-prefix cannot be used: this strategy changes prompts inside the text "
+                f"tower (before {min(text.hooks)}), where they must then be whole.",
+                hint="Leave it out.",
+            )
 
     @functools.cached_property
     def classes(self) -> Partial | None:
@@ -180,7 +203,7 @@ class Training:
             images = self.inputs.batch(batch, epoch)
             self._expect(step + 1)
             output = self.head(images, self.classes)
-            return self.head.loss(output, self.labels[batch])
+            return self.head.loss(output, rows_of(self.labels, batch))
 
     def gradients(self, step: int) -> Callable[[], float]:
         """Fill the gradients of a step, with dropout on, and return what waits for its loss.
@@ -224,7 +247,7 @@ class Training:
             part = batch[start : start + self.plan.micro_batch]
             with mixed():
                 images = replace(self.inputs.batch(part, epoch), first=start)
-                loss = self.head.loss(self.head(images, shared), self.labels[part])
+                loss = self.head.loss(self.head(images, shared), rows_of(self.labels, part))
                 loss = loss * (len(part) / len(batch))
             self.head.backward(loss)
             losses.append(loss.detach())

@@ -24,6 +24,7 @@ from fewtune.core.preprocess import Preprocess
 from fewtune.core.spec import Recipe
 from fewtune.core.task import Example
 from fewtune.data.decode import open_image
+from fewtune.engine.device import send
 
 TF: Any = functional  # torchvision is not typed
 
@@ -89,9 +90,8 @@ class Pixels:
 
     def normalise(self, raw: Tensor) -> Tensor:
         """Return normalised pixels of raw ones, on the device that they are wanted on."""
-        if self.device.type == "cuda":
-            raw = raw.pin_memory().to(self.device, non_blocking=True)
-        return raw.to(self.device).float().div_(255).sub_(self._mean).div_(self._std)
+        pixels = send(raw, self.device).float()
+        return pixels.div_(255).sub_(self._mean).div_(self._std)
 
     def forget(self) -> None:
         """Release the decoded images: every view that will be asked for is kept elsewhere."""

@@ -26,7 +26,7 @@ from fewtune.core.task import Example
 from fewtune.data.arrays import content_digest
 from fewtune.data.decode import refuse_sealed
 from fewtune.engine.cache import Store
-from fewtune.engine.device import autocast
+from fewtune.engine.device import autocast, rows_of, send
 from fewtune.engine.images import Pixels, chunks
 
 ENCODING_BATCH = 64
@@ -101,16 +101,20 @@ class Inputs:
             encoding_batch=encoding_batch,
         )
 
+    @property
+    def finished(self) -> bool:
+        """Whether the embeddings of all views are kept: a batch of any size takes no computing."""
+        return 0 < self.views == self.kept and self.at == len(self.model.image.stages())
+
     def batch(self, indices: Sequence[int], epoch: int = 0) -> Partial:
         """Return the batch that an epoch sees of these images."""
         slot = self._slot(epoch)
         if slot >= self.kept:
             return self.model.pixels(self.pixels.batch(indices, self._view(slot)))
-        x = self._whole(slot)
-        x = x[indices.start : indices.stop] if isinstance(indices, range) else x[list(indices)]
+        x = rows_of(self._whole(slot), indices)
         if self.at == 0:
             return self.model.pixels(self.pixels.normalise(x))
-        return Partial(self.model.image, x.to(self.model.device), self.at)
+        return Partial(self.model.image, send(x, self.model.device), self.at)
 
     def expect(self, indices: Sequence[int], epoch: int = 0) -> None:
         """Begin to read the images of a coming batch, if it is streamed to another device.

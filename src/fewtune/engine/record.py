@@ -172,8 +172,10 @@ class RunFolder:
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["key", "label", "prediction", "confidence"])
-        for example, label, share in zip(examples, predicted, confidence, strict=True):
-            writer.writerow([example.key, example.label, int(label), f"{float(share):.6f}"])
+        for example, label, share in zip(
+            examples, predicted.tolist(), confidence.tolist(), strict=True
+        ):
+            writer.writerow([example.key, example.label, label, f"{share:.6f}"])
         write_text(self.path / "predictions.csv", table.getvalue())
 
     def predictions(self) -> tuple[list[int], list[int]]:

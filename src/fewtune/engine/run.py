@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from fewtune.core.lock import locked
 from fewtune.core.model import DualEncoder, Partial
 from fewtune.core.spec import Plan, Precision, Recipe, Spec, Templates
 from fewtune.core.strategy import Strategy
-from fewtune.core.task import ClassSet
+from fewtune.core.task import ClassSet, Example
 from fewtune.data import seal
 from fewtune.engine import evaluate
 from fewtune.engine.cache import Store, activations_dir
@@ -34,7 +35,7 @@ from fewtune.engine.device import (
     free_memory_mib,
 )
 from fewtune.engine.fit import Training, find_cuts, prepare, seed_step, tune
-from fewtune.engine.images import Pixels, chunks
+from fewtune.engine.images import Pixels
 from fewtune.engine.inputs import Inputs
 from fewtune.engine.job import Job
 from fewtune.engine.memory import keep_freed_memory, peak_mib, used_mib
@@ -345,17 +346,26 @@ class Execution:
         val = self.support.val
         if type(head).settle is Head.settle or not val:
             return
-        model, pixels = self.model, Pixels(val, self.model.preprocess)
+        model, inputs = self.model, self._inputs(val, head, plan)
         with torch.inference_mode(), autocast(model.device, self.precision):
-            parts = [
-                model.pixels(pixels.batch(part, None)).done().x
-                for part in chunks(len(val), plan.encoding_batch)
-            ]
+            parts = [batch.done().x for batch in inputs.batches()]
             images = Partial(model.image, torch.cat(parts), len(model.image.stages()))
             text = evaluate.encode_classes(model, head, self.support.classes, self.precision)
             labels = torch.tensor([example.label for example in val], device=model.device)
             seal.stage("settling")
             head.settle(images, text, labels)
+
+    def _inputs(self, examples: Sequence[Example], head: Head, plan: Plan) -> Inputs:
+        """Return images that are scored once, with what other runs have computed of them."""
+        return Inputs.once(
+            self.model,
+            Pixels(examples, self.model.preprocess, device=self.model.device),
+            find_cuts(self.model, head, self.support.classes).image,
+            self.precision,
+            budget_bytes=plan.cache_mib * 2**20,
+            store=self.store,
+            encoding_batch=plan.encoding_batch,
+        )
 
     def _results(self, head: Head, plan: Plan) -> dict[str, Any]:
         """Evaluate on the test images, if there are any, and write the predictions."""
@@ -365,15 +375,7 @@ class Execution:
         images = self.images
         if images is None:
             self.tracker.stage(f"encoding {len(test):,} test images")
-            images = Inputs.once(
-                self.model,
-                Pixels(test, self.model.preprocess, device=self.model.device),
-                find_cuts(self.model, head, self.support.classes).image,
-                self.precision,
-                budget_bytes=plan.cache_mib * 2**20,
-                store=self.store,
-                encoding_batch=plan.encoding_batch,
-            )
+            images = self._inputs(test, head, plan)
         logits = evaluate.scores(head, self.support.classes, images, self.precision, self.text)
         labels = torch.tensor([example.label for example in test])
         self.folder.write_predictions(test, logits)

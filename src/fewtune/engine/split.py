@@ -10,6 +10,7 @@ over the pieces (`Head.loss` says why).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
@@ -118,6 +119,27 @@ def split_training(plan: Plan, training: Training) -> Plan:
         taken_mib = max(images.mib(count), texts.mib(chunk))
     micro_batch = 0 if count >= size else count
     return _settled(plan, room, taken_mib, micro_batch=micro_batch, text_chunk=chunk)
+
+
+def split_runs(
+    plan: Plan, device: torch.device, step: Callable[[int], object], run_mib: float, runs: int
+) -> int:
+    """Return how many runs are trained in one stack: all, or half of them, ..., as many as fit.
+
+    Args:
+        plan: With what is kept of the images of all of them.
+        step: Makes a training step of so many runs.
+        run_mib: What each run holds beside that.
+    """
+    if not plan.memory_mib:
+        return runs
+    need = measure(step)
+    need = Need(need.fixed_mib, need.slope_mib + run_mib)
+    try:
+        room = _room(plan, device, need.mib(1))
+    except ConfigError:
+        return 1
+    return room.largest(need, runs)
 
 
 def _needs(training: Training) -> tuple[Need, Need]:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from fewtune.core.errors import RunError
 from fewtune.core.head import Head
 from fewtune.core.model import Partial
 from fewtune.core.spec import Plan, Recipe
-from fewtune.engine.device import autocast
-from fewtune.engine.fit import Training, make_optimizer, training_mode
+from fewtune.engine.device import autocast, rows_of
+from fewtune.engine.fit import Training, epoch_order, make_optimizer, training_mode
 from fewtune.engine.run import Execution
 from fewtune.engine.tracking import Step
 
 TOLERANCE = 1e-3  # of the first losses, stacked against alone
+
+Gradients = dict[str, Tensor | None]
+Program = Callable[[dict[str, Tensor], Tensor, Tensor], tuple[Tensor, Gradients]]
 
 
 @dataclass
@@ -29,16 +33,22 @@ class Member:
 
     Attributes:
         phase: Name of its one stretch of training.
-        steps: What was logged of each step.
-        broken: The step whose loss was not finite.
+        losses: Of each step.
+        rates: Learning rate of each step.
     """
 
     execution: Execution
     training: Training
     plan: Plan
     phase: str
-    steps: list[Step]
-    broken: int | None = None
+    losses: Sequence[float] = ()
+    rates: Sequence[float] = ()
+
+    def steps(self) -> list[Step]:
+        """Return what is logged of each step."""
+        pairs = enumerate(zip(self.losses, self.rates, strict=True), 1)
+        total = len(self.losses)
+        return [Step(self.phase, step, total, loss, rate, 0.0) for step, (loss, rate) in pairs]
 
     def finish(self, zero_shot: dict[str, Any], cost: dict[str, Any]) -> None:
         """Settle, evaluate and write the folder.
@@ -47,15 +57,16 @@ class Member:
             RunError: The run diverged, or its folder cannot be written.
         """
         execution = self.execution
-        if self.broken is not None:
+        broken = next((i for i, x in enumerate(self.losses) if not math.isfinite(x)), None)
+        if broken is not None:
             recipe = self.training.recipe
             raise RunError(
-                f"The loss became {self.steps[self.broken].loss} at step {self.broken + 1} of "
+                f"The loss became {self.losses[broken]} at step {broken + 1} of "
                 f"{self.training.total}, seed {self.training.seed}, lr {recipe.lr:g}.",
                 hint=f"Lower the learning rate: --lr {recipe.lr / 10:g}.",
             )
         execution.tracker.start(execution.folder.path, execution.spec.model_dump(mode="json"))
-        execution.tracker.replay(self.steps)
+        execution.tracker.replay(self.steps())
         execution.settle(self.training.head, self.plan)
         execution.finish(self.training.head, self.plan, zero_shot, cost)
 
@@ -77,6 +88,9 @@ class _Loss(nn.Module):
 class Batch:
     """Runs whose tensors are stacked in front: (M, ...).
 
+    The loss of all runs and its gradient become a list of plain operations once: a step is so
+    short that vmap and autograd would take longer to arrive at them than they take.
+
     Matrices lie transposed in memory, since the gradient of a stack of linear layers comes so; the
     optimizer does not mind, and a copy of all gradients is saved each step.
     """
@@ -95,16 +109,16 @@ class Batch:
             for name in states[0]
         }
         self.trained = [name for name, p in self.loss.named_parameters() if p.requires_grad]
-        for name in self.trained:
-            self.leaves[name].requires_grad_(True)
         self.slices = self._slices()
         self.optimizer = make_optimizer(self.first.recipe, self._groups())
+        self._programs: dict[torch.Size, Program] = {}
+        self._epoch: tuple[int, Tensor, Tensor] | None = None
 
     def refusal(self) -> str:
         """Return why the stack does not compute what its runs do; "" if it does."""
         alone = torch.stack([member.training.forward(0).detach() for member in self.members])
         try:
-            stacked = self._losses(0).detach()
+            stacked, _ = self._gradients(0)
         except RuntimeError as error:  # randomness, or control flow that depends on values
             return f"the head cannot be stacked ({str(error).splitlines()[0]})"
         if not torch.allclose(alone, stacked, rtol=TOLERANCE, atol=TOLERANCE):
@@ -113,28 +127,19 @@ class Batch:
 
     def train(self) -> None:
         """Make all steps of all runs."""
-        first = self.first
-        losses: list[Tensor] = []
-        rates: list[list[float]] = []
         for member in self.members:
             training_mode(member.training.head, True)
-        for step in range(first.total):
-            loss = self._losses(step)
-            loss.sum().backward()  # type: ignore[no-untyped-call]
-            rates.append(self._update(step))
-            losses.append(loss.detach())
+        losses, rates = zip(*map(self.step, range(self.first.total)), strict=True)
         values = torch.stack(losses).cpu().T.tolist()
-        stretch_of = [k for k, part in enumerate(self.slices) for _ in range(part.start, part.stop)]
-        for index, member in enumerate(self.members):
-            training_mode(member.training.head, False)
-            of_member = [row[stretch_of[index]] for row in rates]
-            pairs = enumerate(zip(values[index], of_member, strict=True))
-            member.steps = [
-                Step(member.phase, step + 1, first.total, loss, rate, 0.0)
-                for step, (loss, rate) in pairs
-            ]
-            bad = [step for step, loss in enumerate(values[index]) if not math.isfinite(loss)]
-            member.broken = bad[0] if bad else None
+        for stretch, part in enumerate(self.slices):
+            for member, of_member in zip(self.members[part], values[part], strict=True):
+                training_mode(member.training.head, False)
+                member.losses, member.rates = of_member, [row[stretch] for row in rates]
+
+    def step(self, step: int) -> tuple[Tensor, list[float]]:
+        """Make one step and return the losses (M,) of all runs and the rates of all stretches."""
+        losses, gradients = self._gradients(step)
+        return losses, self._update(step, gradients)
 
     @torch.no_grad()
     def unstack(self, index: int) -> None:
@@ -146,27 +151,61 @@ class Batch:
         state = {**dict(head.named_parameters()), **dict(head.named_buffers())}
         return {f"head.{name}": value for name, value in state.items()}
 
-    def _losses(self, step: int) -> Tensor:
-        """Return the losses (M,) of a step."""
-        batches = [training.batch(step) for training in self.inputs]
-        labels = torch.stack(
-            [t.labels[batch] for t, (batch, _) in zip(self.inputs, batches, strict=True)]
-        )
-        with autocast(self.device, self.first.precision):
-            with torch.no_grad():
-                z = torch.stack(
-                    [
-                        training.inputs.batch(batch, epoch).done().x
-                        for training, (batch, epoch) in zip(self.inputs, batches, strict=True)
-                    ]
-                )
-            stacked = {name: _turned(leaf) for name, leaf in self.leaves.items()}
-            losses: Tensor = vmap(self._loss)(stacked, z[self.place], labels[self.place])
+    @torch.no_grad()
+    def _gradients(self, step: int) -> tuple[Tensor, Gradients]:
+        """Return the losses (M,) of a step and their gradients."""
+        z, labels = self._batch(step)
+        if z.shape not in self._programs:
+            with autocast(self.device, self.first.precision), torch.enable_grad():
+                self._programs[z.shape] = self._traced(z, labels)
+        return self._programs[z.shape](self.leaves, z, labels)
+
+    def _traced(self, z: Tensor, labels: Tensor) -> Program:
+        """Return the operations that give losses and gradients, for inputs of these shapes."""
+
+        def compute(
+            leaves: dict[str, Tensor], z: Tensor, labels: Tensor
+        ) -> tuple[Tensor, Gradients]:
+            leaves = {name: leaf.detach() for name, leaf in leaves.items()}
+            wanted = [leaves[name].requires_grad_() for name in self.trained]
+            losses = self._losses(leaves, z[self.place], labels[self.place])
+            found = torch.autograd.grad(losses.sum(), wanted, allow_unused=True)
+            return losses.detach(), dict(zip(self.trained, found, strict=True))
+
+        program: Program = make_fx(compute)(self.leaves, z, labels)
+        return program
+
+    def _losses(self, leaves: dict[str, Tensor], z: Tensor, labels: Tensor) -> Tensor:
+        """Return the losses (M,) of all runs on their embeddings (M, B, D) and labels (M, B)."""
+        stacked = {name: _turned(leaf) for name, leaf in leaves.items()}
+        losses: Tensor = vmap(self._loss)(stacked, z, labels)
         return losses
 
     def _loss(self, state: dict[str, Tensor], z: Tensor, labels: Tensor) -> Tensor:
         loss: Tensor = functional_call(self.loss, state, (z, labels))
         return loss
+
+    def _batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return the embeddings (S, B, D) and labels (S, B) that a step of each seed sees."""
+        epoch, index = divmod(step, self.first.per_epoch)
+        size = self.first.recipe.batch_size
+        part = slice(index * size, (index + 1) * size)
+        if not all(training.inputs.finished for training in self.inputs):
+            return self._gathered(epoch, part)
+        if self._epoch is None or self._epoch[0] != epoch:
+            self._epoch = (epoch, *self._gathered(epoch, slice(None)))
+        _, z, labels = self._epoch
+        return z[:, part], labels[:, part]
+
+    def _gathered(self, epoch: int, part: slice) -> tuple[Tensor, Tensor]:
+        """Return embeddings and labels of a part of an epoch, in the order of each seed."""
+        z, labels = [], []
+        with autocast(self.device, self.first.precision):
+            for training in self.inputs:
+                order = epoch_order(training.seed, epoch, training.count)[part]
+                z.append(training.inputs.batch(order, epoch).done().x)
+                labels.append(rows_of(training.labels, order))
+        return torch.stack(z), torch.stack(labels)
 
     def _slices(self) -> list[slice]:
         """Return the stretches of the stack whose runs have the same recipe."""
@@ -193,17 +232,15 @@ class Batch:
                 groups.append({**own, **group, "params": [view for _, _, view in views]})
         return groups
 
-    def _update(self, step: int) -> list[float]:
-        """Update the stack from its gradient, and return the rate of each stretch."""
+    def _update(self, step: int, gradients: Gradients) -> list[float]:
+        """Update the stack by its gradient, and return the rate of each stretch."""
         rates = [self._rate(self.members[part.start].training.recipe, step) for part in self.slices]
         for group in self.optimizer.param_groups:
             group["lr"] = rates[group["stretch"]] * group.get("rate", 1.0)
         for name, part, view in self.views:
-            gradient = self.leaves[name].grad
+            gradient = gradients[name]
             view.grad = None if gradient is None else gradient[part]
         self.optimizer.step()
-        for name in self.trained:
-            self.leaves[name].grad = None
         return rates
 
     def _rate(self, recipe: Recipe, step: int) -> float:

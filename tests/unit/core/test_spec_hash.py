@@ -60,6 +60,7 @@ RECIPE_CHANGES: dict[str, Any] = {
     "views": 2,
     "crop_scale": None,
     "flip": False,
+    "shared_prefix": True,
 }
 
 

@@ -15,9 +15,11 @@ from torch.nn import functional
 from fewtune.core.errors import RunError
 from fewtune.core.files import read_json
 from fewtune.core.strategy import Strategy
-from fewtune.engine.batched import _together, run_batched
+from fewtune.engine import batched
+from fewtune.engine.batched import Team, _together, run_batched
 from fewtune.engine.job import Job
-from fewtune.engine.run import run
+from fewtune.engine.memory import MIB, LiveBytes, measure
+from fewtune.engine.run import Execution, load_backbone, run
 from fewtune.engine.stack import Batch
 from fewtune.engine.tracking import Tracker
 from fewtune.strategies.clip_adapter import AdapterHead, ClipAdapter
@@ -109,6 +111,44 @@ def test_at_once_equals_one_by_one(
         )
 
 
+def test_a_stack_that_is_too_large_becomes_several(
+    backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: dict[float, dict[str, Any]] = {1e-2: {}, 0.1: {}}
+    whole = run_batched(jobs(backbone, tmp_path / "whole", ClipAdapter(), rates), Tracker())
+    train = Batch.train
+
+    def tight(self: Batch) -> None:
+        if len(self.members) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        train(self)
+
+    monkeypatch.setattr(Batch, "train", tight)
+    parts = run_batched(jobs(backbone, tmp_path / "parts", ClipAdapter(), rates), Tracker())
+    assert [r.record["cost"]["runs_at_once"] for r in whole + parts] == [4] * 4 + [2] * 4
+    for one, two in zip(whole, parts, strict=True):
+        tensors, others = (load_file(r.folder / "adapter.safetensors") for r in (one, two))
+        torch.testing.assert_close(tensors, others, rtol=0, atol=1e-5)
+    notes = Notes()
+    monkeypatch.setattr(batched, "split_runs", lambda *_: 1)
+    run_batched(jobs(backbone, tmp_path / "none", ClipAdapter(), {1e-2: {}}), notes)
+    assert notes.said("there is memory for one run at a time: 2 runs one by one")
+
+
+def test_what_a_stack_takes_is_known_from_two_runs(backbone: Path, tmp_path: Path) -> None:
+    asked = jobs(backbone, tmp_path, ClipAdapter(reduction=1), {1e-2: {}, 0.1: {}, 1.0: {}})
+    model = load_backbone(asked[0], Tracker())
+    members = Team(2).members([Execution(job, model, Tracker()) for job in asked])
+    for member in members:
+        member.training.inputs.batch(range(1))  # kept from now on
+    need = measure(lambda rows: Batch(members[:rows]).step(0))
+    with LiveBytes() as live:
+        Batch(members).step(0)
+    assert need.mib(len(members)) == pytest.approx(live.peak / MIB, rel=0.1)
+    values = 2 * model.dim**2
+    assert need.slope_mib > 4 * 4 * values / MIB  # values, gradients and two averages
+
+
 def test_what_cannot_be_batched_runs_one_by_one(
     backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,7 +166,8 @@ def test_what_cannot_be_batched_runs_one_by_one(
     assert not list(tmp_path.glob("refused/clip-lora-*/plan.json"))  # each run makes its own
     again = run_batched([lora[1], lora[0]], notes)
     assert [result.fresh for result in again] == [False, False]
-    monkeypatch.setattr(Batch, "_losses", lambda self, step: torch.full((2,), 0.1))
+    losses = Batch._losses
+    monkeypatch.setattr(Batch, "_losses", lambda *arguments: 1.1 * losses(*arguments))
     run_batched(jobs(backbone, tmp_path / "other", LinearProbe(), {1e-2: {}}), notes)
     assert notes.said("stacked losses differ")
 

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 
 from fewtune.backbones import prefix
+from fewtune.core import lora
+from fewtune.core.dropout import keep_mask
+from fewtune.core.errors import ConfigError
 from fewtune.core.head import Head, Output
 from fewtune.core.model import DualEncoder, Rows
 from fewtune.core.spec import Plan, Precision, Recipe
@@ -24,6 +27,8 @@ from fewtune.testing import tiny_clip, tiny_clip_folder, tiny_task
 
 TASK = tiny_task(classes=5)
 RECIPE = Recipe(batch_size=8, crop_scale=None, flip=False, length=2, length_unit="steps")
+SHARED = RECIPE.model_copy(update={"shared_prefix": True})
+BEGINNING = len("a photo of ") + 1  # a token a character, and the start
 
 
 @pytest.fixture(scope="module")
@@ -64,21 +69,25 @@ class Hooked(Strategy):
 
 
 def training(
-    strategy: Strategy, folder: Path, chunk: int, precision: Precision = "fp32"
+    strategy: Strategy,
+    folder: Path,
+    chunk: int = 0,
+    precision: Precision = "fp32",
+    recipe: Recipe = RECIPE,
 ) -> Training:
-    head = attach(strategy, tiny_clip(folder), TASK.support().classes, RECIPE, 0)
+    head = attach(strategy, tiny_clip(folder), TASK.support().classes, recipe, 0)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for _, parameter in head.trainable():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     plan = Plan(device="cpu", threads=1, text_chunk=chunk)
-    return Training(head, TASK.support(), RECIPE, plan, precision, 0, 0)
+    return Training(head, TASK.support(), recipe, plan, precision, 0, 0)
 
 
 def gradients(
-    strategy: Strategy, folder: Path, chunk: int, joins: bool = False
+    strategy: Strategy, folder: Path, chunk: int, joins: bool = False, recipe: Recipe = RECIPE
 ) -> dict[str, Tensor]:
-    ready = training(strategy, folder, chunk)
+    ready = training(strategy, folder, chunk, recipe=recipe)
     ready.model.text.joins = joins
     loss = ready.forward(0)
     ready.head.backward(loss)
@@ -118,8 +127,7 @@ def test_a_common_beginning_goes_through_once(
         assert joined.keys() == plain.keys()
         for name, value in plain.items():
             torch.testing.assert_close(joined[name], value, atol=1e-5, rtol=1e-5)
-    beginning = len("a photo of ") + 1  # a token a character, and the start
-    assert (beginning + len("violet") + 2, beginning) in tokens
+    assert (BEGINNING + len("violet") + 2, BEGINNING) in tokens
 
 
 @pytest.mark.parametrize("strategy", [ClipLora(), Hooked()])
@@ -128,6 +136,62 @@ def test_rows_that_are_told_apart_are_not_joined(
 ) -> None:
     monkeypatch.delattr(prefix, "run_blocks")
     gradients(strategy, folder, 0, joins=True)
+
+
+def assert_equal(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, atol=1e-5, rtol=1e-5)
+
+
+def test_a_shared_beginning_equals_rows_with_one_mask_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strategy = ClipLora(dropout=0.25, matrices="qkvo")
+    masks: list[Tensor] = []
+
+    def recording(*args: Any) -> Tensor:
+        masks.append(keep_mask(*args))
+        return masks[-1]
+
+    monkeypatch.setattr(lora, "keep_mask", recording)
+    joined = gradients(strategy, folder, 0, joins=True, recipe=SHARED)
+    packed = BEGINNING + len(TASK.classes) * (len("violet") + 2)
+    assert {tuple(mask.shape[:2]) for mask in masks} >= {(1, packed), (5, BEGINNING + 8), (5, 1)}
+
+    def injected(shape: Any, *_: Any) -> Tensor:
+        """The masks of before, for whole rows."""
+        mask = masks.pop(0)
+        if mask.shape[1] == packed:
+            own = mask[0, BEGINNING:].view(shape[0], -1, shape[2])
+            return torch.cat([mask[:, :BEGINNING].expand(shape[0], -1, -1), own], 1)
+        if mask.shape[0] == len(TASK.classes) and mask.shape[1] > BEGINNING:  # the last block
+            assert (mask[:, :BEGINNING] == mask[:1, :BEGINNING]).all()
+        return mask
+
+    monkeypatch.setattr(lora, "keep_mask", injected)
+    assert_equal(gradients(strategy, folder, 0), joined)
+    assert not masks
+    monkeypatch.setattr(lora, "keep_mask", keep_mask)
+    for chunk, joins in ((2, True), (0, False), (2, False)):
+        assert_equal(gradients(strategy, folder, chunk, joins, SHARED), joined)
+    assert not torch.equal(gradients(strategy, folder, 0)["loss"], joined["loss"])
+    without = ClipLora(dropout=0.0)
+    plain = gradients(without, folder, 0)
+    assert_equal(gradients(without, folder, 0, joins=True, recipe=SHARED), plain)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "words"),
+    [
+        (Hooked(), r"changes prompts inside the text tower \(before block\.1\)"),
+        (ClipLora(encoder="vision"), "nothing in the text tower is trained"),
+        (ClipLora(type="vision"), "nothing in the text tower is trained"),
+    ],
+)
+def test_where_no_beginning_can_be_shared(folder: Path, strategy: Strategy, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        training(strategy, folder, recipe=SHARED)
 
 
 def test_weights_held_in_bf16_are_what_autocast_makes_of_them(folder: Path) -> None:

@@ -157,6 +157,19 @@ def test_too_small_a_budget_names_one_that_works(
     assert split.split_training(PLAN.model_copy(update={"memory_mib": named}), training)
 
 
+@pytest.mark.parametrize(
+    ("memory", "runs"),
+    [(0, 20), (1000, 20), (500, 10), (301, 5), (160, 2), (120, 1), (90, 1)],  # 20 runs of 30 each
+)
+def test_runs_of_a_stack_follow_from_the_budget(
+    memory: int, runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_needs(monkeypatch, 100, Need(), Need())
+    monkeypatch.setattr(split, "measure", lambda step: Need(0, 20))
+    plan = PLAN.model_copy(update={"memory_mib": memory})
+    assert split.split_runs(plan, torch.device("cpu"), lambda rows: None, 10, 20) == runs
+
+
 def test_out_of_memory_is_tried_again_in_halves(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
