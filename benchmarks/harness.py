@@ -63,10 +63,12 @@ class Measurement:
     Attributes:
         seconds: Of each measured turn.
         memory_mib: Largest resident size of its process less that after imports; 0 if unknown.
+        first_s: Of the very first turn.
     """
 
     seconds: tuple[float, ...]
     memory_mib: float = 0.0
+    first_s: float = 0.0
 
     @property
     def median_s(self) -> float:
@@ -95,7 +97,8 @@ def race(
         seconds = [[runner.turn() for runner in runners] for _ in range(turns)]
         kept = zip(*seconds[settings.warmup :], strict=True)
         return [
-            Measurement(tuple(row), r.memory_mib()) for r, row in zip(runners, kept, strict=True)
+            Measurement(tuple(row), runner.memory_mib(), first)
+            for runner, row, first in zip(runners, kept, seconds[0], strict=True)
         ]
     finally:
         for runner in runners:

@@ -81,7 +81,7 @@ def epochs(number: int, **arguments: Any) -> Step:
     """Return the training loop over so many epochs; of what is cached, random numbers are there."""
     run = training(**arguments)
     if run.plan.cache:
-        _fill(run)
+        fill(run)
     run.step(0)
     steps = number * run.per_epoch
     return lambda: [run.step(index) for index in range(steps)]
@@ -97,6 +97,7 @@ def seeds_and_rates(
     at_once: bool,
 ) -> Step:
     """Return the training loops of five seeds and four rates, at once or one by one."""
+    keep_freed_memory()
     kind, model, task = load_strategy(strategy), dual_encoder(size), support(classes, images)
     default = kind.recipe
     assert default is not None
@@ -108,9 +109,9 @@ def seeds_and_rates(
             if members:
                 run.classes = members[0].training.classes
             run.inputs = members[seed].training.inputs if len(members) >= SEEDS else run.inputs
-            members.append(Member(None, run, run.plan, "tune", []))  # type: ignore[arg-type]
+            members.append(Member(None, run, run.plan, "tune"))  # type: ignore[arg-type]
     for member in members[:SEEDS]:
-        _fill(member.training)
+        fill(member.training)
     folder = Path(tempfile.mkdtemp())
     trackers = [JsonLines() for _ in members]
 
@@ -120,7 +121,7 @@ def seeds_and_rates(
         for index, (member, tracker) in enumerate(zip(members, trackers, strict=True)):
             batch.unstack(index)
             tracker.start(folder, {})
-            tracker.replay(member.steps)
+            tracker.replay(member.steps())
 
     def one_by_one() -> None:
         for member, tracker in zip(members, trackers, strict=True):
@@ -182,7 +183,7 @@ def _member(
     return Training(head, task, recipe, _plan(precision), precision, seed, 0)
 
 
-def _fill(run: Training) -> None:
+def fill(run: Training) -> None:
     """Put random features where the cache keeps those of every view."""
     for view in range(run.inputs.kept):
         features = torch.randn(run.count, run.model.dim)

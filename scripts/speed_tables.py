@@ -8,7 +8,8 @@ from typing import Any
 
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 TABLES = (
-    "lora-step", "classes", "other-steps", "cached", "batched", "prediction", "start-up",
+    "lora-step", "classes", "other-steps", "cached", "batched", "prediction", "start-up", "choices",
+    "workers",
 )  # fmt: skip
 HEADER = ["what", "against", "FewTune", "the other", "ratio", "aim", ""]
 
