@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -157,6 +158,12 @@ def test_optuna_goes_on_as_if_it_had_never_been_stopped() -> None:
     assert elsewhere != tried
     other = searches(space, method="optuna", trials=14, seed=1)
     assert finals(driven(lambda: other, objective)[0]) != finals(whole)
+
+
+def test_optuna_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ConfigError, match=r"Try: pip install .fewtune\[search\]"):
+        searches(GRID, method="optuna", trials=2).cases()
 
 
 @pytest.mark.parametrize(
