@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from fewtune.bench.figures import svg
 from fewtune.bench.methods import Method
-from fewtune.bench.panels import panels
+from fewtune.bench.panels import CHARACTER_IN, panels
 from fewtune.bench.results import Cell, Study
 from fewtune.bench.tables import HOLE, Entry, Row, Table
 from fewtune.core.spec import ZERO_SHOT
@@ -132,8 +132,9 @@ def recalls(study: Study, task: str) -> str:
     names = next(iter(cells.values())).runs[0].record["task"]["classes"] if cells else []
     if not names:
         return ""
-    width = max(4.0, min(11.0, 1.5 + 0.32 * len(names)))
-    with panels(1, panel_in=(width, 1.1 + 0.3 * len(rows))) as (figure, axes):
+    cells_in = min(9.0, max(2.4, 0.32 * len(names)))
+    width_in = 1.2 + CHARACTER_IN * max(map(len, cells)) + cells_in
+    with panels(1, panel_in=(width_in, 1.3 + 0.24 * len(rows))) as (figure, axes):
         axis = axes[0]
         shown = [[100 * v if v is not None else math.nan for v in row] for row in rows]
         image = axis.imshow(shown, vmin=0, vmax=100, aspect="auto", cmap="viridis")

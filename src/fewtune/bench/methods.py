@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fewtune.core.discovery import strategy_names
 from fewtune.core.spec import ZERO_SHOT, Recipe
-from fewtune.engine.outcome import steps_scale, strategy_of
+from fewtune.engine.outcome import steps_scale
 
 if TYPE_CHECKING:
     from fewtune.bench.results import Run
@@ -32,6 +32,7 @@ class Method:
         kin: The same for methods that differ in their modality alone.
         label: Its title, and what tells it apart from the others of its strategy.
         steps_scale: Factor on the recipe's length, 1 for the published or default length.
+        beside_other_scales: Whether other methods of the study were trained for another share.
         varies: Settings that depend on the task or on the shots.
         as_published: Options and recipe are the strategy's defaults, or depend on the task.
     """
@@ -42,14 +43,15 @@ class Method:
     label: str
     modality: str
     steps_scale: float
+    beside_other_scales: bool
     varies: tuple[str, ...]
     as_published: bool
 
     @property
     def title(self) -> str:
-        """A row's title: its label, and how much of its recipe it was trained for."""
-        scale = f" ×{self.steps_scale:.2g} steps" if self.steps_scale != 1 else ""
-        return self.label + scale
+        """A row's title: its label, and its share of the recipe where others have another."""
+        scaled = self.beside_other_scales and self.steps_scale != 1
+        return self.label + (f" ×{self.steps_scale:.2g} steps" if scaled else "")
 
 
 def method_key(run: Run) -> str:
@@ -92,16 +94,22 @@ def rows(of_methods: Mapping[str, Sequence[Run]]) -> tuple[Method, ...]:
     siblings: dict[str, list[dict[str, str]]] = defaultdict(list)
     for runs in of_methods.values():
         siblings[runs[0].spec["strategy"]].append(_shown(runs))
+    scales = {
+        steps_scale(of[0].record) for of in of_methods.values() if of[0].spec["recipe"] is not None
+    }
     found = [
-        _method(key, runs, siblings[runs[0].spec["strategy"]]) for key, runs in of_methods.items()
+        _method(key, runs, siblings[runs[0].spec["strategy"]], len(scales) > 1)
+        for key, runs in of_methods.items()
     ]
     order = [*FIRST, *(name for name in strategy_names() if name not in FIRST)]
     return tuple(sorted(found, key=lambda m: (order.index(m.strategy), m.label, -m.steps_scale)))
 
 
-def _method(key: str, runs: Sequence[Run], siblings: Sequence[Mapping[str, str]]) -> Method:
+def _method(
+    key: str, runs: Sequence[Run], siblings: Sequence[Mapping[str, str]], other_scales: bool
+) -> Method:
     first = runs[0]
-    strategy = strategy_of(first.record)
+    strategy = first.strategy
     settings = sorted({_text_of(_settings(run)) for run in runs})
     every = [json.loads(text)[0] for text in settings]
     names = sorted(set().union(*every))
@@ -114,6 +122,7 @@ def _method(key: str, runs: Sequence[Run], siblings: Sequence[Mapping[str, str]]
         " ".join([strategy.title, *([f"({', '.join(words)})"] if words else [])]),
         strategy.type,
         steps_scale(first.record),
+        other_scales,
         tuple(_flag(n) for n in names if len({_text(s.get(n)) for s in every}) > 1),
         as_published=len(every) > 1 or every == [{}],
     )
@@ -125,7 +134,7 @@ def _family(run: Run) -> dict[str, Any]:
     del parts["options"], parts["recipe"]
     if parts["time_budget_s"] is None:
         parts["steps_scale"] = steps_scale(run.record)
-    return parts | {"type": strategy_of(run.record).type}
+    return parts | {"type": run.strategy.type}
 
 
 def _settings(run: Run) -> dict[str, Any]:
@@ -133,7 +142,7 @@ def _settings(run: Run) -> dict[str, Any]:
 
     A recipe that depends on the shots is the default at any of them.
     """
-    strategy, given, shots = strategy_of(run.record), run.spec["recipe"], run.spec["shots"]
+    strategy, given, shots = run.strategy, run.spec["recipe"], run.spec["shots"]
     options = {k: v for k, v in run.spec["options"].items() if k != "type"}
     if given is None:
         return options
@@ -159,14 +168,14 @@ def _shown(runs: Sequence[Run]) -> dict[str, str]:
 
 def _flat(run: Run) -> dict[str, Any]:
     spec = {k: v for k, v in run.spec.items() if k not in NOT_METHOD}
-    flat = {**strategy_of(run.record).model_dump(mode="json"), **(spec.pop("recipe") or {})}
+    flat = {**run.strategy.model_dump(mode="json"), **(spec.pop("recipe") or {})}
     del spec["options"]
     return {**spec, **flat}
 
 
 def _differences(own: Mapping[str, str], all_of_strategy: Sequence[Mapping[str, str]]) -> list[str]:
     return [
-        f"{_flag(name)}={value}"
+        value if name == "type" else f"{_flag(name)}={value}"
         for name, value in own.items()
         if any(other.get(name) != value for other in all_of_strategy) and name != "steps_scale"
     ]

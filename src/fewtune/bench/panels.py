@@ -54,7 +54,7 @@ def look(index: int, *, line: bool = False, hollow: bool = False) -> dict[str, A
 def label(axes: Sequence[Axes], x: str, y: str, *, share_y: bool = False) -> None:
     """Name the axes of all panels; those of a line share the names on the left."""
     for index, axis in enumerate(axes):
-        axis.set_xlabel(x)
+        axis.set_xlabel(x if index + COLUMNS >= len(axes) else "")
         axis.grid(axis="x" if share_y else "y", color=GRID, linewidth=0.6)
         axis.set_axisbelow(True)
         if index % COLUMNS == 0:
@@ -82,11 +82,11 @@ def legend(figure: Figure, axes: Sequence[Axes]) -> None:
 
 
 def logarithmic(axis: Axes) -> None:
-    """Draw x on a logarithmic scale with plain numbers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    """Draw x on a logarithmic scale with short numbers: "20k"."""
+    from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
     axis.set_xscale("log")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     axis.margins(0.15)

@@ -117,8 +117,9 @@ def efficiency(study: Study) -> str:
         if not drawn:
             return ""
         label(axes, "", "top-1 in %")
-        for axis, name in zip(axes, COSTS.values(), strict=True):
-            logarithmic(axis)
+        for axis, (cost, name) in zip(axes, COSTS.items(), strict=True):
+            if cost != "peak_memory_mib":
+                logarithmic(axis)
             axis.set_xlabel(name)
         legend(figure, axes)
         return svg(figure)

@@ -107,6 +107,16 @@ class Comparison:
         """Whether ours is as near as a faithful run's would be."""
         return self.ours is not None and self.score.agrees(self.ours, self.tolerance)
 
+    @property
+    def differs(self) -> bool:
+        """Whether ours is known and further off than that."""
+        return self.ours is not None and not self.agrees
+
+    def sentence(self) -> str:
+        """Return both scores in words."""
+        ours = "not measured" if self.ours is None else percent(self.ours)
+        return f"{self.text()}: {ours} here, {self.score.text()} published."
+
     def text(self) -> str:
         """Return what it is of, in words."""
         name, place = load_strategy(self.place.strategy).title, self.place
@@ -196,11 +206,7 @@ def table(comparisons: Sequence[Comparison], tolerance: float) -> Table:
         ("", "published", "here", "difference"),
         tuple(rows),
         (summary(comparisons, tolerance), f"Published: {sources}."),
-        tuple(
-            f"{one.text()}: {percent(one.ours)} here, {one.score.text()} published."
-            for one in comparisons
-            if one.ours is not None and not one.agrees
-        ),
+        tuple(one.sentence() for one in comparisons if one.differs),
     )
 
 

@@ -19,7 +19,8 @@ from fewtune.core.discovery import zero_shot_of
 from fewtune.core.errors import FewTuneError, RunError
 from fewtune.core.files import read_json
 from fewtune.core.spec import ZERO_SHOT, Spec
-from fewtune.engine.outcome import Record
+from fewtune.core.strategy import Strategy
+from fewtune.engine.outcome import Record, strategy_of
 
 RETENTION = "retention.json"
 # How a task's notes begin that name the source of its prompts, and that of a search's runs.
@@ -52,6 +53,11 @@ class Run:
         """The record's spec."""
         spec: dict[str, Any] = self.record["spec"]
         return spec
+
+    @cached_property
+    def strategy(self) -> Strategy:
+        """Its strategy with its options."""
+        return strategy_of(self.record)
 
     @property
     def top1(self) -> float:
@@ -120,6 +126,12 @@ class Study:
     def tuned(self) -> tuple[Method, ...]:
         """Return the methods but zero-shot."""
         return tuple(method for method in self.methods if method.strategy != ZERO_SHOT)
+
+    @property
+    def length(self) -> str:
+        """Share of the recipes' length that all were trained for: ", × 0.1 steps", or ""."""
+        scales = {method.steps_scale for method in self.tuned()}
+        return f", × {scales.pop():.2g} steps" if len(scales) == 1 and scales != {1} else ""
 
     def of(self, method: Method, shots: int | None) -> tuple[Cell | None, ...]:
         """Return a method's cells, one a task; None for a hole."""

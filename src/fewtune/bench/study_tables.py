@@ -57,7 +57,7 @@ def accuracy(study: Study, shots: int | None, tolerance: float = TOLERANCE) -> T
             rows.append(Row(f"{method.label}, published", tuple(theirs), published=True))
     return Table(
         f"accuracy-{'all' if shots is None else shots}",
-        f"Accuracy, {shots_text(shots)}",
+        f"Accuracy, {shots_text(shots)}{study.length}",
         header,
         tuple(rows),
         (*_conditions(study, methods, shots, kept=any(kept)), *published_note(sources)),
@@ -76,31 +76,26 @@ def published_note(sources: Sequence[str] | Mapping[str, None]) -> tuple[str, ..
     return (f"Published: {'; '.join(sources)}.",) if sources else ()
 
 
-def gains(study: Study, groups: Mapping[str, str]) -> Table:
-    """Mean gain over zero-shot and over the linear probe, by group of tasks, method and shots.
+def gains(study: Study, groups: Mapping[str, str], shots: int | None) -> Table:
+    """Mean gain over zero-shot and over the linear probe, by group of tasks and method.
 
     Args:
         groups: Group of each task ("natural"); tasks without one are "own".
     """
     tasks = by_group(study, groups)
     probe = next((m for m in reversed(study.methods) if m.strategy == LINEAR_PROBE), None)
-    rows = []
-    for method in study.tuned():
-        for shots in study.shots:
-            entries = []
-            for of_group in tasks.values():
-                over_zero = [study.gain(method, t, shots) for t in of_group]
-                over_probe = [_over(study, method, probe, t, shots) for t in of_group]
-                entries += [_mean_gain(over_zero), _mean_gain(over_probe)]
-            if any(entry.text != HOLE for entry in entries):
-                before = (Entry(method.modality), Entry(_short(shots)))
-                rows.append(Row(method.title, (*before, *entries)))
+    methods = [m for m in study.tuned() if any(study.of(m, shots))]
+    columns = [[Entry(method.modality) for method in methods]]
+    for of_group in tasks.values():
+        over_zero = [[study.gain(m, t, shots) for t in of_group] for m in methods]
+        over_probe = [[_over(study, m, probe, t, shots) for t in of_group] for m in methods]
+        columns += [ranked([_mean(row) for row in of], signed) for of in (over_zero, over_probe)]
     pairs = (f"{name}: over {base}" for name in tasks for base in ("zero-shot", "linear probe"))
     return Table(
-        "gains",
-        "Gain by group of tasks, strategy and modality",
-        ("", "modality", "shots", *pairs),
-        tuple(rows),
+        f"gains-{'all' if shots is None else shots}",
+        f"Gain by group of tasks, strategy and modality, {shots_text(shots)}{study.length}",
+        ("", "modality", *pairs),
+        tuple(Row(m.title, tuple(c[i] for c in columns)) for i, m in enumerate(methods)),
         (
             f"Mean difference of top-1 in points over the group's tasks: {_sizes(tasks)}.",
             "Modality: decided by similarity to class prompts (vision-language), or by a trained "
@@ -135,7 +130,7 @@ def modalities(study: Study, groups: Mapping[str, str]) -> Table:
     names = (f"{n}: {of}" for n in tasks for of in (VISION_LANGUAGE, VISION, "difference"))
     return Table(
         "modalities",
-        "Class prompts or a linear head",
+        f"Class prompts or a linear head{study.length}",
         ("", "shots", *names),
         tuple(rows),
         (f"Mean gain over zero-shot in percentage points: {_sizes(tasks)}.",),
@@ -165,7 +160,7 @@ def efficiency(study: Study) -> Table:
         rows.append(Row(method.title, entries))
     header = ("", "trained parameters", "minutes", "peak MiB", "top-1")
     note = f"Means over tasks and seeds, {shots_text(shots)}; times are of the machines that ran."
-    return Table("efficiency", "Efficiency", header, tuple(rows), (note,))
+    return Table("efficiency", f"Efficiency{study.length}", header, tuple(rows), (note,))
 
 
 def retention(study: Study) -> Table:
@@ -307,9 +302,10 @@ def _over(
     return own.mean - its.mean if own and its else None
 
 
-def _mean_gain(values: Sequence[float | None]) -> Entry:
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean; None if a value is missing."""
     known = [value for value in values if value is not None]
-    return Entry(signed(mean(known))) if len(known) == len(values) else Entry(HOLE)
+    return mean(known) if known and len(known) == len(values) else None
 
 
 def _sizes(tasks: Mapping[str, Sequence[str]]) -> str:
@@ -321,9 +317,4 @@ def _short(shots: int | None) -> str:
 
 
 def _without_type(title: str) -> str:
-    return (
-        title.replace(f"(type={VISION})", "")
-        .replace(f"type={VISION}, ", "")
-        .replace("  ", " ")
-        .strip()
-    )
+    return title.replace(f" ({VISION})", "").replace(f", {VISION})", ")")

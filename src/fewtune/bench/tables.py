@@ -61,11 +61,15 @@ class Table:
 def ranked(values: Sequence[float | None], show: Callable[[float], str]) -> list[Entry]:
     """Return the values with the best and the second marked, by what is shown of them."""
     texts = [None if value is None else show(value) for value in values]
-    ranks = sorted({float(text) for text in texts if text is not None}, reverse=True)
+    ranks = sorted({_number(text) for text in texts if text is not None}, reverse=True)
     marks: dict[str, Mark] = {}
     for rank, mark in zip(ranks[:2], ("best", "second"), strict=False):
-        marks |= {text: mark for text in texts if text and float(text) == rank}  # type: ignore[misc]
+        marks |= {text: mark for text in texts if text and _number(text) == rank}  # type: ignore[misc]
     return [Entry(HOLE) if t is None else Entry(t, marks.get(t, "")) for t in texts]
+
+
+def _number(text: str) -> float:
+    return float(text.replace("−", "-"))
 
 
 def markdown(table: Table) -> str:

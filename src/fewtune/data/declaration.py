@@ -15,7 +15,9 @@ from fewtune.data.table import Table
 
 Group = Literal["natural", "specialised", "structured", "few-shot", "domain-shift", "sample"]
 Subset = Literal["1000", "800", "full"]
-WordingSource = Literal["coop", "coop-ensemble", "clip", "clip-benchmark", "clip-lora", "seed"]
+WordingSource = Literal[
+    "coop", "coop-ensemble", "clip", "clip-benchmark", "clip-lora", "clipfit", "seed"
+]
 SUBSETS: tuple[Subset, ...] = get_args(Subset)
 SOURCES: tuple[WordingSource, ...] = get_args(WordingSource)
 

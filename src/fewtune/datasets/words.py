@@ -34,12 +34,14 @@ def renamed(classes: Sequence[str], names: Sequence[str]) -> dict[str, str]:
 
 
 def coop(template: str) -> dict[WordingSource, Wording]:
-    """Return what CoOp and CLIP-LoRA say of a data set: its own template, and one for everything.
+    """Return what CoOp, CLIP-LoRA and CLIPFit say of a data set.
 
-    Both use the class names of CoOp's split files.
+    CoOp and CLIPFit have a template for each (another one for textures alone), CLIP-LoRA one for
+    everything. All use the class names of CoOp's split files.
     """
     return {
         "coop": Wording((template,)),
         "coop-ensemble": Wording(SEVEN if template == PHOTO else (*SEVEN, template)),
         "clip-lora": Wording((PHOTO,)),
+        "clipfit": Wording((template,)),
     }

@@ -52,7 +52,7 @@ def test_several_backbones_analyses_and_differences_have_their_places(
         assert f">{title}</h2>" in page
     assert "1 score differs from what was published" in page
     assert "Zero-shot CLIP, ViT-B16, fewshot-dtd: 20.0 here, 43.6 published." in page
-    assert f"drift: {folder.name}" in page
+    assert f"Drift: {folder.name}" in page
     assert "broken" not in page
     assert "Largest confusions: fewshot-dtd" in page
 

@@ -31,16 +31,19 @@ def test_accuracy_has_zero_shot_first_means_spreads_marks_and_holes(runs: Path) 
 
 
 def test_gains_are_paired_with_zero_shot_and_the_probe_by_group(runs: Path) -> None:
-    rows = study_tables.gains(study(runs), GROUPS).rows
-    found = {(r.title, *(e.text for e in r.entries[:2])): [e.text for e in r.entries[2:]]
-             for r in rows}  # fmt: skip
-    assert found["Linear probe", "vision", "4"] == ["+20.0", HOLE, "+20.0", HOLE]
-    assert found["CLIP-Adapter", "vision-language", "4"] == ["+40.0", "+20.0", HOLE, HOLE]
-    assert found["CLIP-Adapter", "vision-language", "1"] == ["+10.0", HOLE, HOLE, HOLE]
+    four, one = (study_tables.gains(study(runs), GROUPS, shots) for shots in (4, 1))
+    assert texts(four) == {
+        "Linear probe": ["vision", "+20.0", HOLE, "+20.0", HOLE],
+        "CLIP-Adapter": ["vision-language", "+40.0", "+20.0", HOLE, HOLE],
+    }
+    assert [row.entries[1].mark for row in four.rows] == ["second", "best"]
+    assert texts(one) == {"CLIP-Adapter": ["vision-language", "+10.0", HOLE, HOLE, HOLE]}
 
 
 def test_modalities_are_compared_where_both_were_run(runs: Path, write: Writer) -> None:
     write.run("clip-adapter", "flowers", 0.8, options={"type": "vision"})
+    titles = [method.title for method in study(runs).methods[2:]]
+    assert titles == ["CLIP-Adapter (vision)", "CLIP-Adapter (vision-language)"]
     table = study_tables.modalities(study(runs), {**GROUPS, "flowers-base": "natural"})
     assert table.header[2:5] == tuple(
         f"natural: {of}" for of in ("vision-language", "vision", "difference")
@@ -102,6 +105,14 @@ def test_a_recipe_that_depends_on_shots_or_task_is_one_method(write: Writer) -> 
     table = study_tables.accuracy(found, 4)
     assert texts(table) == {"CoOp": ["50.0", "70.0", "60.0"]}
     assert "Settings that depend on task or shots: CoOp (length)." in table.notes
+
+
+def test_one_length_for_all_stands_in_titles(write: Writer) -> None:
+    for strategy in ("linear-probe", "clip-adapter"):
+        write.run(strategy, "flowers", 0.5, steps_scale=0.1)
+    table = study_tables.accuracy(study(write.folder), 4)
+    assert table.title == "Accuracy, 4 shots, × 0.1 steps"
+    assert [row.title for row in table.rows] == ["Linear probe", "CLIP-Adapter"]
 
 
 def test_mixed_versions_and_data_are_refused(write: Writer) -> None:

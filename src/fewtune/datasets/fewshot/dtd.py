@@ -19,6 +19,7 @@ DATASET = Dataset(
     sizes={"train": 2820, "val": 1128, "test": 1692},
     wordings={
         **coop("{} texture."),
+        "clipfit": Wording(("a photo of a {}, a type of texture.",)),
         **dict.fromkeys(("clip", "clip-benchmark"), Wording(TEMPLATES)),
     },
     readers=(

@@ -1,0 +1,89 @@
+"""The papers' experiments: each file is a sweep as large as theirs, and its scores are its own."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from commands import Cli
+
+from fewtune.bench.citations import references
+from fewtune.bench.reproduction import Experiment
+from fewtune.bench.sweep import Source
+from fewtune.cli import many
+from fewtune.cli.config import as_defaults, read_toml
+from fewtune.cli.fit import strategy_command
+from fewtune.core.discovery import load_strategy
+from fewtune.core.protocol import Case
+from fewtune.core.spec import ZERO_SHOT
+from fewtune.datasets.catalog import task_name
+
+FOLDER = Path(__file__).parents[2] / "experiments"
+# Runs, and published scores that they are expected to give. By hand: 11 data sets, shots 1 to 16,
+# seeds 1 to 3 and zero-shot are 11 * (1 + 5 * 3) = 176 runs of one strategy with one backbone.
+COUNTS = {
+    "clip-lora": (3 * 176, 81),
+    "clip-lora-baselines": (11 + 3 * 165, 192),
+    "clipfit-few-shot": (176, 0),
+    "clipfit-base-to-new": (11 + 11 * 3, 21),
+    "clipfit-cross-dataset": (1 + 3, 0),
+    "clipfit-domain-shift": (1 + 3, 5),
+    "peft4clip": (7 * 18 * (1 + 3 * 2 * 4), 0),
+    # The search comes first: ten rates and four decays; five seeds of 2 * 19 tasks follow.
+    "vpt-vtab-1k": (19 + 2 * 19 * 40, 13),
+}
+
+
+def source_of(cli: Cli, file: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
+    """Return what the command line makes of a file, before anything is opened."""
+    found: list[Source] = []
+
+    def keep(source: Source, *rest: object) -> int:
+        found.append(source)
+        return 0
+
+    monkeypatch.setattr(many, "make", keep)
+    done = cli("sweep", file)
+    assert done.status == 0, done.err
+    return found[0]
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_an_experiment_is_as_large_as_the_papers(
+    cli: Cli, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = FOLDER / f"{name}.toml"
+    cases = source_of(cli, file, monkeypatch).cases([])
+    runs, scores = COUNTS[name]
+    assert len(cases) == runs
+    values = read_toml(file)
+    assert values.get("paper", "") in {"", *references()}
+    for case in {(case.strategy, case.data): case for case in cases}.values():
+        flags = case.flags()
+        command = strategy_command(load_strategy(flags.pop("strategy")))
+        command.make_context("sweep", [], default_map=as_defaults(flags, file, command.params))
+    places = Experiment.of(values, file).places() if scores else []
+    assert len(places) == scores
+    given = {
+        (case.strategy, case.backbone, task, case.shots)
+        for case in cases
+        for task in tasks_of(case)
+    }
+    for place in places:
+        shots = {shots for *_, shots in given} if place.strategy == ZERO_SHOT else {place.shots}
+        for task in place.tasks:
+            assert any((place.strategy, place.backbone, task, s) in given for s in shots), place
+    row = re.search(rf"^\| `{name}\.toml` .*$", (FOLDER / "README.md").read_text(), re.MULTILINE)
+    assert row, "not in experiments/README.md"
+    assert f"| {runs:,}" in row[0]
+    assert (f"| {scores} " in row[0]) == bool(scores)
+
+
+def tasks_of(case: Case) -> set[str]:
+    return {task_name(target.data) for target in (case.own, *case.elsewhere)}
+
+
+def test_every_experiment_is_counted() -> None:
+    others = {"clip-lora-figure-3", "clipfit-ablation", "pictogram-study"}
+    assert {file.stem for file in FOLDER.glob("*.toml")} - others == COUNTS.keys()
