@@ -92,10 +92,11 @@ def place(source: Any) -> Hashable:
     inner = getattr(source, "slice", source)
     if not dataclasses.is_dataclass(inner):
         return id(inner)
-    values = [getattr(inner, name) for name in _fields(type(inner))]
+    kind: Any = type(inner)
+    values = [getattr(inner, name) for name in _fields(kind)]
     if len(values) == 1 and not _plain(values[0]):  # in memory
         return place(values[0])
-    return type(inner).__name__, *(v if _plain(v) else place(v) for v in values)
+    return kind.__name__, *(v if _plain(v) else place(v) for v in values)
 
 
 @functools.cache
