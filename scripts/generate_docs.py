@@ -281,12 +281,12 @@ def subjects() -> dict[str, Any]:
 def draw_diagrams() -> None:
     """Write the diagrams that the docs show, where they have changed."""
     from fewtune.analysis.drawing import draw
-    from fewtune.bench.figures import svg_file
+    from fewtune.bench.figures import alone, style, svg
 
     for name, subject in subjects().items():
         path = DIAGRAMS / f"{name}.svg"
-        drawing = partial(draw, subject.anatomy, subject.heading())
-        text = svg_file(drawing, subject.words())
+        with style():
+            text = alone(svg(draw(subject.anatomy, subject.heading())), subject.words())
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")

@@ -9,6 +9,12 @@ from pathlib import Path
 import pytest
 from commands import Cli
 
+from fewtune.analysis.settings import flag
+from fewtune.bench.grid import Grid, expand
+from fewtune.cli.config import as_defaults, read_toml
+from fewtune.cli.fit import strategy_command
+from fewtune.cli.sweep import METADATA
+from fewtune.core.discovery import load_strategy, strategy_names
 from fixtures import split_folders
 
 
@@ -38,15 +44,24 @@ def test_a_run_is_analysed_with_its_images_and_still_works(
     assert cli("evaluate", own).status == 0
 
 
-def test_without_images_drift_and_diagram_are_made(cli: Cli, own: Path) -> None:
+def test_what_cannot_be_made_is_left_out_unless_it_was_asked_for(
+    cli: Cli, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fewtune.analysis.embedding.find_spec", lambda name: None)
     done = cli("analyze --json -o out", own)
     assert done.status == 0, done.err
+    assert "The embedding is left out" in done.err
     assert "add --data DIR" in done.err
     found = json.loads(done.out)
+    assert found.keys() == {"drift", "gradients", "diagram"}
     assert found["gradients"] == {"runs": []}
     assert found["drift"]["runs"][0]["label"] == "CLIP-LoRA"
+    # Both towers of two blocks: A and B of three matrices, rank 2, width 32.
     assert found["diagram"]["runs"][0]["trained_parameters"] == 2 * 2 * 3 * 2 * 64
-    assert not Path("out/embedding.svg").exists()
+    assert {path.name for path in Path("out").glob("*.svg")} == {"drift.svg", "diagram.svg"}
+    refused = cli("analyze --only embedding --method umap", own)
+    assert refused.status == 2
+    assert 'pip install "fewtune[umap]"' in refused.err
 
 
 def test_other_images_are_refused(cli: Cli, own: Path, place: Path) -> None:
@@ -59,10 +74,10 @@ def test_other_images_are_refused(cli: Cli, own: Path, place: Path) -> None:
 
 
 def test_a_strategy_is_drawn_and_mistakes_are_named(cli: Cli, backbone: Path, own: Path) -> None:
-    done = cli("analyze clip_lora vpt-deep --backbone", backbone)
+    done = cli("analyze clip_lora --backbone", backbone)
     assert done.status == 0, done.err
     assert Path("analysis/diagram-clip-lora.svg").exists()
-    assert Path("analysis/diagram-vpt-deep.pdf").exists()
+    assert Path("analysis/diagram-clip-lora.pdf").exists()
     assert "Nothing to analyse" in cli("analyze").err
     assert "is a strategy, and" in cli("analyze clip-lora", own).err
     assert "There is no run 'clip-lor'" in cli("analyze clip-lor").err
@@ -73,3 +88,21 @@ def test_an_ablation_of_runs_that_vary_nothing_is_refused(cli: Cli, tuned: Path)
     refused = cli("analyze --ablation", tuned.parent)
     assert refused.status == 2
     assert "No option of a strategy was varied" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("name", "runs"), [("clip-lora-figure-3", 2835), ("clipfit-ablation", 432)]
+)
+def test_the_ablations_that_come_along_are_as_large_as_they_say(name: str, runs: int) -> None:
+    file = Path(__file__).parents[2] / "experiments" / f"{name}.toml"
+    values = {key: value for key, value in read_toml(file).items() if key not in METADATA}
+    cases = Grid(tuple(expand(values, strategy_names()))).cases()
+    assert len(cases) == runs
+    assert f"{runs:,} runs" in file.read_text(encoding="utf-8")
+    kind = load_strategy(cases[0].strategy)
+    flags = {k: v for k, v in cases[0].flags().items() if k != "strategy"}
+    command = strategy_command(kind)
+    command.make_context("sweep", [], default_map=as_defaults(flags, file, command.params))
+    fields = {flag(field): field for field in kind.model_fields}
+    for case in cases[:: len(cases) // 48]:
+        kind(**{fields[k]: v for k, v in case.flags().items() if k in fields})

@@ -78,9 +78,13 @@ class Ablation:
         return self.scores.get(tuple(places.values()))
 
     def joint(self, *axes: str) -> bool:
-        """Whether there are runs in which all these options differ from the reference."""
-        index = [list(self.axes).index(axis) for axis in axes]
-        return any(all(s[i] != self.reference[i] for i in index) for s in self.scores)
+        """Whether there is a setting in which these options, and no others, leave the reference."""
+        return any(set(self.changes(setting)) == set(axes) for setting in self.scores)
+
+    def changes(self, setting: Setting) -> dict[str, Value]:
+        """Return the options of a setting that leave the reference."""
+        every = zip(self.axes, setting, self.reference, strict=True)
+        return {name: value for name, value, usual in every if value != usual}
 
 
 def read(places: Sequence[Path], *, mixed: bool = False) -> list[Ablation]:

@@ -12,7 +12,7 @@ from fewtune.analysis import ablation as ablations
 from fewtune.analysis import layers
 from fewtune.analysis.ablation import Ablation, Score
 from fewtune.analysis.settings import Value, text
-from fewtune.bench.figures import COLOURS, GRID, MARKERS, write_figure
+from fewtune.bench.figures import COLOURS, GRID, MARKERS, TEXT, write_figure
 from fewtune.core.files import write_json, write_text
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 UNIT = "top-1 in %"
 COLUMNS = 3
+CHARACTERS = 25  # that tick labels of a panel may have side by side, blanks included
+SETTINGS = 60  # that are listed in one figure
 
 
 def analyse(
@@ -50,6 +52,9 @@ def analyse(
             partial(_options, ablation),
             f"{words} by {_list(ablation.axes)}.",
         )
+        if 1 < len(ablation.scores) <= SETTINGS:
+            write_figure(out / f"{name}-settings", partial(_settings, ablation),
+                         f"{words} of every setting.")  # fmt: skip
         if shape:
             write_figure(out / f"{name}-lines", partial(_lines, ablation, shape),
                          f"{words} by {_list(shape)}.")  # fmt: skip
@@ -63,34 +68,36 @@ def _list(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
-def _options(ablation: Ablation, ink: str) -> Figure:
+def _options(ablation: Ablation) -> Figure:
     """Draw a panel an option: each of its values, all other options at the reference."""
     from matplotlib.figure import Figure
 
-    axes = ablation.axes
-    columns = min(COLUMNS, len(axes))
-    rows = math.ceil(len(axes) / columns)
+    scores: dict[str, dict[Value, Score]] = {}
+    for name, value, score in ablations.one_at_a_time(ablation):
+        scores.setdefault(name, {})[value] = score
+    shown = {name: of for name, of in scores.items() if len(of) > 1}
+    columns = 2 if len(shown) == 4 else min(COLUMNS, max(1, len(shown)))
+    rows = max(1, math.ceil(len(shown) / columns))
     figure = Figure(figsize=(2.3 * columns + 0.4, 2.0 * rows + 0.5), layout="constrained")
     panels = list(figure.subplots(rows, columns, squeeze=False, sharey=True).flat)
-    for spare in panels[len(axes) :]:
+    for spare in panels[len(shown) :]:
         spare.remove()
-    for index, (axis, (name, values)) in enumerate(zip(panels, axes.items(), strict=False)):
-        scores = [ablation.at(**{name: value}) for value in values]
-        _line(axis, scores, "-" if ablations.numeric(values) else "none", COLOURS[0], MARKERS[0])
-        here = values.index(ablation.reference[index])
-        if (own := scores[here]) is not None:
-            axis.plot([here], [100 * own.mean], marker="o", markersize=9, markerfacecolor="none",
-                      markeredgecolor=COLOURS[1], linestyle="none")  # fmt: skip
-        _finish(axis, name, values, ablation.zero_shot, ink)
+    reference = dict(zip(ablation.axes, ablation.reference, strict=True))
+    for index, (axis, (name, of)) in enumerate(zip(panels, shown.items(), strict=False)):
+        values = tuple(of)
+        linestyle = "-" if ablations.numeric(values) else "none"
+        _line(axis, tuple(of.values()), linestyle, COLOURS[0], MARKERS[0])
+        if (here := reference[name]) in of:
+            axis.plot([values.index(here)], [100 * of[here].mean], marker="o", markersize=9,
+                      markerfacecolor="none", markeredgecolor=COLOURS[1])  # fmt: skip
+        _finish(axis, name, values, ablation.zero_shot)
         if index % columns == 0:
             axis.set_ylabel(UNIT)
-    settings = zip(axes, ablation.reference, strict=True)
-    reference = ", ".join(f"{name} {text(value)}" for name, value in settings)
-    figure.suptitle(f"{ablation.heading()}\nelse {reference} (ringed)", size=9)
+    figure.suptitle(f"{ablation.heading()}\nelse {_reference(ablation)} (ringed)", size=9)
     return figure
 
 
-def _lines(ablation: Ablation, shape: Sequence[str], ink: str) -> Figure:
+def _lines(ablation: Ablation, shape: Sequence[str]) -> Figure:
     """Draw accuracy against an option, a line a value of another, a panel the values of others."""
     from matplotlib.figure import Figure
 
@@ -99,9 +106,8 @@ def _lines(ablation: Ablation, shape: Sequence[str], ink: str) -> Figure:
     down = panels[1] if len(panels) > 1 else None
     of_columns: Sequence[Value] = ablation.axes[across] if across else (None,)
     of_rows: Sequence[Value] = ablation.axes[down] if down else (None,)
-    figure = Figure(
-        figsize=(2.05 * len(of_columns) + 0.6, 1.75 * len(of_rows) + 0.75), layout="constrained"
-    )
+    size = (max(3.4, 2.05 * len(of_columns) + 0.6), max(2.9, 1.75 * len(of_rows) + 0.75))
+    figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(len(of_rows), len(of_columns), squeeze=False, sharex=True, sharey=True)
     for row, low in zip(grid, of_rows, strict=True):
         for axis, high in zip(row, of_columns, strict=True):
@@ -113,7 +119,7 @@ def _lines(ablation: Ablation, shape: Sequence[str], ink: str) -> Figure:
                 _line(axis, scores, "-", *look, shift=shift, label=text(value))
             titles = [f"{name} {text(v)}" for name, v in fixed.items()]
             axis.set_title(", ".join(titles), size=8)
-            _finish(axis, "", ablation.axes[x], ablation.zero_shot, ink)
+            _finish(axis, "", ablation.axes[x], ablation.zero_shot)
         row[0].set_ylabel(UNIT)
     for axis in grid[-1]:
         axis.set_xlabel(x)
@@ -122,6 +128,37 @@ def _lines(ablation: Ablation, shape: Sequence[str], ink: str) -> Figure:
     figure.legend(handles, labels, loc="outside lower center", ncols=min(7, len(labels)),
                   frameon=False, title=lines, title_fontsize=8, fontsize=8)  # fmt: skip
     return figure
+
+
+def _settings(ablation: Ablation) -> Figure:
+    """Draw every setting, named by what leaves the reference, the best one first."""
+    from matplotlib.figure import Figure
+
+    ranked = sorted(ablation.scores.items(), key=lambda item: -item[1].mean)
+    names = [
+        ", ".join(f"{name} {text(value)}" for name, value in ablation.changes(setting).items())
+        for setting, _ in ranked
+    ]
+    figure = Figure(figsize=(6.4, 0.17 * len(ranked) + 1.0), layout="constrained")
+    axis = figure.subplots()
+    for place, (setting, score) in enumerate(ranked):
+        colour = COLOURS[1] if setting == ablation.reference else COLOURS[0]
+        axis.errorbar(100 * score.mean, place, xerr=100 * (score.spread or 0), color=colour,
+                      marker="o", markersize=3.5, elinewidth=0.7)  # fmt: skip
+    axis.set_yticks(range(len(ranked)), [name or "reference" for name in names], size=7)
+    axis.set_ylim(len(ranked) - 0.5, -0.5)
+    axis.grid(axis="x", color=GRID, linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.set_xlabel(UNIT)
+    if ablation.zero_shot is not None:
+        axis.axvline(100 * ablation.zero_shot, color=TEXT, linestyle="--", linewidth=0.9)
+    figure.suptitle(f"{ablation.heading()}\nreference: {_reference(ablation)}", size=9)
+    return figure
+
+
+def _reference(ablation: Ablation) -> str:
+    settings = zip(ablation.axes, ablation.reference, strict=True)
+    return ", ".join(f"{name} {text(value)}" for name, value in settings)
 
 
 def _line(
@@ -145,23 +182,21 @@ def _line(
     )  # fmt: skip
 
 
-def _finish(
-    axis: Axes, name: str, values: Sequence[Value], zero_shot: float | None, ink: str
-) -> None:
+def _finish(axis: Axes, name: str, values: Sequence[Value], zero_shot: float | None) -> None:
     axis.set_xticks(range(len(values)), [text(value) for value in values])
     axis.set_xlim(-0.5, len(values) - 0.5)
-    if max(len(text(value)) for value in values) > 5:
+    if sum(len(text(value)) + 1 for value in values) > CHARACTERS:
         axis.tick_params(axis="x", rotation=30)
     axis.set_xlabel(name)
     axis.grid(axis="y", color=GRID, linewidth=0.6)
     axis.set_axisbelow(True)
     if zero_shot is not None:
-        axis.axhline(100 * zero_shot, color=ink, linestyle="--", linewidth=0.9)
+        axis.axhline(100 * zero_shot, color=TEXT, linestyle="--", linewidth=0.9)
         axis.annotate("zero-shot", (1, 100 * zero_shot), (0, 2), size=6.5, ha="right",
                       xycoords=("axes fraction", "data"), textcoords="offset points")  # fmt: skip
 
 
-def _heat(ablation: Ablation, a: str, b: str, ink: str) -> Figure:
+def _heat(ablation: Ablation, a: str, b: str) -> Figure:
     """Draw the mean of each pair of values, all other options at the reference."""
     from matplotlib.figure import Figure
 

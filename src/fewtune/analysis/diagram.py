@@ -98,9 +98,7 @@ class Subject:
 def analyse(subject: Subject, out: Path, stem: str = STEM) -> dict[str, Any]:
     """Write STEM.svg, .pdf and .json, and return what the JSON holds."""
     write_json(out / f"{stem}.json", subject.facts())
-    write_figure(
-        out / stem, lambda ink: draw(subject.anatomy, subject.heading(), ink), subject.words()
-    )
+    write_figure(out / stem, lambda: draw(subject.anatomy, subject.heading()), subject.words())
     return subject.facts()
 
 

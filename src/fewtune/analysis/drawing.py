@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fewtune.analysis.anatomy import HEAD, Anatomy, Level, Part, TowerName
+from fewtune.bench.figures import TEXT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,12 +42,11 @@ SHORT = (
 Cells = Mapping[str, tuple[Part, ...]]
 
 
-def draw(anatomy: Anatomy, heading: tuple[str, str], ink: str) -> Figure:
+def draw(anatomy: Anatomy, heading: tuple[str, str]) -> Figure:
     """Return the picture.
 
     Args:
         heading: A title and a line below it.
-        ink: Colour of lines.
     """
     from matplotlib.figure import Figure
 
@@ -64,10 +64,10 @@ def draw(anatomy: Anatomy, heading: tuple[str, str], ink: str) -> Figure:
     axes.text(MARGIN, height - 0.25, heading[1], size=SMALL, va="top")
     left, top = MARGIN, LEGEND + FOOT + tallest
     for column in columns.values():
-        column.draw(axes, left, LEGEND + FOOT, ink)
-        _arrow(axes, left + LABEL + CELLS / 2, LEGEND + FOOT + column.height, top + DECISION, ink)
+        column.draw(axes, left, LEGEND + FOOT)
+        _arrow(axes, left + LABEL + CELLS / 2, LEGEND + FOOT + column.height, top + DECISION)
         left += column.width + BETWEEN
-    _decision(axes, anatomy, (MARGIN + LABEL, MARGIN + drawn), top + DECISION, ink)
+    _decision(axes, anatomy, (MARGIN + LABEL, MARGIN + drawn), top + DECISION)
     _legend(axes, _used(anatomy))
     _join(axes)
     return figure
@@ -95,13 +95,13 @@ class _Column:
         self.width = LABEL + CELLS + self.chips * CHIP + COUNT
         self.height = len(self.levels) * (ROW + GAP) + ROW  # a row names the cells of blocks
 
-    def draw(self, axes: Axes, left: float, bottom: float, ink: str) -> None:
+    def draw(self, axes: Axes, left: float, bottom: float) -> None:
         y = bottom
         for index, level in enumerate(self.levels):
             self._row(axes, left, y, level, once=index < self.cut)
             y += ROW + GAP
             if index + 1 == self.cut:
-                self._cut(axes, left, y - GAP / 2, ink)
+                self._cut(axes, left, y - GAP / 2)
             if self.blocks and level is self.blocks[-1]:
                 names = [short(module) for module in _cells(level.parts)]
                 _labels(axes, left + LABEL, y + ROW * 0.36, names)
@@ -109,7 +109,7 @@ class _Column:
         total = sum(level.tuned for level in self.levels)
         middle = left + LABEL + CELLS / 2
         words = "class prompts" if self.name == "text" else "images"
-        _arrow(axes, middle, bottom - 0.13, bottom - 0.01, ink)
+        _arrow(axes, middle, bottom - 0.13, bottom - 0.01)
         axes.text(middle, bottom - 0.15, f"{words}  ·  {self.name} tower, {total:,} trained",
                   size=SMALL, ha="center", va="top")  # fmt: skip
 
@@ -144,8 +144,10 @@ class _Column:
         look = {"arrowstyle": HEADED, "color": colour, "lw": 0.9, "shrinkA": 0, "shrinkB": 0}
         axes.annotate("", (left, y), (left + 0.15, y + ROW / 2), arrowprops=look)
 
-    def _cut(self, axes: Axes, left: float, y: float, ink: str) -> None:
-        axes.plot([left + 0.1, left + self.width], [y, y], color=ink, lw=0.8, linestyle=(0, (3, 2)))
+    def _cut(self, axes: Axes, left: float, y: float) -> None:
+        axes.plot(
+            [left + 0.1, left + self.width], [y, y], color=TEXT, lw=0.8, linestyle=(0, (3, 2))
+        )
         axes.text(left + self.width, y - 0.02, "cut", size=TINY, ha="right", va="top")
 
 
@@ -228,12 +230,12 @@ def _labels(
                   va="center", **look)  # fmt: skip
 
 
-def _arrow(axes: Axes, x: float, start: float, end: float, ink: str) -> None:
-    look = {"arrowstyle": HEADED, "color": ink, "lw": 0.8, "shrinkA": 0, "shrinkB": 0}
+def _arrow(axes: Axes, x: float, start: float, end: float) -> None:
+    look = {"arrowstyle": HEADED, "color": TEXT, "lw": 0.8, "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", (x, end), (x, start), arrowprops=look)
 
 
-def _decision(axes: Axes, anatomy: Anatomy, span: tuple[float, float], y: float, ink: str) -> None:
+def _decision(axes: Axes, anatomy: Anatomy, span: tuple[float, float], y: float) -> None:
     """Draw what turns embeddings into scores of classes, with its tensors."""
     from matplotlib.patches import Rectangle
 
@@ -245,7 +247,7 @@ def _decision(axes: Axes, anatomy: Anatomy, span: tuple[float, float], y: float,
         words += ", and a decision of its own"
     left, right = span
     axes.add_patch(
-        Rectangle((left, y), right - left, ROW, fill=False, edgecolor=ink, linewidth=0.7)
+        Rectangle((left, y), right - left, ROW, fill=False, edgecolor=TEXT, linewidth=0.7)
     )
     axes.text(left + 0.06, y + ROW / 2, words, size=SMALL, va="center")
     for place, (module, parts) in enumerate(cells.items()):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,8 @@ def _merged(run: Opened) -> Iterator[Change]:
         for attribute, after in merged.named_parameters():
             before = module.get_parameter(attribute)
             if attribute == "weight" or not torch.equal(after, before.double()):
-                yield _change(first[name], before, after)
+                part = replace(first[name], name=f"model.{name}.{attribute}")
+                yield _change(part, before, after)
 
 
 def _plain(run: Opened) -> Iterator[Change]:
@@ -137,7 +138,7 @@ def analyse(runs: Sequence[Opened], out: Path) -> dict[str, Any]:
         rows_of = [(run.label, of) for run, of in zip(runs, sums, strict=True)]
         write_figure(
             out / STEM,
-            lambda ink: layers.draw(shown, rows_of, "squared change  Σ (w − w₀)²"),
+            lambda: layers.draw(shown, rows_of, "squared change  Σ (w − w₀)²"),
             f"Squared change of the weights by layer: {'; '.join(run.label for run in runs)}.",
         )
     return facts

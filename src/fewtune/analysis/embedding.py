@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -133,8 +134,6 @@ def require(method: Method) -> None:
     Raises:
         ConfigError: With the command that installs it.
     """
-    from importlib.util import find_spec
-
     module, extra = ("sklearn", "analysis") if method == "tsne" else ("umap", "umap")
     if find_spec(module) is None:
         raise ConfigError(
@@ -223,7 +222,7 @@ def analyse(
     write_json(out / f"{STEM}.json", facts)
     write_figure(
         out / STEM,
-        lambda ink: _draw(found, method),
+        lambda: _draw(found, method),
         f"{TITLES[method]} of {split} image embeddings before and after tuning: "
         f"{'; '.join(run.label for run, _ in found)}.",
     )

@@ -196,6 +196,6 @@ def _write(
     rows = [(run.label, of) for (run, _), of in zip(found, values, strict=True)]
     write_figure(
         stem,
-        lambda ink: layers.draw(shown, rows, quantity, logarithmic=logarithmic),
+        lambda: layers.draw(shown, rows, quantity, logarithmic=logarithmic),
         f"{quantity}, by layer: {'; '.join(run.label for run, _ in found)}.",
     )

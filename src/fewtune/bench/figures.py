@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 # Okabe and Ito (2008): told apart with every common form of colour blindness.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#8a919c")
 MARKERS = "osD^vPX*"
-# Stands for the colour of the page's text until the SVG is written.
+# Stands for the colour of the page's text until the SVG is written; in a PDF it is black.
 TEXT = "#010203"
 GRID = "#80808040"
-PAPER_INK = "#1a1a1a"
 # A file on its own has no page: it follows the reader's system.
 ALONE = (
     "<style>.alone{color:#1a1a1a}@media(prefers-color-scheme:dark){.alone{color:#e6e6e6}}</style>"
@@ -31,8 +30,8 @@ ALONE = (
 
 
 @contextmanager
-def style(ink: str = TEXT) -> Iterator[None]:
-    """Within this context figures are drawn in our style, text and axes in the colour `ink`."""
+def style() -> Iterator[None]:
+    """Within this context figures are drawn in our style."""
     import matplotlib
 
     with matplotlib.rc_context():
@@ -45,8 +44,8 @@ def style(ink: str = TEXT) -> Iterator[None]:
                 "axes.titlesize": 10,
                 "axes.spines.top": False,
                 "axes.spines.right": False,
-                **{f"{part}.color": ink for part in ("text", "xtick", "ytick")},
-                **{f"axes.{part}color": ink for part in ("edge", "label", "title")},
+                **{f"{part}.color": TEXT for part in ("text", "xtick", "ytick")},
+                **{f"axes.{part}color": TEXT for part in ("edge", "label", "title")},
             }
         )
         yield
@@ -60,14 +59,12 @@ def svg(figure: Figure) -> str:
     return text[text.index("<svg") :].replace(TEXT, "currentColor")
 
 
-def svg_file(draw: Callable[[str], Figure], words: str) -> str:
-    """Return a figure as an SVG file, which follows light and dark; arguments: `write_figure`."""
-    with style():
-        return alone(svg(draw(TEXT)), words)
-
-
 def alone(drawn: str, words: str) -> str:
-    """Return an SVG element as a file of its own, with what it says in words."""
+    """Return an SVG element as a file of its own, which follows light and dark.
+
+    Args:
+        words: What it says, for readers who do not see it.
+    """
     from markupsafe import escape
 
     head, _, rest = drawn.partition(">")
@@ -76,17 +73,19 @@ def alone(drawn: str, words: str) -> str:
     return f"{head}>\n<desc>{escape(words)}</desc>\n{ALONE}{rest}"
 
 
-def write_figure(stem: Path, draw: Callable[[str], Figure], words: str) -> None:
+def write_figure(stem: Path, draw: Callable[[], Figure], words: str) -> None:
     """Write STEM.svg and STEM.pdf.
 
     Args:
-        draw: Makes the figure in the style that is in force; told the colour of its text.
-        words: What the figure says, for readers who do not see it.
+        draw: Makes the figure, in the style that is in force then.
+        words: As for `alone`.
     """
-    write_text(stem.with_name(f"{stem.name}.svg"), svg_file(draw, words))
     pdf = io.BytesIO()
-    with style(PAPER_INK):
-        draw(PAPER_INK).savefig(
-            pdf, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None}
-        )
+    with style():
+        figure = draw()
+        drawn = alone(svg(figure), words)
+        figure.set_layout_engine("none")  # what it was given stays
+        metadata = {"CreationDate": None, "Creator": None, "Producer": None}
+        figure.savefig(pdf, format="pdf", metadata=metadata)
+    write_text(stem.with_name(f"{stem.name}.svg"), drawn)
     write_bytes(stem.with_name(f"{stem.name}.pdf"), pdf.getvalue())

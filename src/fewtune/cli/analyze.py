@@ -89,6 +89,7 @@ def _ablation(
     subjects: Sequence[str], out: Path, values: Mapping[str, Any], console: Console
 ) -> list[dict[str, Any]]:
     from fewtune.analysis.ablation_figures import analyse
+    from fewtune.analysis.settings import text
 
     for subject in subjects:
         if not Path(subject).is_dir():
@@ -100,7 +101,7 @@ def _ablation(
     for ablation in found:
         console.line(f"{ablation['strategy']} on {ablation['task']}, {ablation['backbone']}")
         rows = [
-            [row["option"], f"{row['value']}", f"{100 * row['top1_mean']:.1f}",
+            [row["option"], text(row["value"]), f"{100 * row['top1_mean']:.1f}",
              "–" if row["top1_spread"] is None else f"{100 * row['top1_spread']:.1f}",
              str(row["seeds"])]
             for row in ablation["one_at_a_time"]
@@ -113,14 +114,11 @@ def _ablation(
 def _runs(
     paths: Sequence[Path], out: Path | None, values: Mapping[str, Any], console: Console
 ) -> dict[str, Any]:
-    from fewtune.analysis.embedding import require
     from fewtune.analysis.replay import open_run
     from fewtune.analysis.settings import labels
     from fewtune.engine.record import RunFolder
 
-    parts = values["parts"] or PARTS
-    if "embedding" in parts:
-        require(values["method"])
+    parts = _wanted(values, console)
     opened: dict[str, Task] = {}
     folders = [RunFolder(path) for path in paths]
     named = zip(paths, labels([folder.record() for folder in folders]), strict=True)
@@ -134,6 +132,22 @@ def _runs(
         console.line("Gradients and the embedding need the images of the run: add --data DIR.")
     console.line(f"figures  {place}/*.svg")
     return found
+
+
+def _wanted(values: Mapping[str, Any], console: Console) -> Sequence[str]:
+    """Return the parts to make: those of --only, else all whose libraries are installed."""
+    from fewtune.analysis.embedding import require
+
+    parts: Sequence[str] = values["parts"] or PARTS
+    if "embedding" in parts:
+        try:
+            require(values["method"])
+        except ConfigError as error:
+            if values["parts"]:
+                raise
+            console.note(f"The embedding is left out: {error}")
+            return [part for part in parts if part != "embedding"]
+    return parts
 
 
 def _task(

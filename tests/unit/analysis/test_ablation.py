@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fewtune.analysis import ablation, ablation_figures
+from fewtune.analysis.ablation import Ablation
 from fewtune.core.discovery import load_strategy
 from fewtune.core.errors import ConfigError, RunError
 from fewtune.core.files import read_json
@@ -59,9 +60,16 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
     return runs, scores
 
 
-def test_means_and_spreads_are_those_of_numpy(grid: tuple[Path, np.ndarray]) -> None:
-    runs, scores = grid
-    (found,) = ablation.read([runs])
+@pytest.fixture(scope="module")
+def found(grid: tuple[Path, np.ndarray]) -> Ablation:
+    (only,) = ablation.read([grid[0]])
+    return only
+
+
+def test_means_and_spreads_are_those_of_numpy(
+    found: Ablation, grid: tuple[Path, np.ndarray]
+) -> None:
+    scores = grid[1]
     # Words by length, numbers by size, choices as they are declared.
     assert found.axes == {
         "rank": RANKS, "matrices": MATRICES, "encoder": ENCODERS, "position": POSITIONS
@@ -88,8 +96,9 @@ def test_figures_tables_and_numbers_are_written(
     runs, scores = grid
     (facts,) = ablation_figures.analyse([runs], tmp_path)
     stem = "ablation-clip-lora-pets-ViT-B16-2.5-4-shots"
-    names = {f"{stem}{end}" for end in (".csv", ".json", "-options.svg", "-options.pdf",
-                                        "-lines.svg", "-lines.pdf")}  # fmt: skip
+    figures = (f"-{name}.{kind}" for name in ("options", "settings", "lines")
+               for kind in ("svg", "pdf"))  # fmt: skip
+    names = {f"{stem}{end}" for end in (".csv", ".json", *figures)}
     assert {path.name for path in tmp_path.iterdir()} == names
     assert read_json(tmp_path / f"{stem}.json") == facts
     ranks = [row for row in facts["one_at_a_time"] if row["option"] == "rank"]
@@ -97,8 +106,7 @@ def test_figures_tables_and_numbers_are_written(
     assert len((tmp_path / f"{stem}.csv").read_text().splitlines()) == 24
 
 
-def test_lines_need_a_number_and_options_varied_with_it(grid: tuple[Path, np.ndarray]) -> None:
-    (found,) = ablation.read([grid[0]])
+def test_lines_need_a_number_and_options_varied_with_it(found: Ablation) -> None:
     assert ablation.shape(found) == ["rank", "matrices", "encoder", "position"]
     assert ablation.shape(found, lines="position")[:2] == ["rank", "position"]
     assert ablation.pairs(found, ablation.shape(found)) == []
@@ -116,7 +124,8 @@ def test_a_star_of_settings_has_a_heat_map_for_what_was_varied_together(tmp_path
     assert ablation.pairs(found, []) == [("biases", "norms")]
     assert [v for n, v, _ in ablation.one_at_a_time(found) if n == "lambda"] == [0, 2, 8]
     ablation_figures.analyse([tmp_path], tmp_path / "out")
-    assert len(list((tmp_path / "out").glob("*-biases-norms.svg"))) == 1
+    figures = {path.stem.rpartition("-shots-")[2] for path in (tmp_path / "out").glob("*.svg")}
+    assert figures == {"options", "settings", "biases-norms"}
 
 
 def test_runs_without_a_varied_option_are_no_ablation(tmp_path: Path) -> None:

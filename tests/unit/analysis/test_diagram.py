@@ -33,7 +33,7 @@ def places(anatomy: Anatomy) -> dict[tuple[str, str], int]:
 
 @pytest.mark.parametrize("name", plugins("strategies"))
 def test_every_tensor_has_one_place_and_counts_are_the_pinned_ones(
-    name: str, backbone: Path, tmp_path: Path
+    name: str, backbone: Path
 ) -> None:
     kind = load_strategy(name)
     model = tiny_clip(backbone)
@@ -133,11 +133,9 @@ def test_a_strategy_that_nobody_has_seen_is_placed_as_well(backbone: Path) -> No
 @pytest.mark.parametrize(
     "strategy", [ClipLora(rank=4, alpha=2.0), ClipFit(), VptDeep(tokens=2)], ids=lambda s: s.name()
 )
-def test_the_diagram_of_a_run_counts_as_its_record_does(
-    strategy: object, tuned: Tuned, tmp_path: Path
-) -> None:
+def test_the_diagram_of_a_run_counts_as_its_record_does(strategy: object, tuned: Tuned) -> None:
     run = tuned(strategy)
-    facts = diagram.analyse(diagram.of_run(run), tmp_path)
+    facts = diagram.of_run(run).facts()
     assert facts["trained_parameters"] == run.record["cost"]["trained_parameters"]
     assert sum(s["trained_parameters"] for s in facts["stages"]) == facts["trained_parameters"]
 

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from short_runs import Tuned
 
-from fewtune.analysis import embedding, layers
-from fewtune.core.errors import ConfigError, DataError
+from fewtune.analysis import embedding
+from fewtune.core.errors import DataError
 from fewtune.engine.images import Pixels
 from fewtune.strategies.clip_lora import ClipLora
 from fewtune.strategies.taskres import TaskRes
@@ -44,16 +44,14 @@ def test_untouched_features_give_the_same_picture_twice(tuned: Tuned) -> None:
     np.testing.assert_array_equal(found.before, found.after)
 
 
-def test_places_are_repeatable_and_files_hold_every_image(tuned: Tuned, tmp_path: Path) -> None:
+def test_places_are_repeatable_for_every_image(tuned: Tuned) -> None:
     run = tuned(ClipLora(rank=4, alpha=2.0))
-    facts = embedding.analyse([run], tmp_path, images=12)
-    assert facts["runs"][0]["images"] == 12
-    assert (tmp_path / "embedding.svg").exists()
-    written = (tmp_path / "embedding.csv").read_text()
-    assert len(written.splitlines()) == 13
-    again = embedding.embed(run, images=12)
+    once, again = (embedding.embed(run, images=12) for _ in range(2))
+    assert once is not None
     assert again is not None
-    assert layers.csv_text(embedding.table(run, again)) == written
+    assert len(once.examples) == 12
+    assert embedding.table(run, once) == embedding.table(run, again)
+    assert not np.allclose(once.before, once.after)
     with pytest.raises(DataError, match="3 test images"):
         embedding.embed(run, images=3)
 
@@ -76,9 +74,3 @@ def test_umap_gets_the_shared_start_and_the_seed(monkeypatch: pytest.MonkeyPatch
     _, first, second = given
     np.testing.assert_array_equal(first.pop("init"), second.pop("init"))
     assert first == second == {"n_neighbors": 8, "random_state": 7, "n_jobs": 1}
-
-
-def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"fewtune\[umap\]"):
-        embedding.require("umap")

@@ -27,6 +27,7 @@ def test_the_first_step_is_that_of_autograd(tuned: Tuned, backbone: Path) -> Non
     assert found is not None
     assert len(found.losses) == 3
     assert found.apart == 0  # the losses are those that the run has logged
+    assert len(gradients.table(run, found)) == 3 * len(found.courses)
 
     model = tiny_clip(backbone)
     task = few_shot(tiny_task(), SHOTS, 3, "fewtune")
@@ -75,14 +76,3 @@ def test_what_makes_no_step_is_left_out(tuned: Tuned, tmp_path: Path) -> None:
     facts = gradients.analyse([tuned(TipAdapter(), steps=0)], tmp_path)
     assert facts == {"runs": []}
     assert not list(tmp_path.iterdir())
-
-
-def test_files_are_written(tuned: Tuned, tmp_path: Path) -> None:
-    facts = gradients.analyse([tuned(ClipFit())], tmp_path, steps=2)
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "gradients.svg", "gradients.pdf", "gradients.csv", "gradients.json", "directions.svg",
-        "directions.pdf",
-    }  # fmt: skip
-    lines = (tmp_path / "gradients.csv").read_text().splitlines()
-    layers = sum(len(group["stages"]) for group in facts["runs"][0]["squared_gradient"])
-    assert len(lines) == 1 + 2 * layers
