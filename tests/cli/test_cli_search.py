@@ -66,7 +66,7 @@ def test_the_best_values_are_run_and_recorded(
     assert {key: options[key] for key in search["chosen"]} == search["chosen"]
     chosen = [line for line in done.out.splitlines() if line.startswith("chosen: ")]
     assert len(chosen) == 1
-    assert f"clip-adapter on {images}, 1 shots: lr" in chosen[0]
+    assert f"clip-adapter on {images}, 1 shot: lr" in chosen[0]
     assert "best of 4 trials (grid)" in chosen[0]
     assert "1 failed" in chosen[0]
     trials = records(place, "clip-adapter-pets-val-*")

@@ -65,10 +65,10 @@ def make(
 def show_searches(rounds: Rounds, console: Console) -> bool:
     """Print what each search chose, and return whether all chose something."""
     from fewtune.core.search import search_text
+    from fewtune.engine.outcome import shots_text
 
     def name(case: Case) -> str:
-        shots = "" if case.shots is None else f", {case.shots} shots"
-        return f"{case.strategy} on {case.data}{shots}"
+        return f"{case.strategy} on {case.data}, {shots_text(case.shots)}"
 
     chosen = [
         f"chosen: {name(case)}: {search_text(case.chosen_by)}"
