@@ -71,15 +71,22 @@ def remember(protocol: Protocol, rounds: Rounds) -> None:
     path = rounds.runs / FILE
     runs = {key: entry.folder.name for key, entry in sorted(rounds.entries.items())}
     tasks = [[t.model_dump(mode="json"), name] for t, name in rounds.tasks.items()]
-    new = {
+    new: dict[str, Any] = {
         "protocol": protocol.name(),
         "fields": protocol.model_dump(mode="json"),
         "runs": runs,
         "tasks": sorted(tasks, key=repr),
     }
-    earlier = read_json(path)["protocols"] if path.exists() else []
-    kept = [old for old in earlier if not old["runs"].keys() <= runs.keys()]
+    kept = [old for old in (_checked(path) if path.exists() else []) if not _part(old, new)]
     write_json(path, {"protocols": [*kept, new]})
+
+
+def _part(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Return whether all runs and targets of a protocol are among those of another sweep of it."""
+    runs = old["runs"].keys() <= new["runs"].keys()
+    return (
+        old["protocol"] == new["protocol"] and runs and all(t in new["tasks"] for t in old["tasks"])
+    )
 
 
 def recall(places: Iterable[Path]) -> list[Remembered]:

@@ -112,7 +112,7 @@ class Outcome:
 
     Attributes:
         record: Its record; None if it failed, or is being made by another process.
-        error: Why it failed; "" otherwise.
+        error: Why it failed, or could not be scored elsewhere; "" otherwise.
         seconds: How long it took here.
         busy: Whether another process is making it; another outcome follows when that has ended.
     """
@@ -228,17 +228,22 @@ def attempt(entry: Entry, tracker: Tracker) -> Outcome:
         if not RunFolder(entry.folder).complete():
             run(entry.job, tracker)
         elsewhere.measure(entry.job, entry.folder, entry.elsewhere, tracker)
-        if entry.lacking:
-            raise DataError(entry.lacking[0])
+        record = entry.record()
     except BusyError:
         return ended(None, busy=True)
     except Exception as error:  # whatever it is, the other runs go on
-        failure = failure_of(error)
-        about = {"spec": entry.spec.model_dump(mode="json")}
-        write_json(entry.folder / FAILURE, {**about, **failure})
-        return ended(None, failure["error"])
+        return ended(None, _stored(entry, error))
+    if entry.lacking:
+        return ended(record, _stored(entry, DataError(" ".join(entry.lacking))))
     (entry.folder / FAILURE).unlink(missing_ok=True)
-    return ended(entry.record())
+    return ended(record)
+
+
+def _stored(entry: Entry, error: Exception) -> str:
+    """Write an error into a run's folder and return it as one line."""
+    failure = failure_of(error)
+    write_json(entry.folder / FAILURE, {"spec": entry.spec.model_dump(mode="json"), **failure})
+    return failure["error"]
 
 
 def failure_of(error: Exception) -> dict[str, str]:

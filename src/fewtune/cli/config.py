@@ -11,7 +11,7 @@ import click
 
 from fewtune.core.errors import ConfigError, did_you_mean
 
-NOT_IN_FILES = ("help", "config")
+NOT_IN_FILES = ("help", "config", "seeds")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -23,19 +23,21 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"Cannot read --config {path}: {error.strerror or error}.") from error
+        raise ConfigError(f"Cannot read {path}: {error.strerror or error}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path} is not valid TOML: {error}.", hint="A line looks like: lr = 2e-4"
         ) from error
-    return _dashed(values)
+    dashed: dict[str, Any] = _dashed(values)
+    return dashed
 
 
-def _dashed(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key.strip("_").replace("_", "-"): _dashed(value) if isinstance(value, dict) else value
-        for key, value in values.items()
-    }
+def _dashed(values: Any) -> Any:
+    if isinstance(values, list):
+        return [_dashed(value) for value in values]
+    if not isinstance(values, dict):
+        return values
+    return {key.strip("_").replace("_", "-"): _dashed(value) for key, value in values.items()}
 
 
 def as_defaults(

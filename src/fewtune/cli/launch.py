@@ -101,7 +101,12 @@ def open_part(values: Mapping[str, Any], console: Console, opened: dict[str, Tas
     whole = [values[name] for name in DATA_FLAGS] + [values["shots"] is None]
     part = values["classes"], values["score_on"]
     if repr(whole) not in opened:
-        opened[repr(whole)] = _checked(_task(values), values, console)
+        task = _task(values)
+        # With shots or without makes a difference for VTAB's tasks alone.
+        found = repr((task.name, task.fingerprint(), task.notes))
+        if found not in opened:
+            opened[found] = _checked(task, values, console)
+        opened[repr(whole)] = opened[found]
     if repr((whole, part)) not in opened:
         opened[repr((whole, part))] = part_of(opened[repr(whole)], *part)
     return opened[repr((whole, part))]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import mean, stdev
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, NonNegativeInt, ValidationError
 
 from fewtune.core.discovery import plugins, strategy_names
 from fewtune.core.draws import DEFAULT_DRAW, Draw
@@ -214,7 +214,7 @@ class Protocol(Frozen, ABC):
         default_factory=lambda: tuple(strategy_names()),
         description="rows of the tables; zero-shot is always one",
     )
-    seeds: tuple[int, ...] = Field((1, 2, 3), min_length=1, description="a run for each")
+    seeds: tuple[NonNegativeInt, ...] = Field((1, 2, 3), min_length=1, description="a run for each")
     draw: Draw = Field(DEFAULT_DRAW, description="how shots are drawn")
     prompts: str | None = Field(
         None, description="whose class names and templates; none: each data set's default"

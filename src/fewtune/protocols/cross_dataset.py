@@ -50,7 +50,7 @@ class CrossDataset(Protocol):
         return (
             Table(
                 name=self.name(),
-                title=f"{self.title} from {self.source}, {self.shots} shots",
+                title=f"{self.title} from {self.source}, {self.shots} shot{'s' * (self.shots > 1)}",
                 columns=(self.source, *self.targets, "average of targets"),
                 rows=rows,
                 notes=self.notes(rows),

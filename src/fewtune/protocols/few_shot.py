@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from fewtune.core.protocol import Case, Protocol, Score, Scores, Table, Value, average
 
@@ -40,7 +40,7 @@ class FewShot(Protocol):
     paper = "zhou2022coop"
 
     data: tuple[str, ...] = Field(ELEVEN, min_length=1, description="names or paths")
-    shots: tuple[int, ...] = Field(
+    shots: tuple[PositiveInt, ...] = Field(
         (1, 2, 4, 8, 16), min_length=1, description="training images a class"
     )
 

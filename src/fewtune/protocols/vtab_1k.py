@@ -18,7 +18,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 
 from fewtune.core.protocol import Case, Options, Protocol, Score, Scores, Table, Value, average
 from fewtune.core.search import Search, Trial
@@ -81,7 +81,7 @@ class Vtab1k(Protocol):
     data: tuple[str, ...] = Field(
         tuple(itertools.chain(*GROUPS.values())), min_length=1, description="tasks"
     )
-    seeds: tuple[int, ...] = Field(
+    seeds: tuple[NonNegativeInt, ...] = Field(
         (42, 44, 82, 100, 800), min_length=1, description="a final run for each"
     )
     search_seed: int = Field(0, ge=0, description="seed of the search, which VPT does not fix")
