@@ -1,4 +1,4 @@
-"""One sweep, made in three ways: in one go, killed five times, and on Ray with losses.
+"""One sweep, made in three ways: in one go, killed five times, and on Ray with a loss.
 
 The command line runs in children, forked from a server that has imported everything, so a kill
 costs no start-up; Ray starts processes of its own.
@@ -30,7 +30,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
 KILLS = 5
 CLASSES = ("bird", "cat", "dog")
 CONTEXT: Any = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["fewtune.cli.main", "fewtune.engine.run", "fewtune.testing"])
+CONTEXT.set_forkserver_preload(
+    "fewtune.cli.main fewtune.cli.cases fewtune.bench.rounds fewtune.testing matplotlib.pyplot "
+    "torchmetrics.classification".split()
+)
 
 
 def sweep(place: Path, arguments: list[str]) -> None:
@@ -52,11 +55,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with images, a backbone, a sweep of seven runs, and these runs made in one go."""
     root = tmp_path_factory.mktemp("sweeps")
     images = dict.fromkeys(CLASSES, 4)
-    split_folders(root / "pets", train=images, test=images)
+    split_folders(root / "things", train=images, test=images)
     tiny_clip_folder(root / "backbone")
     (root / "grid.toml").write_text(
         """strategy = ["zero-shot", "clip-lora", "vpt-deep"]
-data = "pets"
+data = "things"
 backbone = "backbone"
 shots = 2
 seed = [1, 2, 3]
@@ -165,14 +168,9 @@ def workers(driver: int) -> list[int]:
     return [n for n, (_, command) in every.items() if command.startswith("ray::work") and below(n)]
 
 
-def test_a_sweep_on_ray_survives_its_workers_and_its_driver(place: Path) -> None:
-    runs, on_ray = place / "ray", ("--on", "ray", "--workers", "2")
-    process = start(place, "ray", *on_ray)
-    wait_for(lambda: records(runs) >= 2 and training(runs), process)
-    process.kill()
-    assert ended(process) == -signal.SIGKILL
-    assert records(runs) < 7
-    process = start(place, "ray", *on_ray)
+def test_a_sweep_on_ray_survives_a_worker(place: Path) -> None:
+    runs = place / "ray"
+    process = start(place, "ray", "--on", "ray", "--workers", "2")
     for worker in wait_for(lambda: training(runs) and workers(process.pid), process)[:1]:
         os.kill(worker, signal.SIGKILL)
     printed = place / "out.txt"

@@ -11,32 +11,29 @@ import contextlib
 import os
 import pickle
 import shutil
+import socket
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from fewtune.bench.shared_store import SharedStore
 from fewtune.bench.shipping import pack
-from fewtune.bench.sweep import FAILURE, Entry, Outcome, failure_of
+from fewtune.bench.sweep import FAILURE, Entry, Outcome
+from fewtune.bench.waiting import Line
 from fewtune.bench.worker import Order, Report, work, wrap
-from fewtune.core.errors import ConfigError, RunError
+from fewtune.core.errors import ConfigError
 from fewtune.core.files import write_json
 from fewtune.core.task import Task
 
-RETRIES = 3  # of a run whose worker was lost
-POLL_S = 2.0  # between two looks at runs that other processes are making
+POLL_S = 2.0
+REACH_S = 10.0
 GRACE_S = 20.0  # for interrupted runs to write their checkpoints
 OBJECT_STORE_BYTES = 256 << 20  # of a Ray of our own: it only carries lists of images
 MIB = 1 << 20
-# Ray's errors that are not of the machines but of what was asked for.
-OURS = frozenset(
-    {"RayTaskError", "TaskCancelledError", "TaskUnschedulableError", "RuntimeEnvSetupError"}
-)
 
 
 @dataclass(frozen=True)
@@ -88,10 +85,22 @@ def require_ray() -> None:
         raise ConfigError("Ray is not installed.", hint='Try: pip install "fewtune[ray]"')
 
 
-def is_lost(error: BaseException) -> bool:
-    """Whether an error says that Ray lost a worker or a machine: then the run is made again."""
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return "RayError" in names and not names & OURS
+def _reach(address: str) -> None:
+    """Refuse an address where nobody listens, which Ray would try for many minutes.
+
+    Raises:
+        ConfigError: Nobody does, or it is no address.
+    """
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host and port == "auto":
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=REACH_S).close()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"No Ray cluster answers at {address}: {getattr(error, 'strerror', None) or error}.",
+            hint="Use --address HOST:6379, or auto where Ray runs on this machine: `ray start`.",
+        ) from error
 
 
 def slots(resources: Mapping[str, float], cpus: int, gpus: float) -> int:
@@ -114,75 +123,6 @@ def memory_shares(nodes: Sequence[Mapping[str, Any]], pool: Pool, gpus: float) -
             at_a_time = min(count, pool.workers or count)
             shares[node["NodeID"]] = resources["memory"] / MIB / at_a_time
     return shares
-
-
-class Line:
-    """The runs that wait for a worker.
-
-    The first runs of a task share its zero-shot run, which one of them makes while the others wait:
-    so runs of other tasks come first, until one of the task has ended.
-    """
-
-    def __init__(self, wanted: Sequence[Entry]) -> None:
-        self._waiting = [(entry.spec.zero_shot(0).hash(), entry) for entry in wanted]
-        self._making: Counter[str] = Counter()
-        self._made: set[str] = set()
-        self._tries: Counter[Path] = Counter()
-        self._later: list[tuple[float, str, Entry]] = []
-        self._told: set[Path] = set()
-
-    def __bool__(self) -> bool:
-        return bool(self._waiting or self._later)
-
-    def take(self, now: float) -> Entry | None:
-        """Return the next run; None if there is none at present.
-
-        Args:
-            now: In seconds, as `ended` is told.
-        """
-        ripe = [(key, entry) for due, key, entry in self._later if due <= now]
-        self._later = [late for late in self._later if late[0] > now]
-        self._waiting += ripe
-        if not self._waiting:
-            return None
-        free = (
-            index
-            for index, (key, _) in enumerate(self._waiting)
-            if key in self._made or not self._making[key]
-        )
-        key, entry = self._waiting.pop(next(free, 0))
-        self._making[key] += 1
-        return entry
-
-    def ended(self, entry: Entry, report: Report | BaseException, now: float) -> Report | None:
-        """Return the report to be passed on; None if the run comes again without a word.
-
-        A run whose worker was lost comes again at once, one that another process is making later.
-        """
-        key = entry.spec.zero_shot(0).hash()
-        self._making[key] -= 1
-        if isinstance(report, BaseException):
-            self._tries[entry.folder] += 1
-            if is_lost(report) and self._tries[entry.folder] <= RETRIES:
-                self._waiting.insert(0, (key, entry))
-                return None
-            return Report(None, self._failure(entry, report))
-        if report.busy:
-            self._later.append((now + POLL_S, key, entry))
-            told = entry.folder in self._told
-            self._told.add(entry.folder)
-            return None if told else report
-        self._made.add(key)
-        return report
-
-    def _failure(self, entry: Entry, error: BaseException) -> dict[str, Any]:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        if is_lost(error):
-            times = self._tries[entry.folder]
-            what = f"Its worker was lost {times} times, the last time: {lines[0]}"
-            return failure_of(RunError(what, hint="If memory ran out, use fewer --workers."))
-        what = f"A worker could not begin: {lines[-1]}"
-        return failure_of(RunError(what, hint='On every machine: pip install "fewtune[ray]"'))
 
 
 def _silent(text: str) -> None:
@@ -272,6 +212,9 @@ class RayRunner:
         if not self.pool.address:
             # Whatever its name says: on every system, Ray then listens on 127.0.0.1 alone.
             os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+            os.environ.setdefault("RAY_AUTH_TOKEN", uuid4().hex)  # else Ray writes one to the home
+        else:
+            _reach(self.pool.address)
         import ray
 
         shared = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -285,7 +228,7 @@ class RayRunner:
             where = self.pool.address or "this machine"
             raise ConfigError(
                 f"Ray does not work on {where}: {error}.",
-                hint="See `ray status`, or leave out --on ray.",
+                hint="See `ray status`. If it wants a token, set RAY_AUTH_MODE=token.",
             ) from error
         self._ray = ray
         self._remote = ray.remote(work)

@@ -192,10 +192,15 @@ def scores_of(
 
 
 class Progress:
-    """What is done and how long the rest may take; reads each record once."""
+    """What is done and how long the rest may take; reads each record once.
 
-    def __init__(self, every: Sequence[Entry] = ()) -> None:
+    Args:
+        at_once: Runs that are made at a time.
+    """
+
+    def __init__(self, every: Sequence[Entry] = (), at_once: int = 1) -> None:
         self.every: tuple[Entry, ...] = ()
+        self.at_once = at_once
         self.status: dict[Path, Status] = {}
         self._rates: list[tuple[Spec, float]] = []
         self.extend(every)
@@ -231,10 +236,11 @@ class Progress:
         """
         if not self._rates:
             return None
-        return sum(
+        each = (
             self.seconds_a_step(entry.spec.strategy, entry.spec.task) * entry.steps()
             for entry in self.left()
         )
+        return sum(each) / self.at_once
 
     def seconds_a_step(self, strategy: str, task: str = "") -> float:
         """Return how long a step may take, after a run is complete."""

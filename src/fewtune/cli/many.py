@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fewtune.cli.console import Console, duration
-from fewtune.cli.places import Place, runner_of
+from fewtune.cli.places import Place, at_once, runner_of
 from fewtune.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def make(
     from fewtune.bench.rounds import Progress, Rounds, execute
 
     rounds = Rounds(source, jobs, place.runs)
-    progress = Progress(place.fetch(rounds.advance()))
+    progress = Progress(place.fetch(rounds.advance()), at_once(values))
     show_plan(rounds, progress, jobs, console)
     if values["dry_run"]:
         list_runs(rounds, progress, console)

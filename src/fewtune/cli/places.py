@@ -118,6 +118,14 @@ def check(values: Mapping[str, Any]) -> None:
         _pool(values)
 
 
+def at_once(values: Mapping[str, Any]) -> int:
+    """Return how many runs are made at a time; 1 where only a cluster knows."""
+    if values["on"] != RAY or (values["address"] and not values["workers"]):
+        return 1
+    count: int = _pool(values).here()
+    return count
+
+
 @contextmanager
 def runner_of(values: Mapping[str, Any], place: Place, console: Console) -> Iterator[Runner]:
     """Yield who makes the runs; at the end, what is still running is interrupted."""

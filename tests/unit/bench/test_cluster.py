@@ -5,16 +5,18 @@ from __future__ import annotations
 import importlib
 import pickle
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fewtune.bench import worker
-from fewtune.bench.cluster import RETRIES, Line, Pool, RayRunner, is_lost, memory_shares, slots
+from fewtune.bench.cluster import Pool, RayRunner, memory_shares, slots
 from fewtune.bench.shared_store import SharedStore
 from fewtune.bench.shipping import PACKAGE, Sources, pack, unpack
 from fewtune.bench.sweep import Entry, entry_of
+from fewtune.bench.waiting import RETRIES, Line, is_lost
 from fewtune.core.discovery import load_strategy, strategy_names
 from fewtune.core.errors import ConfigError
 from fewtune.core.files import read_json
@@ -104,19 +106,23 @@ def test_what_cannot_be_taken_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     assert Pool(cpus=10**6).here() == 1
     with pytest.raises(ConfigError, match="neither a part of a GPU nor a whole number"):
         Pool(gpus=1.5)
+    with pytest.raises(ConfigError, match="No Ray cluster answers at"):
+        next(RayRunner(Pool(address="127.0.0.1:1"))([entry("pets", 1)]))
     monkeypatch.setattr("fewtune.bench.cluster.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r'pip install "fewtune\[ray\]"'):
         RayRunner(Pool())
 
 
 @pytest.fixture
-def clean_imports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test imports and unpacks is forgotten."""
+def clean_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test unpacks is forgotten."""
     monkeypatch.setattr(worker._process, "unpacked", [])
     monkeypatch.setattr(sys, "path", list(sys.path))
     package = importlib.import_module(PACKAGE)
     monkeypatch.setattr(package, "__path__", list(package.__path__))
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    yield
+    for name in (*PLUGGED, f"{PACKAGE}.dropped_in"):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture
@@ -179,6 +185,7 @@ def test_a_run_is_fitted_to_its_worker(tiny: Entry) -> None:
     assert (job.threads, job.precision, job.device, job.memory_mib) == (1, "bf16", "cpu", 8192)
 
 
+PLUGGED = ("plugged", "plugged.helper", "plugged.my_method")
 METHOD = '''"""My Method: nothing is trained."""
 from plugged.helper import TITLE
 from fewtune.core.head import Head
@@ -211,7 +218,7 @@ def test_dropped_in_strategies_travel_as_text(
     sources.own["dropped_in.py"] = METHOD.replace("My Method", "Dropped In")
     # Another machine: neither file is there, nothing of them is imported.
     sys.path.remove(str(tmp_path))
-    for name in ("plugged", "plugged.helper", "plugged.my_method"):
+    for name in PLUGGED:
         del sys.modules[name]
     assert not {"my-method", "dropped-in"} & set(strategy_names())
     unpack(sources)

@@ -1,0 +1,86 @@
+"""A sweep with two single-threaded workers of Ray, against one worker of one thread and of two."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.harness import Settings
+from benchmarks.result import Row
+from benchmarks.tables import Cases
+from fewtune.bench.cluster import Pool, RayRunner
+from fewtune.bench.sweep import Runner, entry_of, in_process
+from fewtune.datasets.fashion import load
+from fewtune.engine.job import Job
+from fewtune.engine.tracking import Tracker
+from fewtune.strategies.clip_lora import ClipLora
+from fewtune.testing import tiny_clip_folder, tiny_task
+
+TITLE = "A sweep of 8 runs (CLIP-LoRA, picto, 4 shots, 10 steps), once the workers have started"
+RUNS, STEPS, SHOTS, WORKERS = 8, 10, 4, 2
+REPEATS = 1  # the three of them take three minutes
+AIM = 1.7
+
+
+def cases(settings: Settings) -> Cases:
+    """Return the one comparison."""
+    return {"clip-lora": lambda: _rows(settings)}
+
+
+def _rows(settings: Settings) -> list[Row]:
+    pools = [Pool(WORKERS, cpus=1), Pool(1, cpus=1), Pool(1, cpus=WORKERS)]
+    ours, one, wide = (_seconds(pool, settings) for pool in pools)
+    what = f"{RUNS} runs, {WORKERS} workers of 1 thread"
+    return [
+        Row(what, "1 worker of 1 thread", ours, one, "s", one / ours, AIM, "at least", REPEATS),
+        Row(
+            what, f"1 worker of {WORKERS} threads", ours, wide, "s", wide / ours,
+            None, "at least", REPEATS,
+        ),
+    ]  # fmt: skip
+
+
+def _seconds(pool: Pool, settings: Settings) -> float:
+    """Return how long the runs of a sweep take after one run of each worker, in a new folder."""
+    runs, steps = (1, 1) if settings.quick else (RUNS, STEPS)
+    with tempfile.TemporaryDirectory() as folder, _runner(pool, settings) as runner:
+        for count, first in ((pool.here(), 1000), (runs, 0)):
+            jobs = [_job(Path(folder), settings, steps, first + seed) for seed in range(count)]
+            entries = [entry_of(job) for job in jobs]
+            started = time.perf_counter()
+            for outcome in runner(entries):
+                if outcome.record is None:
+                    raise RuntimeError(outcome.error)
+            taken = time.perf_counter() - started
+        return taken
+
+
+@contextlib.contextmanager
+def _runner(pool: Pool, settings: Settings) -> Iterator[Runner]:
+    if settings.quick:
+        yield in_process(Tracker())
+        return
+    with RayRunner(pool) as runner:
+        yield runner
+
+
+def _job(folder: Path, settings: Settings, steps: int, seed: int) -> Job:
+    recipe = ClipLora.recipe
+    assert recipe is not None
+    tiny = settings.quick
+    return Job(
+        ClipLora(),
+        tiny_task() if tiny else load(),
+        str(tiny_clip_folder(folder / "tiny", blocks=1)) if tiny else "picto",
+        recipe.model_copy(update={"length": steps, "length_unit": "steps"}),
+        shots=SHOTS,
+        seed=seed,
+        precision=settings.precision,  # type: ignore[arg-type]
+        device="cpu",
+        cache_dir=folder / "cache",
+        card=False,
+        runs=folder / "runs",
+    )
