@@ -23,6 +23,7 @@ from fewtune.cli.options import (
     Duration,
     Memory,
     Number,
+    Numbers,
     OneOf,
     Option,
     field_options,
@@ -60,6 +61,8 @@ OPTIONS: tuple[Option, ...] = (
            help="Training images drawn from each class."),
     Option(["--seed"], type=Number(True, ge=0, le=2**31 - 1), default=0, shown="0",
            help="Seed of the draw and of training."),
+    Option(["--seeds"], type=Numbers(Number(True, ge=0, le=2**31 - 1)), metavar="N,N,...",
+           shown="none", help="A run for each of several seeds, with their mean and deviation."),
     Option(["--draw"], type=OneOf(DRAWS), default=DEFAULT_DRAW, shown=DEFAULT_DRAW,
            help="How shots are drawn: our way, that of a paper, or its published lists."),
     Option(["--steps-scale"], type=Number(False, gt=0, le=1000), default=1.0, shown="1",
@@ -193,8 +196,9 @@ def strategy_command(strategy: type[Strategy], *, assumed: bool = False) -> Comm
         )
 
     def fit(**values: Any) -> None:
-        from fewtune.cli.launch import execute
+        from fewtune.cli import launch, seeds
 
+        execute = seeds.execute if values["seeds"] else launch.execute
         if assumed and not values["quiet"]:
             Console(machine=values["machine"]).line(f"No strategy given: {name} it is.")
         execute(strategy, values, options_given(click.get_current_context(), strategy))

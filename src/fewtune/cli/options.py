@@ -147,6 +147,35 @@ class Number(Kind):
         return text + (" or none" if self.nullable else "")
 
 
+class Numbers(Kind):
+    """Distinct numbers, separated by commas.
+
+    Args:
+        each: What one of them is.
+    """
+
+    def __init__(self, each: Number) -> None:
+        self.each = each
+        self.name = "N,N,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float | None, ...]:
+        """Return the numbers in the order given.
+
+        Raises:
+            ConfigError: One is not valid, or there twice.
+        """
+        found = tuple(self.each.convert(part, param, ctx) for part in str(value).split(","))
+        if len(set(found)) < len(found):
+            raise self.refuse(value, param)
+        return found
+
+    def wanted(self) -> str:
+        """Return the accepted form."""
+        return "distinct numbers, separated by commas"
+
+
 class OneOf(Kind):
     """One of several names, in any case."""
 

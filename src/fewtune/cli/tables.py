@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +57,18 @@ def show_metrics(console: Console, rows: dict[str, dict[str, float]]) -> None:
     console.table(["", *METRICS.values()], cells)
 
 
-def title(record: dict[str, Any]) -> str:
-    """Return what was run on what: "flowers, 102 classes, 16 shots, seed 1, ViT-B16, bf16"."""
+def title(record: dict[str, Any], seeds: Sequence[int] = ()) -> str:
+    """Return what was run on what: "flowers, 102 classes, 16 shots, seed 1, ViT-B16, bf16".
+
+    Args:
+        seeds: Of several runs that differ in nothing else.
+    """
     spec, task = record["spec"], record["task"]
     parts = [
         spec["task"],
         f"{len(task['classes'])} classes",
         f"{spec['shots']} shots" if spec["shots"] else "all training images",
-        f"seed {spec['seed']}",
+        f"seeds {', '.join(map(str, seeds))}" if seeds else f"seed {spec['seed']}",
         draw_text(spec),
         Path(spec["backbone"]).name,
         spec["precision"],
