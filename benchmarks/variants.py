@@ -18,7 +18,7 @@ from fewtune.core.task import Example
 
 Optimizer = Literal["fused", "foreach", "for-loop"]
 PHOTOGRAPH_PX = (500, 375)
-_OPTIONS: dict[str, dict[str, bool]] = {
+_OPTIONS: dict[str, dict[str, Any]] = {
     "fused": {"fused": True},
     "foreach": {"foreach": True, "fused": False},
     "for-loop": {"foreach": False, "fused": False},

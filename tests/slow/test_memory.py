@@ -1,4 +1,4 @@
-"""Runs never hold more than --memory allows, from the smallest budget that works to a roomy one."""
+"""Runs, alone and in stacks, never hold more than --memory allows, from tight budgets to roomy."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from fewtune.core.discovery import load_strategy
 from fewtune.core.errors import ConfigError
+from fewtune.engine.batched import run_batched
 from fewtune.engine.job import Job
 from fewtune.engine.memory import peak_mib
 from fewtune.engine.run import run
@@ -36,6 +37,8 @@ folder = tiny_clip_folder(Path(sys.argv[1]) / "clip")
 config = CLIPConfig.from_pretrained(folder)
 for tower in (config.text_config, config.vision_config):
     tower.hidden_size, tower.intermediate_size, tower.num_hidden_layers = 192, 768, 6
+    tower.projection_dim = 1024
+config.projection_dim = 1024
 config.vision_config.image_size, config.vision_config.patch_size = 96, 8
 save_file({k: v.contiguous() for k, v in CLIPModel(config).state_dict().items()},
           folder / "model.safetensors", {"format": "pt"})
@@ -47,15 +50,27 @@ words = tuple(f"a photo of a {{}} number {i}." for i in range(12))
 task = replace(task, classes=replace(task.classes, templates=words))
 
 
-def attempt(name, budget):
+def jobs(name, budget):  # one, or eight that can be trained in one stack
     kind = load_strategy(name)
-    recipe = kind.recipe.model_copy(update={"batch_size": 32, "length": 2, "length_unit": "steps"})
+    changes = {"batch_size": 32, "length": 2, "length_unit": "steps"}
+    stack = name == "clip-adapter"
+    recipes = [kind.recipe.model_copy(update={**changes, "lr": lr})
+               for lr in ((1e-4, 2e-4, 3e-4, 4e-4) if stack else (kind.recipe.lr,))]
     runs = Path(sys.argv[1]) / f"{name}-{budget}"
-    job = Job(kind(), task, str(folder), recipe, device="cpu", precision="fp32", threads=1,
-              runs=runs, card=False, cache_dir=runs / "cache", memory_mib=budget)
+    return [Job(kind(reduction=1) if stack else kind(), task, str(folder), recipe, device="cpu",
+                precision="fp32", threads=1, runs=runs, card=False, cache_dir=runs / "cache",
+                memory_mib=budget, shots=2 if stack else None, seed=seed)
+            for recipe in recipes for seed in ((1, 2) if stack else (0,))]
+
+
+def attempt(name, budget):
+    asked = jobs(name, budget)
     try:
-        record = run(job, Tracker()).record
-        return {"plan": record["plan"], "top1": record["metrics"]["top1"]}
+        run_one = len(asked) == 1
+        results = [run(asked[0], Tracker())] if run_one else run_batched(asked, Tracker())
+        record = results[-1].record
+        return {"plan": record["plan"], "top1": record["metrics"]["top1"],
+                "at_once": record["cost"].get("runs_at_once", 1)}
     except ConfigError as error:
         return {"hint": error.hint}
 
@@ -73,22 +88,27 @@ def forked(name, budget):
 for name in sys.argv[2:]:
     refused = forked(name, 64)
     smallest = int(refused["hint"].split("--memory ")[1].split("MiB")[0])
-    rows = [forked(name, smallest + more) for more in (0, 140, 4000)]
+    more = (0, 4000) if name == "clip-adapter" else (0, 140, 4000)
+    rows = [forked(name, smallest + each) for each in more]
     print(json.dumps(rows), flush=True)
 """
 
 
 @pytest.mark.timeout(300)
 def test_no_run_holds_more_than_its_budget(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", CHILD, str(tmp_path), "clip-lora", "vpt-deep"]
+    names = ("clip-lora", "vpt-deep", "clip-adapter")
+    command = [sys.executable, "-c", CHILD, str(tmp_path), *names]
     done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode == 0, done.stderr
-    for line in done.stdout.splitlines():
+    for name, line in zip(names, done.stdout.splitlines(), strict=True):
         rows = json.loads(line)
         for row in rows:
             assert "plan" in row, row
             assert row["peak"] <= row["budget"], row
             assert row["top1"] == rows[0]["top1"]
+        if name == "clip-adapter":
+            assert rows[0]["at_once"] < rows[1]["at_once"] == 8
+            continue
         tight, roomy = rows[0]["plan"], rows[-1]["plan"]
         assert tight["micro_batch"] or tight["text_chunk"]
         assert not roomy["micro_batch"]

@@ -13,6 +13,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -129,6 +130,7 @@ def _fill(executions: Sequence[Execution], zero_shot: dict[str, Any], tracker: T
     pair = team.members(left[:2])
     reason = _refusal(pair)
     size = 0 if reason else _fitting(pair, team.seeds, len(left))
+    team.ready = {member.execution.folder.path: member for member in pair}
     del pair
     errors: list[RunError] = []
     while left and not reason:
@@ -202,12 +204,14 @@ def _fitting(pair: Sequence[Member], seeds: int, runs: int) -> int:
 class Team:
     """What the runs of a batch share: images of a seed, class prompts, what they are scored on.
 
-    Args:
+    Attributes:
         seeds: How many seeds there are; each has images of its own to keep.
+        ready: Members that are prepared already, by their folders.
     """
 
     def __init__(self, seeds: int) -> None:
         self.seeds = seeds
+        self.ready: dict[Path, Member] = {}
         self._inputs: dict[int, Inputs] = {}
         self._first: Training | None = None
         self._evaluation: tuple[Inputs, Partial | None] | None = None
@@ -216,11 +220,13 @@ class Team:
         """Attach and prepare each run; the list ends with the first that cannot be batched."""
         members: list[Member] = []
         for execution in executions:
-            member = self._member(execution)
-            members.append(member)
+            member = self.ready.pop(execution.folder.path, None)
+            members.append(member or self._member(execution))
+            if member:
+                continue
             if _refusal(members):  # what tunes the encoders is attached once at most
                 break
-            prepare(member.training, execution.tracker)
+            prepare(members[-1].training, execution.tracker)
         return members
 
     def _member(self, execution: Execution) -> Member:

