@@ -26,8 +26,8 @@ def make(
     """Make the runs of a source that are not complete; the status is 1 if one fails.
 
     Args:
-        values: The flags of `fewtune sweep`, by parameter name.
         place: Where they are kept.
+        values: The flags of `fewtune sweep`, by parameter name.
 
     Raises:
         ConfigError: A run asks for what does not exist; none has been made then.
@@ -54,8 +54,8 @@ def make(
 
         console.note("measuring each run on the other tasks ...")
         measure_all(progress.every)
-    for outcome in table.failed.values():
         place.keep(progress.every)
+    for outcome in table.failed.values():
         console.line(f"failed: {outcome.entry.folder}: {outcome.error}")
     decided = show_searches(rounds, console)
     console.line(f"next  fewtune report {progress.every[0].job.runs}")
