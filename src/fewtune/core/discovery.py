@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,6 +84,11 @@ def _only_strategy(module: object) -> type[Strategy]:
 
 
 def _first_line(file: Path) -> str:
+    return _first_line_of(file, file.stat().st_mtime_ns)
+
+
+@cache
+def _first_line_of(file: Path, changed_ns: int) -> str:
     docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
     return docstring.partition("\n")[0]
 
