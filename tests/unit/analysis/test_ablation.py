@@ -16,6 +16,7 @@ from fewtune.core.errors import ConfigError, RunError
 from fewtune.core.files import read_json
 from fewtune.core.spec import Spec
 
+pytestmark = pytest.mark.usefixtures("empty_pdf")
 MATRICES, RANKS, POSITIONS, ENCODERS = (
     ("q", "v", "qkv"),
     (2, 4),

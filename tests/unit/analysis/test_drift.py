@@ -20,6 +20,7 @@ from fewtune.strategies.clipfit import ClipFit
 from fewtune.strategies.tip_adapter_f import TipAdapterF
 from fewtune.strategies.vpt_deep import VptDeep
 
+pytestmark = pytest.mark.usefixtures("empty_pdf")
 BLOCKS = range(4)
 TEXT, IMAGE = "text_model.encoder.layers", "vision_model.encoder.layers"
 

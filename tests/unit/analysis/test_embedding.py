@@ -17,7 +17,7 @@ from fewtune.analysis import embedding
 from fewtune.core.errors import DataError
 from fewtune.engine.images import Pixels
 from fewtune.strategies.clip_lora import ClipLora
-from fewtune.strategies.taskres import TaskRes
+from fewtune.strategies.tip_adapter_f import TipAdapterF
 from fewtune.testing import tiny_clip
 
 
@@ -37,7 +37,7 @@ def test_features_are_those_of_the_backbone_and_of_the_tuned_model(
 
 
 def test_untouched_features_give_the_same_picture_twice(tuned: Tuned) -> None:
-    found = embedding.embed(tuned(TaskRes()))
+    found = embedding.embed(tuned(TipAdapterF()))
     assert found is not None
     assert found.kept == pytest.approx(1)
     assert found.separation[0] == found.separation[1]
