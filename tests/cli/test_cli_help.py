@@ -57,7 +57,14 @@ def test_version(cli: Cli) -> None:
 
 def test_list_names_strategies_backbones_data_and_trackers(cli: Cli) -> None:
     out = cli("list").out
-    for name in (*plugins("strategies"), "ViT-B16", "picto", "fashion", "wandb"):
+    for name in (
+        *plugins("strategies"),
+        *plugins("protocols"),
+        "ViT-B16",
+        "picto",
+        "fashion",
+        "wandb",
+    ):
         assert name in out
 
 
@@ -68,6 +75,10 @@ def test_list_names_strategies_backbones_data_and_trackers(cli: Cli) -> None:
         ("data verfy x", "There is no command 'data verfy'. Did you mean 'verify'?"),
         ("list strategy", "There is no list 'strategy'. Did you mean 'strategies'?"),
         ("list data DIR", "'DIR' is one argument too many."),
+        ("sweep few-sot", "There is no protocol and no file 'few-sot'. Did you mean 'few-shot'?"),
+        ("sweep few-shot --shot 1", "There is no option --shot. Did you mean '--shots'?"),
+        ("sweep few-shot --shots 0", "shots.0: input should be greater than 0; found '0'."),
+        ("sweep own", "own needs data. Add --data"),
         ("fit clip-lroa", "There is no strategy 'clip-lroa'. Did you mean 'clip-lora'?"),
         ("fit --rnk 3", "There is no option --rnk. Did you mean '--rank'?"),
         ("fit --device", "requires an argument"),

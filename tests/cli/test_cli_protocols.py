@@ -97,7 +97,7 @@ def test_a_miniature_of_every_protocol_has_its_tables(
         assert done.status == 0, done.err
         assert f"tables  runs/{name}.md" in done.out
         made.append(len(list(place.glob("runs/*/record.json"))))
-    # Zero-shot and two strategies on six, four, half of six; two trials, a final run, two zero-shot.
+    # Zero-shot and two strategies on six, four, half of six; two trials, a final, two zero-shot.
     assert made == [3, 6, 9, 9, 9, 14]
     tables = protocol_tables([place])
     found = {t.name: {r.title: [e.text for e in r.entries] for r in t.rows} for t in tables}

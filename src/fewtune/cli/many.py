@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewtune.cli.console import Console, duration
@@ -14,6 +15,7 @@ from fewtune.core.errors import DataError
 if TYPE_CHECKING:
     from fewtune.bench.rounds import Progress, Rounds
     from fewtune.bench.sweep import Outcome, Source
+    from fewtune.bench.tables import Table as Text
     from fewtune.cli.cases import Jobs
     from fewtune.core.protocol import Case
 
@@ -55,11 +57,21 @@ def make(
         console.note("measuring each run on the other tasks ...")
         measure_all(progress.every)
         place.keep(progress.every)
-    for outcome in table.failed.values():
-        console.line(f"failed: {outcome.entry.folder}: {outcome.error}")
+    show_failures(table.failed, console)
+    show_lacking(rounds, console)
     decided = show_searches(rounds, console)
     console.line(f"next  fewtune report {progress.every[0].job.runs}")
     return EXIT_FAILED if table.failed or rounds.lacking or not decided else 0
+
+
+def show_failures(failed: Mapping[Path, Outcome], console: Console) -> None:
+    """Print why runs failed, once for all that failed alike."""
+    alike: dict[str, list[Path]] = {}
+    for folder, outcome in failed.items():
+        alike.setdefault(outcome.error, []).append(folder)
+    for text, folders in alike.items():
+        more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
+        console.line(f"failed: {folders[0]}{more}: {text}")
 
 
 def show_searches(rounds: Rounds, console: Console) -> bool:
@@ -103,10 +115,25 @@ def remembered(source: Source, rounds: Rounds, console: Console) -> Iterator[Non
         path = rounds.runs / f"{source.name()}.md"
         write_text(path, "\n".join(map(markdown, tables)))
         for table in tables:
-            console.line(f"\n{table.title}")
-            rows = [[row.title, *(entry.text for entry in row.entries)] for row in table.rows]
-            console.table(table.header, rows)
-        console.line(f"tables  {path}")
+            show_table(table, console)
+        scored = {score.case.key() for score in rounds.scores() if score.top1 is not None}
+        left = len(rounds.cases) - len(scored)
+        holes = f"; {left} runs have no score, their cells are holes" if left else ""
+        console.line(f"tables  {path}{holes}")
+
+
+def show_table(table: Text, console: Console) -> None:
+    """Print a table, turned if it is narrower so; leave it out if the screen is too narrow."""
+    upright = [table.header, *([row.title, *(e.text for e in row.entries)] for row in table.rows)]
+    turned = [list(column) for column in zip(*upright, strict=True)]
+
+    def width(cells: Sequence[Sequence[str]]) -> int:
+        return sum(1 + max(map(len, column)) for column in zip(*cells, strict=True))
+
+    narrow = min(upright, turned, key=width)
+    if width(narrow) <= console.rich().width:
+        console.line(f"\n{table.title}")
+        console.table(narrow[0], narrow[1:])
 
 
 def show_plan(rounds: Rounds, progress: Progress, jobs: Jobs, console: Console) -> None:
@@ -121,10 +148,15 @@ def show_plan(rounds: Rounds, progress: Progress, jobs: Jobs, console: Console) 
     more = rounds.foreseen()
     if more:
         console.line(f"{more} more follow from their scores")
-    for text, runs in Counter(rounds.lacking.values()).items():
-        console.line(f"{runs} run{'s' * (runs != 1)} cannot be made: {text}")
+    show_lacking(rounds, console)
     for text, runs in Counter(text for e in progress.every for text in e.lacking).items():
         console.line(f"{runs} run{'s' * (runs != 1)} will have a hole. {text}")
+
+
+def show_lacking(rounds: Rounds, console: Console) -> None:
+    """Print which data are missing, how many runs want them, and how to get them."""
+    for text, runs in Counter(rounds.lacking.values()).items():
+        console.line(f"{runs} run{'s' * (runs != 1)} cannot be made: {text}")
 
 
 def list_runs(rounds: Rounds, progress: Progress, console: Console) -> None:
@@ -145,7 +177,7 @@ class Table:
     def __init__(self, progress: Progress, console: Console) -> None:
         self.progress = progress
         self.console = console
-        self.failed: dict[Any, Outcome] = {}
+        self.failed: dict[Path, Outcome] = {}
         self._live: Any = None
 
     @contextmanager
@@ -167,6 +199,8 @@ class Table:
 
         if outcome.error:
             self.failed[outcome.entry.folder] = outcome
+        else:
+            self.failed.pop(outcome.entry.folder, None)
         if self._live is not None:
             self._live.update(self._grid())
             return

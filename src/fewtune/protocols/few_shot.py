@@ -84,7 +84,7 @@ class FewShot(Protocol):
         rows = self.rows(lambda s: [self._row(known, s, shots=shots)[-1] for shots in self.shots])
         return Table(
             name=f"{self.name()}-averages",
-            title=f"{self.title}, average of {len(self.data)} data sets",
+            title=f"{self.title}, average of {len(self.data)} data set{'s' * (len(self.data) > 1)}",
             columns=tuple(map(str, self.shots)),
             rows=rows,
             notes=self.notes(rows),

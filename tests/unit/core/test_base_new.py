@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fewtune.core.draws import few_shot
+from fewtune.core.draws import Draw, drawn_digest, few_shot
 from fewtune.core.errors import DataError
-from fewtune.core.task import ClassSet, Example, Task, base_new
+from fewtune.core.task import ClassSet, Example, Task, base_new, part_of
 
 
 def task_of(classes: int, test_images: int = 1, train_images: int = 20) -> Task:
@@ -58,3 +59,39 @@ def test_halves_renumber_labels_and_keep_the_draw_of_all_classes() -> None:
     assert (base.name, new.name) == ("t-base", "t-new")
     with pytest.raises(DataError, match="has 1 class"):
         base_new(task_of(3))
+
+
+@pytest.mark.parametrize("draw", ["fewtune", "coop", "clip-lora"])
+def test_half_of_the_classes_gets_the_draw_of_all(draw: Draw) -> None:
+    task = task_of(6)
+    whole = few_shot(task, 3, 1, draw)
+    base, new = part_of(task, "base"), part_of(task, "new")
+    assert len({t.name for t in (task, base, new)}) == 3
+    assert len({t.fingerprint() for t in (task, base, new)}) == 3
+    keys = {half.name: [e.key for e in few_shot(half, 3, 1, draw).train] for half in (base, new)}
+    assert [*keys["t-base"], *keys["t-new"]] == [e.key for e in whole.train]
+    assert len(base.train) == len(new.train) == 3 * 20
+
+
+def test_what_is_scored_on_validation_images_has_no_test_images() -> None:
+    task = replace(task_of(4), val=tuple(Example(f"val/{i}", i % 4, Path("x")) for i in range(40)))
+    part = part_of(task, "new", "val")
+    assert (part.name, part.scored_on, part.val) == ("t-val-new", "val", ())
+    assert {e.key.partition("/")[0] for e in (*part.train, *part.test)} == {"train", "val"}
+    assert part.whole is not None
+    assert part.whole.test == ()
+    drawn = few_shot(part, 2, 0, "coop")
+    of_all = few_shot(task, 2, 0, "coop")
+    assert [e.key for e in drawn.test] == [e.key for e in of_all.val if e.label > 1]
+    assert [e.label for e in drawn.test] == [0, 0, 1, 1]
+    assert drawn_digest(part, 2, 0, "coop") != drawn_digest(part, 2, 1, "coop")
+
+
+def test_without_validation_images_a_fifth_is_set_aside() -> None:
+    task = task_of(3, train_images=10)
+    part = part_of(task, scored_on="val")
+    assert (len(part.train), len(part.test)) == (24, 6)
+    assert {e.key for e in (*part.train, *part.test)} == {e.key for e in task.train}
+    assert "own stratified validation split (20% of each class)" in part.notes
+    with pytest.raises(DataError, match="without a val split every class needs at least 2"):
+        part_of(task_of(3, train_images=1), scored_on="val")
