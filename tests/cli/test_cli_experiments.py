@@ -23,7 +23,7 @@ FOLDER = Path(__file__).parents[2] / "experiments"
 # Runs, and published scores that they are expected to give. By hand: 11 data sets, shots 1 to 16,
 # seeds 1 to 3 and zero-shot are 11 * (1 + 5 * 3) = 176 runs of one strategy with one backbone.
 COUNTS = {
-    "clip-lora": (3 * 176, 81),
+    "clip-lora": (3 * 176, 82),
     "clip-lora-baselines": (11 + 3 * 165, 192),
     "clipfit-few-shot": (176, 0),
     "clipfit-base-to-new": (11 + 11 * 3, 21),

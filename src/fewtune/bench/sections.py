@@ -105,7 +105,7 @@ def sections(
 
 def _benchmarks(places: Sequence[Path]) -> list[Part]:
     """Return the tables of the protocols that were run; those of single data sets are folded up."""
-    first, others = [], []
+    first, others = list[Table](), list[Table]()
     for table in protocol_tables(places):
         of_one = table.name.startswith("base-to-new-") and "-average" not in table.name
         (others if of_one else first).append(table)
