@@ -217,6 +217,7 @@ class RayRunner:
             _reach(self.pool.address)
         import ray
 
+        self._ray = ray  # from here on there is something to close
         shared = {"log_to_driver": False, "logging_level": "ERROR"}
         try:
             if self.pool.address:
@@ -230,7 +231,6 @@ class RayRunner:
                 f"Ray does not work on {where}: {error}.",
                 hint="See `ray status`. If it wants a token, set RAY_AUTH_MODE=token.",
             ) from error
-        self._ray = ray
         self._remote = ray.remote(work)
         gpus = self._gpus(self.pool.gpus)
         if not any(slots(node["Resources"], self.pool.cpus, gpus) for node in self._nodes()):
