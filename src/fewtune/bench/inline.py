@@ -9,7 +9,11 @@ from markupsafe import Markup, escape
 
 from fewtune.bench.figures import ALONE
 
+# Narrower than this a drawing is not made: it scrolls.
+LEAST_WIDTH = "34rem"
+
 _ID = re.compile(r'\sid="([^"]*)"')
+_WIDTH = re.compile(r'\swidth="([\d.]+(?:pt|px))"')
 _USE = re.compile(r'(href="#|url\(#)([^")]*)')
 
 
@@ -35,5 +39,8 @@ def inline_svg(text: str, name: str, words: str) -> Markup | None:
     drawn = _ID.sub(lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", drawn)
     drawn = _USE.sub(lambda m: f"{m[1]}{name}-{m[2]}", drawn)
     head, _, rest = drawn.partition(">")
-    head = re.sub(r'\s(role|class|aria-label)="[^"]*"', "", head)
-    return Markup(f'{head} role="img" aria-label="{escape(words)}">{rest}')
+    head = re.sub(r'\s(role|class|aria-label|style)="[^"]*"', "", head)
+    width = _WIDTH.search(head)
+    least = f"min({LEAST_WIDTH}, {width[1]})" if width else LEAST_WIDTH
+    shown = f'role="img" aria-label="{escape(words)}" style="min-width: {least}"'
+    return Markup(f"{head} {shown}>{rest}")

@@ -83,10 +83,17 @@ def legend(figure: Figure, axes: Sequence[Axes]) -> None:
 
 def logarithmic(axis: Axes) -> None:
     """Draw x on a logarithmic scale with short numbers: "20k"."""
-    from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axis.set_xscale("log")
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     axis.margins(0.15)
+
+
+def _short(value: float) -> str:
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"

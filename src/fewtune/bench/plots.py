@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 
 from fewtune.bench.figures import TEXT, svg
 from fewtune.bench.methods import Method
-from fewtune.bench.panels import PANEL_IN, label, legend, logarithmic, look, panels
+from fewtune.bench.panels import (
+    CHARACTER_IN,
+    COLUMNS,
+    PANEL_IN,
+    label,
+    legend,
+    logarithmic,
+    look,
+    panels,
+)
 from fewtune.bench.results import Cell, Study
 from fewtune.bench.study_tables import VISION, by_group
 from fewtune.core.spec import ZERO_SHOT
@@ -133,7 +142,9 @@ def gains(study: Study, groups: Mapping[str, str]) -> str:
     shots, methods = study.shots[-1] if study.shots else None, study.tuned()
     tasks = by_group(study, groups)
     height_in = max(PANEL_IN[1], 0.9 + 0.22 * len(methods))
-    with panels(len(tasks), panel_in=(PANEL_IN[0], height_in)) as (figure, axes):
+    names_in = CHARACTER_IN * max((len(method.title) for method in methods), default=0)
+    width_in = 2.4 + names_in / min(COLUMNS, len(tasks))
+    with panels(len(tasks), panel_in=(width_in, height_in)) as (figure, axes):
         for (name, of_group), axis in zip(tasks.items(), axes, strict=True):
             axis.set_title(name)
             for place, method in enumerate(methods):
