@@ -224,7 +224,7 @@ class Inputs:
             "precision": self.precision,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             "threads": torch.get_num_threads(),
-            "versions": {name: version(name) for name in ("torch", "torchvision", "pillow")},
+            "versions": versions(),
             "probe": self._untouched,
         }
 
@@ -247,6 +247,12 @@ class Inputs:
         size = self.model.preprocess.size_px
         generator = torch.Generator().manual_seed(0)
         return torch.randn(1, 3, size, size, generator=generator)
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Return the versions of what decides about activations."""
+    return {name: version(name) for name in ("torch", "torchvision", "pillow")}
 
 
 def blocks_below(model: DualEncoder, cut: int) -> bool:

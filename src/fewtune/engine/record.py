@@ -13,6 +13,7 @@ README.md summary.png  a card and a picture for people
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import platform
 from collections.abc import Sequence
@@ -197,6 +198,7 @@ def _validated(kind: type[F], value: Any, path: Path) -> F:
         ) from error
 
 
+@functools.cache
 def environment() -> dict[str, str]:
     """Return the versions and the machine that a record names."""
     packages = ("fewtune", "torch", "torchvision", "transformers", "numpy", "pillow")
