@@ -12,7 +12,7 @@ from commands import Cli
 from matplotlib.figure import Figure
 
 from fewtune.analysis.settings import flag
-from fewtune.bench.grid import Grid, expand
+from fewtune.bench.grid import Grid, expand, overridden
 from fewtune.cli.config import as_defaults, read_toml
 from fewtune.cli.fit import strategy_command
 from fewtune.cli.sweep import METADATA
@@ -110,7 +110,7 @@ def test_an_ablation_of_runs_that_vary_nothing_is_refused(cli: Cli, tuned: Path)
 def test_the_ablations_that_come_along_are_as_large_as_they_say(name: str, runs: int) -> None:
     file = Path(__file__).parents[2] / "experiments" / f"{name}.toml"
     values = {key: value for key, value in read_toml(file).items() if key not in METADATA}
-    cases = Grid(tuple(expand(values, strategy_names()))).cases()
+    cases = Grid(tuple(expand(overridden(values, {}), strategy_names()))).cases()
     assert len(cases) == runs
     assert f"{runs:,} runs" in file.read_text(encoding="utf-8")
     kind = load_strategy(cases[0].strategy)

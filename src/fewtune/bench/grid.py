@@ -75,7 +75,8 @@ def overridden(values: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str
         return tables or value
 
     named = values.get(STRATEGY, [])
-    dropped = set(named if isinstance(named, list) else [named]) - set(chosen.get(STRATEGY, named))
+    every = named if isinstance(named, list) else [named]
+    dropped = set(every) - set(chosen.get(STRATEGY, every))
     kept = {key: without(value) for key, value in values.items() if key not in dropped}
     return {**kept, **chosen}
 

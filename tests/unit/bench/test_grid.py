@@ -45,6 +45,11 @@ def test_several_tables_of_a_strategy_are_several_grids() -> None:
     ]
 
 
+def test_the_table_of_a_single_strategy_stays() -> None:
+    values = {"strategy": "clip-lora", "clip-lora": {"rank": [2, 4]}}
+    assert len(expand(overridden(values, {"seed": [1]}), STRATEGIES)) == 2
+
+
 def test_a_flag_that_takes_a_list_is_an_axis_only_as_a_list_of_lists() -> None:
     def cells(template: object) -> list[object]:
         values = {"strategy": "clip-lora", "template": template}
