@@ -82,23 +82,7 @@ def read_settings(
     """
     spaces = {name: value for name, value in table.items() if isinstance(value, dict)}
     plain = {name: value for name, value in table.items() if name not in spaces}
-    for key in plain:
-        if key not in KEYS:
-            raise ConfigError(
-                f"[search] has the unknown key {key!r}.",
-                hint=f"{did_you_mean(key, KEYS)} What is tried stands in [search.STRATEGY].",
-            )
-    for name in spaces:
-        if name not in strategies:
-            raise ConfigError(
-                f"[search.{name}] is of no strategy of this sweep ({', '.join(strategies)}).",
-                hint=did_you_mean(name, strategies),
-            )
-    if not any(spaces.values()):
-        raise ConfigError(
-            "[search] names nothing to try.",
-            hint="For example: [search.clip-lora] and below it lr = [1e-4, 2e-4]",
-        )
+    _refuse_unknown(plain, spaces, strategies)
     method = plain.get("method", "grid")
     if method not in get_args(Method):
         raise ConfigError(
@@ -119,6 +103,28 @@ def read_settings(
             if space
         },
     )
+
+
+def _refuse_unknown(
+    plain: Mapping[str, Any], spaces: Mapping[str, Any], strategies: Collection[str]
+) -> None:
+    for key in plain:
+        if key not in KEYS:
+            raise ConfigError(
+                f"[search] has the unknown key {key!r}.",
+                hint=f"{did_you_mean(key, KEYS)} What is tried stands in [search.STRATEGY].",
+            )
+    for name in spaces:
+        if name not in strategies:
+            raise ConfigError(
+                f"[search.{name}] is of no strategy of this sweep ({', '.join(strategies)}).",
+                hint=did_you_mean(name, strategies),
+            )
+    if not any(spaces.values()):
+        raise ConfigError(
+            "[search] names nothing to try.",
+            hint="For example: [search.clip-lora] and below it lr = [1e-4, 2e-4]",
+        )
 
 
 def _trials(method: Method, trials: Any) -> int | None:
