@@ -1,3 +1,5 @@
+"""Tasks of the study with picto."""
+
 import numpy as np
 import pytest
 
