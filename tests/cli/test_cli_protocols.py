@@ -53,7 +53,6 @@ TABLES = {
     "own-averages": {title: texts[:1] for title, texts in FEW_SHOT.items()},
     "few-shot-2": FEW_SHOT,
     "few-shot-averages": {title: texts[2:] for title, texts in FEW_SHOT.items()},
-    "base-to-new-average": HALVES,
     "base-to-new-six": HALVES,
     "cross-dataset": {
         "Zero-shot CLIP": ["19.4", "25.0", "25.0"],

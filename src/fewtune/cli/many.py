@@ -124,7 +124,8 @@ def remembered(source: Source, rounds: Rounds, console: Console) -> Iterator[Non
 
 def show_table(table: Text, console: Console) -> None:
     """Print a table, turned if it is narrower so; leave it out if the screen is too narrow."""
-    upright = [table.header, *([row.title, *(e.text for e in row.entries)] for row in table.rows)]
+    rows = ([row.title, *(entry.text for entry in row.entries)] for row in table.rows)
+    upright = [list(table.header), *rows]
     turned = [list(column) for column in zip(*upright, strict=True)]
 
     def width(cells: Sequence[Sequence[str]]) -> int:

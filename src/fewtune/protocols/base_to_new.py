@@ -47,12 +47,12 @@ class BaseToNew(Protocol):
         )
 
     def tables(self, scores: Iterable[Score]) -> tuple[Table, ...]:
-        """Return a table of the averages and one for each data set."""
+        """Return a table for each data set, after one of the averages if there are several."""
         known = Scores(scores)
-        return (
-            self._table(known, "average", self.data),
-            *(self._table(known, data, (data,)) for data in self.data),
-        )
+        each = tuple(self._table(known, data, (data,)) for data in self.data)
+        if len(each) == 1:
+            return each
+        return (self._table(known, "average", self.data), *each)
 
     def _table(self, known: Scores, name: str, data: Sequence[str]) -> Table:
         rows = self.rows(lambda strategy: self._row(known, strategy, data))
