@@ -15,7 +15,6 @@ from fewtune.bench.methods import Method
 from fewtune.bench.panels import (
     CHARACTER_IN,
     COLUMNS,
-    PANEL_IN,
     label,
     legend,
     logarithmic,
@@ -141,7 +140,7 @@ def gains(study: Study, groups: Mapping[str, str]) -> str:
     """
     shots, methods = study.shots[-1] if study.shots else None, study.tuned()
     tasks = by_group(study, groups)
-    height_in = max(PANEL_IN[1], 0.9 + 0.22 * len(methods))
+    height_in = 1.0 + 0.22 * max(2, len(methods))
     names_in = CHARACTER_IN * max((len(method.title) for method in methods), default=0)
     width_in = 2.4 + names_in / min(COLUMNS, len(tasks))
     with panels(len(tasks), panel_in=(width_in, height_in)) as (figure, axes):

@@ -109,7 +109,7 @@ def _benchmarks(places: Sequence[Path]) -> list[Part]:
     for table in protocol_tables(places):
         of_one = table.name.startswith("base-to-new-") and "-average" not in table.name
         (others if of_one else first).append(table)
-    return [Part("", tuple(first)), Part("By data set", tuple(others), folded=True)]
+    return [Part("", tuple(first)), Part("By data set", tuple(others), folded=bool(first))]
 
 
 def _backbones(studies: Sequence[Study]) -> list[Part]:

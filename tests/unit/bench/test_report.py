@@ -9,7 +9,8 @@ import pyarrow.parquet
 
 from fewtune.bench.inline import inline_svg
 from fewtune.bench.report import write_report
-from fewtune.core.files import write_text
+from fewtune.core.files import write_json, write_text
+from fewtune.protocols.few_shot import FewShot
 from studies import Writer
 
 GROUPS = {"flowers": "natural", "spheres": "structured"}
@@ -45,11 +46,19 @@ def test_several_backbones_analyses_and_differences_have_their_places(
         for shots in (1, 4):
             write.run("linear-probe", "fewshot-dtd", 0.3, backbone=backbone, shots=shots)
     folder = write.run("clip-adapter", "fewshot-dtd", 0.4, predictions=[(0, 1), (1, 1)])
+    protocol = FewShot(strategies=("clip-adapter",), data=("fewshot/dtd",), shots=(4,), seeds=(1,))
+    (case,) = (case for case in protocol.cases() if case.strategy == "clip-adapter")
+    remembered = {"protocol": "few-shot", "fields": protocol.model_dump(mode="json"),
+                  "runs": {case.key(): folder.name}, "tasks": []}  # fmt: skip
+    write_json(write.folder / "protocol.json", {"protocols": [remembered]})
     write_text(folder / "analysis" / "drift.svg", DRAWING)
     write_text(folder / "analysis" / "broken.svg", "<svg><g></svg>")
     page = write_report([write.folder], tmp_path / "out", GROUPS).read_text(encoding="utf-8")
-    for title in ("All backbones", "Accuracy with ViT-B16", "Accuracy with tiny", "Analyses"):
-        assert f">{title}</h2>" in page
+    titles = ("Published scores", "Benchmarks", "All backbones", "Accuracy with ViT-B16",
+              "Accuracy with tiny", "Analyses")  # fmt: skip
+    places = [page.index(f">{title}</h2>") for title in titles]
+    assert places == sorted(places)
+    assert "Few-shot classification, 4 shots" in page
     assert "1 score differs from what was published" in page
     assert "Zero-shot CLIP, ViT-B16, fewshot-dtd: 20.0 here, 43.6 published." in page
     assert f"Drift: {folder.name}" in page
