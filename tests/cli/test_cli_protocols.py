@@ -11,6 +11,7 @@ from PIL import Image
 import miniatures
 from fewtune.bench.protocol_tables import protocol_tables
 from fewtune.core.discovery import plugins
+from fewtune.core.files import read_json
 from fewtune.testing import tiny_task
 from fewtune.testing.tiny import ArraySource
 
@@ -101,3 +102,22 @@ def test_a_miniature_of_every_protocol_has_its_tables(
     tables = protocol_tables([place])
     found = {t.name: {r.title: [e.text for e in r.entries] for r in t.rows} for t in tables}
     assert found == TABLES
+
+
+def test_what_is_missing_is_said_with_the_way_to_get_it(
+    cli: Cli, images: Path, backbone: Path, place: Path
+) -> None:
+    flags = f"--strategies zero-shot --backbone {backbone} --root {place} --precision fp32 --quiet"
+    done = cli(f"sweep own --dry-run {flags} --data {images},fewshot/dtd")
+    assert done.status == 0, done.err
+    assert "2 runs, 0 complete" in done.out
+    assert "1 run cannot be made: fewshot/dtd is not below" in done.out
+    assert "fewtune data download fewshot/dtd" in done.out
+    assert not (place / "runs").exists()
+    done = cli(f"sweep cross-dataset {flags} --source {images} --targets fewshot/dtd")
+    assert done.status == 1, done.err
+    assert "Not scored on fewshot/dtd" in done.out
+    (failure,) = place.glob("runs/zero-shot-pets-*/failure.json")
+    assert "fewtune data download fewshot/dtd" in read_json(failure)["error"]
+    assert (failure.parent / "record.json").exists()
+    assert cli(f"sweep own {flags} --data fewshot/dtd").status == 2

@@ -16,6 +16,7 @@ from fewtune.cli.launch import DATA_FLAGS, open_part, prepare
 from fewtune.cli.options import Command
 from fewtune.core.discovery import load_strategy
 from fewtune.core.errors import DataError
+from fewtune.datasets import catalog
 
 if TYPE_CHECKING:
     from fewtune.bench.rounds import Prepared
@@ -69,7 +70,6 @@ class Jobs:
 
     def steps(self, case: Case) -> int:
         """Return the steps of a case whose data are not here, by what is declared of them."""
-        from fewtune.datasets import catalog
         from fewtune.engine.recipes import configure
 
         kind, values, options = self._flags(case)
@@ -90,13 +90,15 @@ class Jobs:
         command = _command(kind.name())
         given = as_defaults(flags, self.where, command.params)
         context = command.make_context("sweep", [], default_map=given)
-        return kind, {**context.params, **self.shared}, options_given(context, kind)
+        values = located({**context.params, **self.shared})
+        return kind, values, options_given(context, kind)
 
     def _target(self, target: Target, data: str, values: Mapping[str, Any]) -> Task:
         own = target.data == data
         changes = {} if own else dict.fromkeys(OF_ONE_DATA_SET) | {"shots": None}
         part = {"data": target.data, "classes": target.classes, "score_on": target.split}
-        wanted = {**values, **changes, **part}
+        root = self.shared.get("root", values["root"])
+        wanted = located({**values, "root": root, **changes, **part})
         with self._once(wanted):
             return open_part(wanted, self.console, self._opened)
 
@@ -111,6 +113,16 @@ class Jobs:
         except DataError as error:
             self._missing[key] = error
             raise
+
+
+def located(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return flags in which `--root`, that of data sets by name, does not concern one's own images.
+
+    Raises:
+        ConfigError: Two data sets go by the name.
+    """
+    named = values["root"] is not None and catalog.find(str(values["data"])) is not None
+    return {**values, "root": values["root"] if named else None}
 
 
 @cache
