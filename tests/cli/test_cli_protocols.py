@@ -86,6 +86,7 @@ def data(place: Path) -> None:
     (place / "vtab.toml").write_text(VTAB)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("data")
 def test_a_miniature_of_every_protocol_has_its_tables(
     cli: Cli, backbone: Path, place: Path
