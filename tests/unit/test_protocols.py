@@ -214,13 +214,13 @@ def test_what_is_unknown_is_refused() -> None:
         FewShot(strategies=("clip-lore",))
     with pytest.raises(ConfigError, match="a seed twice"):
         FewShot(seeds=(1, 1))
-    with pytest.raises(ConfigError, match="has no 'shot'. Did you mean 'shots'"):
+    with pytest.raises(ConfigError, match=r"has no 'shot'\. Did you mean 'shots'"):
         FewShot.of({"shot": 1}, "study.toml")
-    with pytest.raises(ConfigError, match="study.toml: shots.0: .* found 'two'"):
+    with pytest.raises(ConfigError, match=r"study.toml: shots.0: .* found 'two'"):
         FewShot.of({"shots": ["two"]}, "study.toml")
-    with pytest.raises(ConfigError, match="own needs data. Add --data"):
+    with pytest.raises(ConfigError, match=r"own needs data. Add --data"):
         Own.of({}, "own")
-    with pytest.raises(ConfigError, match="does not train on 'fewshot/dt'.*Did you mean"):
+    with pytest.raises(ConfigError, match=r"does not train on 'fewshot/dt'.*Did you mean"):
         FewShot(options={"clip-lora": {"fewshot/dt": {"rank": 4}}})
 
 
