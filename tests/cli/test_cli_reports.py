@@ -105,6 +105,7 @@ def test_list_strategies_with_their_flags(cli: Cli) -> None:
         "strategies",
         "backbones",
         "data",
+        "protocols",
         "trackers",
     }
 
