@@ -29,8 +29,13 @@ def cases(settings: Settings) -> Cases:
 def _largest(dropout: float, bar: float, settings: Settings) -> list[Row]:
     classes = 6 if settings.quick else largest(dropout, settings)
     few = Settings(settings.quick, settings.precision, settings.threads, REPEATS, 0)
-    contenders = [_ours(classes, dropout, settings), _peft(classes, dropout, settings)]
-    ours, peer = race(contenders, few, limit_mib=LIMIT_GIB << 10)
+    while True:
+        contenders = [_ours(classes, dropout, settings), _peft(classes, dropout, settings)]
+        try:
+            ours, peer = race(contenders, few, limit_mib=LIMIT_GIB << 10)
+            break
+        except MemoryError:  # the limit is on what is reserved, the prediction is of what is used
+            classes = int(0.9 * classes // 10 * 10)
     what = f"{classes} classes, dropout {dropout:g}"
     note = f"the most where A fits into {LIMIT_GIB} GiB; no warm-up"
     memory = (ours.memory_mib / 1024, peer.memory_mib / 1024)
