@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 import tempfile
-from typing import Any
+from typing import IO, Any
 
 import hypothesis
 import pytest
@@ -72,3 +72,17 @@ def _no_leaked_figures() -> Any:
 
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
+
+
+@pytest.fixture
+def empty_pdf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write nothing into PDFs: the fonts that they hold take most of a figure's time."""
+    from matplotlib.figure import Figure
+
+    draw = Figure.savefig
+
+    def save(figure: Figure, file: IO[Any], format: str, **options: Any) -> None:
+        if format != "pdf":
+            draw(figure, file, format=format, **options)
+
+    monkeypatch.setattr(Figure, "savefig", save)

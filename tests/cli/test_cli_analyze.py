@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import IO, Any
 
 import pytest
 from commands import Cli
-from matplotlib.figure import Figure
 
 from fewtune.analysis.settings import flag
 from fewtune.bench.grid import Grid, expand, overridden
@@ -19,17 +17,7 @@ from fewtune.cli.sweep import METADATA
 from fewtune.core.discovery import load_strategy, strategy_names
 from fixtures import split_folders
 
-
-@pytest.fixture(autouse=True)
-def empty_pdf(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write nothing into PDFs: the fonts that they hold take most of a figure's time."""
-    draw = Figure.savefig
-
-    def save(figure: Figure, file: IO[Any], format: str, **options: Any) -> None:
-        if format != "pdf":
-            draw(figure, file, format=format, **options)
-
-    monkeypatch.setattr(Figure, "savefig", save)
+pytestmark = pytest.mark.usefixtures("empty_pdf")
 
 
 @pytest.fixture

@@ -11,34 +11,16 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 from fewtune.analysis.settings import Value, flag, settings
-from fewtune.bench.results import Run, load_runs, refuse_mixed
+from fewtune.bench.results import Cell, Run, load_runs, refuse_mixed
 from fewtune.core.discovery import load_strategy
 from fewtune.core.errors import ConfigError, RunError, did_you_mean
 from fewtune.core.spec import ZERO_SHOT, Recipe
 from fewtune.engine.outcome import shots_text, strategy_of
 
 Setting = tuple[Value, ...]
-
-
-@dataclass(frozen=True)
-class Score:
-    """Top-1 of one setting over seeds, in [0, 1]."""
-
-    tops: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """Mean over seeds."""
-        return mean(self.tops)
-
-    @property
-    def spread(self) -> float | None:
-        """Sample standard deviation over seeds; None for a single one."""
-        return stdev(self.tops) if len(self.tops) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -59,7 +41,7 @@ class Ablation:
     shots: int | None
     axes: Mapping[str, tuple[Value, ...]]
     reference: Setting
-    scores: Mapping[Setting, Score]
+    scores: Mapping[Setting, Cell]
     zero_shot: float | None
 
     @property
@@ -72,7 +54,7 @@ class Ablation:
         """Return a title for figures."""
         return f"{self.title} on {self.task}, {shots_text(self.shots)}, {self.backbone}"
 
-    def at(self, **values: Value) -> Score | None:
+    def at(self, **values: Value) -> Cell | None:
         """Return the score of the reference with some values changed; None for a hole."""
         places = dict(zip(self.axes, self.reference, strict=True)) | values
         return self.scores.get(tuple(places.values()))
@@ -130,9 +112,9 @@ def _ablation(runs: Sequence[Run], zero_shot: float | None) -> Ablation | None:
     }
     if not axes:
         return None
-    tops: dict[Setting, list[float]] = defaultdict(list)
+    cells: dict[Setting, list[Run]] = defaultdict(list)
     for run, of in sorted(zip(runs, every, strict=True), key=lambda pair: pair[0].spec["seed"]):
-        tops[tuple(of[name] for name in axes)].append(run.top1)
+        cells[tuple(of[name] for name in axes)].append(run)
     spec = runs[0].spec
     return Ablation(
         spec["strategy"],
@@ -141,8 +123,8 @@ def _ablation(runs: Sequence[Run], zero_shot: float | None) -> Ablation | None:
         spec["backbone"],
         spec["shots"],
         axes,
-        _reference(spec["strategy"], spec["shots"], list(axes), tops),
-        {setting: Score(tuple(of)) for setting, of in sorted(tops.items(), key=str)},
+        _reference(spec["strategy"], spec["shots"], list(axes), cells),
+        {setting: Cell(tuple(cells[setting])) for setting in sorted(cells, key=str)},
         zero_shot,
     )
 
@@ -231,7 +213,7 @@ def table(ablation: Ablation) -> list[dict[str, Any]]:
             "backbone": ablation.backbone,
             "shots": ablation.shots,
             **dict(zip(ablation.axes, setting, strict=True)),
-            "seeds": len(score.tops),
+            "seeds": len(score.runs),
             "top1_mean": score.mean,
             "top1_spread": score.spread,
         }
@@ -239,7 +221,7 @@ def table(ablation: Ablation) -> list[dict[str, Any]]:
     ]
 
 
-def one_at_a_time(ablation: Ablation) -> Iterator[tuple[str, Value, Score]]:
+def one_at_a_time(ablation: Ablation) -> Iterator[tuple[str, Value, Cell]]:
     """Yield each value of each option with all others at the reference; holes are left out."""
     for name, values in ablation.axes.items():
         for value in values:
@@ -259,7 +241,7 @@ def facts(ablation: Ablation) -> dict[str, Any]:
         "reference": dict(zip(ablation.axes, ablation.reference, strict=True)),
         "zero_shot": ablation.zero_shot,
         "one_at_a_time": [
-            {"option": name, "value": value, "seeds": len(score.tops), "top1_mean": score.mean,
+            {"option": name, "value": value, "seeds": len(score.runs), "top1_mean": score.mean,
              "top1_spread": score.spread}
             for name, value, score in one_at_a_time(ablation)
         ],

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from fewtune.analysis import ablation as ablations
 from fewtune.analysis import layers
-from fewtune.analysis.ablation import Ablation, Score
+from fewtune.analysis.ablation import Ablation
 from fewtune.analysis.settings import Value, text
-from fewtune.bench.figures import COLOURS, GRID, MARKERS, TEXT, write_figure
-from fewtune.core.files import write_json, write_text
+from fewtune.bench.figures import COLOURS, GRID, MARKERS, TEXT, subplots, write_figure
+from fewtune.bench.results import Cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,8 +44,7 @@ def analyse(
     for ablation in found:
         name = f"ablation-{ablation.name}"
         shape = ablations.shape(ablation, x, lines)
-        write_text(out / f"{name}.csv", layers.csv_text(ablations.table(ablation)))
-        write_json(out / f"{name}.json", ablations.facts(ablation))
+        layers.write_numbers(out / name, ablations.table(ablation), ablations.facts(ablation))
         words = f"{ablation.heading()}: {UNIT}"
         write_figure(
             out / f"{name}-options",
@@ -72,18 +71,16 @@ def _options(ablation: Ablation) -> Figure:
     """Draw a panel an option: each of its values, all other options at the reference."""
     from matplotlib.figure import Figure
 
-    scores: dict[str, dict[Value, Score]] = {}
+    scores: dict[str, dict[Value, Cell]] = {}
     for name, value, score in ablations.one_at_a_time(ablation):
         scores.setdefault(name, {})[value] = score
     shown = {name: of for name, of in scores.items() if len(of) > 1}
     columns = 2 if len(shown) == 4 else min(COLUMNS, max(1, len(shown)))
     rows = max(1, math.ceil(len(shown) / columns))
     figure = Figure(figsize=(2.3 * columns + 0.4, 2.0 * rows + 0.5), layout="constrained")
-    panels = list(figure.subplots(rows, columns, squeeze=False, sharey=True).flat)
-    for spare in panels[len(shown) :]:
-        spare.remove()
+    panels = subplots(figure, len(shown), columns, sharey=True)
     reference = dict(zip(ablation.axes, ablation.reference, strict=True))
-    for index, (axis, (name, of)) in enumerate(zip(panels, shown.items(), strict=False)):
+    for index, (axis, (name, of)) in enumerate(zip(panels, shown.items(), strict=True)):
         values = tuple(of)
         linestyle = "-" if ablations.numeric(values) else "none"
         _line(axis, tuple(of.values()), linestyle, COLOURS[0], MARKERS[0])
@@ -163,7 +160,7 @@ def _reference(ablation: Ablation) -> str:
 
 def _line(
     axis: Axes,
-    scores: Sequence[Score | None],
+    scores: Sequence[Cell | None],
     linestyle: str,
     colour: str,
     marker: str,

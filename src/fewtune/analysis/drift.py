@@ -21,7 +21,6 @@ from fewtune.analysis.anatomy import Part
 from fewtune.analysis.replay import Opened
 from fewtune.analysis.trace import replaced_modules
 from fewtune.bench.figures import write_figure
-from fewtune.core.files import write_json, write_text
 
 STEM = "drift"
 
@@ -131,8 +130,7 @@ def analyse(runs: Sequence[Opened], out: Path) -> dict[str, Any]:
             for run, of, changed in zip(runs, sums, found, strict=True)
         ]
     }
-    write_text(out / f"{STEM}.csv", layers.csv_text(rows))
-    write_json(out / f"{STEM}.json", facts)
+    layers.write_numbers(out / STEM, rows, facts)
     shown = layers.axis_of([run.anatomy for run in runs], [layer for of in sums for layer in of])
     if shown:
         rows_of = [(run.label, of) for run, of in zip(runs, sums, strict=True)]

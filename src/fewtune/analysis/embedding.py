@@ -21,9 +21,8 @@ from torch import Tensor
 
 from fewtune.analysis import layers
 from fewtune.analysis.replay import Opened
-from fewtune.bench.figures import COLOURS, write_figure
+from fewtune.bench.figures import COLOURS, subplots, write_figure
 from fewtune.core.errors import ConfigError, DataError
-from fewtune.core.files import write_json, write_text
 from fewtune.core.task import Example, draw_order
 from fewtune.engine import outcome
 from fewtune.engine.device import autocast
@@ -218,8 +217,7 @@ def analyse(
     if not found:
         return facts
     rows = [row for run, of in found for row in table(run, of)]
-    write_text(out / f"{STEM}.csv", layers.csv_text(rows))
-    write_json(out / f"{STEM}.json", facts)
+    layers.write_numbers(out / STEM, rows, facts)
     write_figure(
         out / STEM,
         lambda: _draw(found, method),
@@ -240,10 +238,8 @@ def _draw(found: Sequence[tuple[Opened, Embedding]], method: Method) -> Figure:
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(6.4, 0.9 + rows * 6.4 / columns), layout="constrained")
-    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for spare in grid[len(panels) :]:
-        spare.remove()
-    for axis, (run, of, tuned) in zip(grid, panels, strict=False):
+    grid = subplots(figure, len(panels), columns)
+    for axis, (run, of, tuned) in zip(grid, panels, strict=True):
         labels = [example.label for example in of.examples]
         _scatter(axis, of.after if tuned else of.before, labels, run.tuned.classes.names)
         silhouette = f"{of.separation[tuned]:.2f}".replace("-", "−")

@@ -24,7 +24,6 @@ from fewtune.analysis import layers
 from fewtune.analysis.layers import Layer
 from fewtune.analysis.replay import Opened
 from fewtune.bench.figures import write_figure
-from fewtune.core.files import write_json, write_text
 from fewtune.engine.fit import Training
 
 STEM = "gradients"
@@ -172,8 +171,7 @@ def analyse(runs: Sequence[Opened], out: Path, steps: int = STEPS) -> dict[str, 
     if not found:
         return facts
     rows = [row for run, of in found for row in table(run, of)]
-    write_text(out / f"{STEM}.csv", layers.csv_text(rows))
-    write_json(out / f"{STEM}.json", facts)
+    layers.write_numbers(out / STEM, rows, facts)
     most = max(len(of.losses) for _, of in found)
     _write(out / STEM, found, [strength(of) for _, of in found],
            f"squared gradient sum Σ g², mean of {most} steps", logarithmic=True)  # fmt: skip

@@ -5,16 +5,17 @@ A figure has a panel a tower, stages from input to output, and a row a run.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from fewtune.analysis.anatomy import GROUPS, Anatomy, Part, TowerName
 from fewtune.bench.figures import COLOURS, GRID, MARKERS
+from fewtune.bench.tables import csv_text
+from fewtune.core.files import write_json, write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,15 +72,12 @@ def groups(values: Mapping[Layer, float]) -> list[dict[str, Any]]:
     ]
 
 
-def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows with the same keys as CSV; numbers at full precision, an unknown one empty."""
-    if not rows:
-        return ""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
+def write_numbers(stem: Path, rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> None:
+    """Write rows with the same keys as CSV, and facts as JSON; an unknown number is empty."""
+    header = [list(rows[0])] if rows else []
+    text = csv_text([*header, *(list(row.values()) for row in rows)])
+    write_text(stem.with_name(f"{stem.name}.csv"), text)
+    write_json(stem.with_name(f"{stem.name}.json"), facts)
 
 
 def axis_of(anatomies: Sequence[Anatomy], values: Iterable[Layer]) -> dict[TowerName, list[str]]:

@@ -6,6 +6,7 @@ Text and lines take the colour of the page that an SVG stands in, so it works in
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from fewtune.core.files import write_bytes, write_text
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Okabe and Ito (2008): told apart with every common form of colour blindness.
@@ -49,6 +51,15 @@ def style() -> Iterator[None]:
             }
         )
         yield
+
+
+def subplots(figure: Figure, count: int, columns: int, *, sharey: bool = False) -> list[Axes]:
+    """Return so many panels of a figure, line by line; the last line may be shorter."""
+    lines = max(1, math.ceil(count / columns))
+    grid = list(figure.subplots(lines, columns, squeeze=False, sharey=sharey).flat)
+    for spare in grid[count:]:
+        spare.remove()
+    return grid[:count]
 
 
 def svg(figure: Figure) -> str:

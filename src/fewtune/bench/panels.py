@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from fewtune.bench.figures import COLOURS, GRID, MARKERS, style
+from fewtune.bench.figures import COLOURS, GRID, MARKERS, style, subplots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,10 +31,7 @@ def panels(
         lines = math.ceil(count / columns)
         size = (panel_in[0] * columns, panel_in[1] * lines + 0.5)
         figure = Figure(figsize=size, layout="constrained")
-        grid = list(figure.subplots(lines, columns, squeeze=False).flat)
-        for spare in grid[count:]:
-            spare.remove()
-        yield figure, grid[:count]
+        yield figure, subplots(figure, count, columns)
 
 
 def look(index: int, *, line: bool = False, hollow: bool = False) -> dict[str, Any]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import IO, Any
 
 import pytest
-from matplotlib.figure import Figure
 from short_runs import SHOTS, Tuned
 
 from fewtune.analysis.replay import Opened, open_run
@@ -43,15 +41,3 @@ def tuned(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Tuned:
         return made[strategy]
 
     return make
-
-
-@pytest.fixture
-def empty_pdf(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write nothing into PDFs: the fonts that they hold take most of a figure's time."""
-    draw = Figure.savefig
-
-    def save(figure: Figure, file: IO[Any], format: str, **options: Any) -> None:
-        if format != "pdf":
-            draw(figure, file, format=format, **options)
-
-    monkeypatch.setattr(Figure, "savefig", save)
