@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from commands import Cli
 
-from fewtune.analysis.settings import flag
 from fewtune.bench.grid import Grid, expand, overridden
 from fewtune.cli.config import as_defaults, read_toml
 from fewtune.cli.fit import strategy_command
 from fewtune.cli.sweep import METADATA
 from fewtune.core.discovery import load_strategy, strategy_names
+from fewtune.core.naming import dashed
 from fixtures import split_folders
 
 pytestmark = pytest.mark.usefixtures("empty_pdf")
@@ -105,6 +105,6 @@ def test_the_ablations_that_come_along_are_as_large_as_they_say(name: str, runs:
     flags = {k: v for k, v in cases[0].flags().items() if k != "strategy"}
     command = strategy_command(kind)
     command.make_context("sweep", [], default_map=as_defaults(flags, file, command.params))
-    fields = {flag(field): field for field in kind.model_fields}
+    fields = {dashed(field): field for field in kind.model_fields}
     for case in cases[:: len(cases) // 48]:
         kind(**{fields[k]: v for k, v in case.flags().items() if k in fields})

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fewtune.analysis.settings import Value, flag, settings
+from fewtune.analysis.settings import Value, settings
 from fewtune.bench.results import Cell, Run, load_runs, refuse_mixed
 from fewtune.core.discovery import load_strategy
 from fewtune.core.errors import ConfigError, RunError, did_you_mean
+from fewtune.core.naming import dashed
 from fewtune.core.spec import ZERO_SHOT, Recipe
 from fewtune.engine.outcome import shots_text, strategy_of
 
@@ -134,7 +135,7 @@ def _ordered(strategy: str, name: str, values: set[Value]) -> tuple[Value, ...]:
     kind = load_strategy(strategy)
     for model in (kind, Recipe):
         for field, info in model.model_fields.items():
-            if flag(field) == name:
+            if dashed(field) == name:
                 declared = [c for c in typing.get_args(info.annotation) if c in values]
                 if len(declared) == len(values):
                     return tuple(declared)
@@ -150,7 +151,7 @@ def _reference(
     recipe = plain.recipe_for(shots)
     default = {**(recipe.model_dump(mode="json") if recipe else {}), "steps_scale": 1.0}
     default |= plain.model_dump(mode="json") | {"templates": "all"}
-    named = {flag(name): value for name, value in default.items()}
+    named = {dashed(name): value for name, value in default.items()}
     values: list[Value] = []
     for index, axis in enumerate(axes):
         counts = Counter(setting[index] for setting in found)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from fewtune.analysis import ablation as ablations
 from fewtune.analysis import layers
 from fewtune.analysis.ablation import Ablation
-from fewtune.analysis.settings import Value, text
+from fewtune.analysis.settings import Value
 from fewtune.bench.figures import COLOURS, GRID, MARKERS, TEXT, subplots, write_figure
 from fewtune.bench.results import Cell
+from fewtune.core.naming import brief
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,8 +114,8 @@ def _lines(ablation: Ablation, shape: Sequence[str]) -> Figure:
                 scores = [ablation.at(**fixed, **{lines: value, x: v}) for v in ablation.axes[x]]
                 shift = 0.06 * (index - (len(ablation.axes[lines]) - 1) / 2)
                 look = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
-                _line(axis, scores, "-", *look, shift=shift, label=text(value))
-            titles = [f"{name} {text(v)}" for name, v in fixed.items()]
+                _line(axis, scores, "-", *look, shift=shift, label=brief(value))
+            titles = [f"{name} {brief(v)}" for name, v in fixed.items()]
             axis.set_title(", ".join(titles), size=8)
             _finish(axis, "", ablation.axes[x], ablation.zero_shot)
         row[0].set_ylabel(UNIT)
@@ -133,7 +134,7 @@ def _settings(ablation: Ablation) -> Figure:
 
     ranked = sorted(ablation.scores.items(), key=lambda item: -item[1].mean)
     names = [
-        ", ".join(f"{name} {text(value)}" for name, value in ablation.changes(setting).items())
+        ", ".join(f"{name} {brief(value)}" for name, value in ablation.changes(setting).items())
         for setting, _ in ranked
     ]
     figure = Figure(figsize=(6.4, 0.17 * len(ranked) + 1.0), layout="constrained")
@@ -155,7 +156,7 @@ def _settings(ablation: Ablation) -> Figure:
 
 def _reference(ablation: Ablation) -> str:
     settings = zip(ablation.axes, ablation.reference, strict=True)
-    return ", ".join(f"{name} {text(value)}" for name, value in settings)
+    return ", ".join(f"{name} {brief(value)}" for name, value in settings)
 
 
 def _line(
@@ -180,9 +181,9 @@ def _line(
 
 
 def _finish(axis: Axes, name: str, values: Sequence[Value], zero_shot: float | None) -> None:
-    axis.set_xticks(range(len(values)), [text(value) for value in values])
+    axis.set_xticks(range(len(values)), [brief(value) for value in values])
     axis.set_xlim(-0.5, len(values) - 0.5)
-    if sum(len(text(value)) + 1 for value in values) > CHARACTERS:
+    if sum(len(brief(value)) + 1 for value in values) > CHARACTERS:
         axis.tick_params(axis="x", rotation=30)
     axis.set_xlabel(name)
     axis.grid(axis="y", color=GRID, linewidth=0.6)
@@ -216,8 +217,8 @@ def _heat(ablation: Ablation, a: str, b: str) -> Figure:
             dark = 100 * score.mean < (low + high) / 2
             axis.text(j, i, f"{100 * score.mean:.1f}{spread}", ha="center", va="center", size=7,
                       color="white" if dark else "black")  # fmt: skip
-    axis.set_xticks(range(len(columns)), [text(value) for value in columns])
-    axis.set_yticks(range(len(rows)), [text(value) for value in rows])
+    axis.set_xticks(range(len(columns)), [brief(value) for value in columns])
+    axis.set_yticks(range(len(rows)), [brief(value) for value in rows])
     axis.tick_params(length=0)
     axis.invert_yaxis()
     axis.spines[:].set_visible(False)

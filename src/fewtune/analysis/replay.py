@@ -18,8 +18,8 @@ from fewtune.core.head import Head
 from fewtune.core.spec import Plan, Spec
 from fewtune.core.task import Task
 from fewtune.engine.adapter import Tuned, load_run, strategy_of
-from fewtune.engine.device import autocast, choose_device
-from fewtune.engine.fit import Training, prepare, seed_step
+from fewtune.engine.device import choose_device
+from fewtune.engine.fit import Training, prepare
 from fewtune.engine.job import Job
 from fewtune.engine.record import RunFolder
 from fewtune.engine.run import Execution, attach, prepare_inputs
@@ -90,9 +90,7 @@ class Opened:
             return None
         torch.set_num_threads(plan.threads)
         phase = execution.job.strategy.phases(recipe)[0]
-        seed_step(self.spec.seed, 0, -1)
-        with autocast(execution.model.device, self.spec.precision):
-            head = phase.attach(execution.model, execution.support.classes, None)
+        head = execution.attached(phase, 0, None)
         here = plan.model_copy(update={"device": str(execution.model.device)})
         training = execution.training(head, phase.recipe, here, 0)
         training.follow(here)

@@ -5,19 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fewtune.core.naming import brief, dashed
 from fewtune.engine.outcome import Record, shots_text, steps_scale, strategy_of
 
 Value = str | int | float | bool | None
-
-
-def flag(field: str) -> str:
-    """Return the name of a field's flag, without the dashes before it."""
-    return field.strip("_").replace("_", "-")
-
-
-def text(value: Value) -> str:
-    """Return a value as figures and tables show it."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def settings(record: Record) -> dict[str, Value]:
@@ -25,7 +16,7 @@ def settings(record: Record) -> dict[str, Value]:
     spec = record["spec"]
     options = strategy_of(record).model_dump(mode="json")
     flat = {**(spec["recipe"] or {}), **options, "templates": spec["templates"]}
-    return {flag(name): value for name, value in flat.items()} | {
+    return {dashed(name): value for name, value in flat.items()} | {
         "steps-scale": steps_scale(record)
     }
 
@@ -43,7 +34,7 @@ def labels(records: Sequence[Record]) -> list[str]:
         kin = [o for o, name in zip(options, strategies, strict=True) if name == strategies[index]]
         words = [word for i, word in enumerate(places[index]) if len({p[i] for p in places}) > 1]
         words += [
-            f"{name} {text(value)}"
+            f"{name} {brief(value)}"
             for name, value in options[index].items()
             if any(other.get(name) != value for other in kin)
         ]

@@ -64,6 +64,12 @@ def case_of(cell: Mapping[str, Any]) -> Case:
     return Case(**fields, options=flags)
 
 
+def strategies_of(values: Mapping[str, Any]) -> list[str]:
+    """Return the strategies that a file names, one or several."""
+    named = values.get(STRATEGY, [])
+    return named if isinstance(named, list) else [named]
+
+
 def overridden(values: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Return the contents of a file in which some axes are chosen anew, also within its tables.
 
@@ -74,8 +80,7 @@ def overridden(values: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str
         tables = [{k: v for k, v in table.items() if k not in chosen} for table in _tables(value)]
         return tables or value
 
-    named = values.get(STRATEGY, [])
-    every = named if isinstance(named, list) else [named]
+    every = strategies_of(values)
     dropped = set(every) - set(chosen.get(STRATEGY, every))
     kept = {key: without(value) for key, value in values.items() if key not in dropped}
     return {**kept, **chosen}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fewtune.core.discovery import strategy_names
+from fewtune.core.naming import brief, dashed
 from fewtune.core.spec import ZERO_SHOT, Recipe
 from fewtune.engine.outcome import steps_scale
 
@@ -123,7 +124,7 @@ def _method(
         strategy.type,
         steps_scale(first.record),
         other_scales,
-        tuple(_flag(n) for n in names if len({_text(s.get(n)) for s in every}) > 1),
+        tuple(dashed(n) for n in names if len({brief(s.get(n)) for s in every}) > 1),
         as_published=len(every) > 1 or every == [{}],
     )
 
@@ -160,7 +161,7 @@ def _shown(runs: Sequence[Run]) -> dict[str, str]:
     """Return the text of everything in which methods of a strategy may differ."""
     every = [_flat(run) for run in runs]
     texts = {
-        name: list(dict.fromkeys(_text(values.get(name)) for values in every))
+        name: list(dict.fromkeys(brief(values.get(name)) for values in every))
         for name in sorted(set().union(*every))
     }
     return {name: of[0] if len(of) == 1 else "by task" for name, of in texts.items()}
@@ -175,18 +176,10 @@ def _flat(run: Run) -> dict[str, Any]:
 
 def _differences(own: Mapping[str, str], all_of_strategy: Sequence[Mapping[str, str]]) -> list[str]:
     return [
-        value if name == "type" else f"{_flag(name)}={value}"
+        value if name == "type" else f"{dashed(name)}={value}"
         for name, value in own.items()
         if any(other.get(name) != value for other in all_of_strategy) and name != "steps_scale"
     ]
-
-
-def _flag(name: str) -> str:
-    return name.strip("_").replace("_", "-")
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _text_of(*parts: Any) -> str:

@@ -11,16 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fewtune.bench import tables
 from fewtune.bench.rounds import Rounds, scores_of
 from fewtune.bench.sweep import FAILURE
-from fewtune.bench.tables import Entry, Row, Table
+from fewtune.bench.tables import Entry, Row, Table, with_spread
 from fewtune.core import protocol as protocols
 from fewtune.core.discovery import load_strategy
 from fewtune.core.errors import RunError
 from fewtune.core.files import digest, read_json, write_json
 from fewtune.core.protocol import Case, Protocol, Score, Target, load_protocol
-from fewtune.engine.outcome import percent, steps_scale
+from fewtune.engine.outcome import steps_scale
 
 FILE = "protocol.json"
 UNIT = "Top-1 in percent; ± is the sample standard deviation over seeds."
@@ -180,10 +179,7 @@ def as_text(table: protocols.Table, of: str = "", notes: Sequence[str] = ()) -> 
 
 
 def _column(values: Sequence[protocols.Value | None]) -> list[Entry]:
-    entries = tables.ranked([value.mean if value else None for value in values], percent)
-    return [
-        replace(entry, text=f"{entry.text} ± {percent(value.spread)}")
-        if value and value.spread is not None
-        else entry
-        for value, entry in zip(values, entries, strict=True)
-    ]
+    return with_spread(
+        [value.mean if value else None for value in values],
+        [value.spread if value else None for value in values],
+    )

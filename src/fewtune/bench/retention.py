@@ -47,10 +47,11 @@ def measure_all(entries: Iterable[Entry]) -> None:
         RunError, AdapterError: A run cannot be loaded.
     """
     done = [entry for entry in entries if entry.status() == "done"]
+    baselines = {entry.baseline: entry for entry in done}  # a hash each: once, not for each pair
     for entry in done:
         others = {
-            other.baseline: other.job.task
-            for other in done
+            folder: other.job.task
+            for folder, other in baselines.items()
             if other.spec.task != entry.spec.task
             and other.spec.backbone == entry.spec.backbone
             and other.spec.precision == entry.spec.precision

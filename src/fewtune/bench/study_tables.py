@@ -6,12 +6,13 @@ The numbers of papers stand beside ours, marked as published.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from statistics import mean
 
 from fewtune.bench.methods import LINEAR_PROBE, Method
 from fewtune.bench.published import TOLERANCE, Place, Score, published
 from fewtune.bench.results import Cell, Kept, Run, Study
-from fewtune.bench.tables import DIFFERS, HOLE, Entry, Row, Table, csv_text, ranked
+from fewtune.bench.tables import DIFFERS, HOLE, Entry, Row, Table, csv_text, ranked, with_spread
 from fewtune.core.spec import ZERO_SHOT
 from fewtune.engine.outcome import doubts, percent, shots_text, signed
 
@@ -272,15 +273,14 @@ def _conditions(
 
 
 def _marked(cells: Sequence[Cell | None]) -> list[Entry]:
-    entries = ranked([cell.mean if cell else None for cell in cells], percent)
+    entries = with_spread(
+        [cell.mean if cell else None for cell in cells],
+        [cell.spread if cell else None for cell in cells],
+    )
     return [
-        Entry(entry.text + _spread(cell) + (" †" if _doubts(cell) else ""), entry.mark)
+        replace(entry, text=f"{entry.text} †") if _doubts(cell) else entry
         for cell, entry in zip(cells, entries, strict=True)
     ]
-
-
-def _spread(cell: Cell | None) -> str:
-    return f" ± {percent(cell.spread)}" if cell and cell.spread is not None else ""
 
 
 def _doubts(cell: Cell | None) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from fewtune.engine.outcome import percent
+
 Mark = Literal["", "best", "second"]
 HOLE = "–"
 DIFFERS = " ≠"
@@ -66,6 +68,14 @@ def ranked(values: Sequence[float | None], show: Callable[[float], str]) -> list
     for rank, mark in zip(ranks[:2], ("best", "second"), strict=False):
         marks |= {text: mark for text in texts if text and _number(text) == rank}  # type: ignore[misc]
     return [Entry(HOLE) if t is None else Entry(t, marks.get(t, "")) for t in texts]
+
+
+def with_spread(means: Sequence[float | None], spreads: Sequence[float | None]) -> list[Entry]:
+    """Return means of shares in percent, ranked, each with its deviation where it has one."""
+    return [
+        entry if spread is None else replace(entry, text=f"{entry.text} ± {percent(spread)}")
+        for entry, spread in zip(ranked(means, percent), spreads, strict=True)
+    ]
 
 
 def _number(text: str) -> float:

@@ -24,6 +24,7 @@ from fewtune.cli.options import Command, Number, OneOf, Option
 from fewtune.cli.runs import find_run
 from fewtune.core.discovery import load_strategy, strategy_names
 from fewtune.core.errors import ConfigError, FewTuneError, did_you_mean
+from fewtune.core.naming import brief
 
 if TYPE_CHECKING:
     from fewtune.analysis.replay import Opened
@@ -89,7 +90,6 @@ def _ablation(
     subjects: Sequence[str], out: Path, values: Mapping[str, Any], console: Console
 ) -> list[dict[str, Any]]:
     from fewtune.analysis.ablation_figures import analyse
-    from fewtune.analysis.settings import text
 
     for subject in subjects:
         if not Path(subject).is_dir():
@@ -101,7 +101,7 @@ def _ablation(
     for ablation in found:
         console.line(f"{ablation['strategy']} on {ablation['task']}, {ablation['backbone']}")
         rows = [
-            [row["option"], text(row["value"]), f"{100 * row['top1_mean']:.1f}",
+            [row["option"], brief(row["value"]), f"{100 * row['top1_mean']:.1f}",
              "–" if row["top1_spread"] is None else f"{100 * row['top1_spread']:.1f}",
              str(row["seeds"])]
             for row in ablation["one_at_a_time"]

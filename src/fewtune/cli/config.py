@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from fewtune.core.errors import ConfigError, did_you_mean
+from fewtune.core.naming import dashed
 
 NOT_IN_FILES = ("help", "config", "seeds")
 
@@ -28,8 +29,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{path} is not valid TOML: {error}.", hint="A line looks like: lr = 2e-4"
         ) from error
-    dashed: dict[str, Any] = _dashed(values)
-    return dashed
+    read: dict[str, Any] = _dashed(values)
+    return read
 
 
 def _dashed(values: Any) -> Any:
@@ -37,7 +38,7 @@ def _dashed(values: Any) -> Any:
         return [_dashed(value) for value in values]
     if not isinstance(values, dict):
         return values
-    return {key.strip("_").replace("_", "-"): _dashed(value) for key, value in values.items()}
+    return {dashed(key): _dashed(value) for key, value in values.items()}
 
 
 def as_defaults(

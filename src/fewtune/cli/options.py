@@ -17,6 +17,7 @@ import click
 from click.core import ParameterSource
 
 from fewtune.core.errors import ConfigError, did_you_mean
+from fewtune.core.naming import brief, dashed
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -297,7 +298,7 @@ def flag_of(param: click.Parameter | None) -> str:
 
 def flag_name(field: str) -> str:
     """Return the flag of a field: `lambda_` is --lambda, `weight_decay` is --weight-decay."""
-    return "--" + field.strip("_").replace("_", "-")
+    return "--" + dashed(field)
 
 
 def field_options(
@@ -355,7 +356,7 @@ def show(value: object) -> str:
     """Return a default as the help page shows it."""
     if value is None or isinstance(value, bool):
         return {None: "none", True: "yes", False: "no"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return brief(value)
 
 
 def given(ctx: click.Context, names: Sequence[str]) -> dict[str, Any]:

@@ -55,6 +55,7 @@ from fewtune.cli.places import check, place_of
 from fewtune.cli.searches import SEARCH, searched
 from fewtune.core.discovery import plugins, strategy_names
 from fewtune.core.errors import ConfigError, did_you_mean
+from fewtune.core.naming import dashed
 
 if TYPE_CHECKING:
     from fewtune.bench.sweep import Source
@@ -171,7 +172,7 @@ def _of_protocol(
     kind = load_protocol(name)
     fields = list(_field_flags(kind))
     runs = _run_options({*OF_ONE_RUN, *OF_PROTOCOLS, *kind.model_fields})
-    known = {key.strip("_").replace("_", "-"): key for key in kind.model_fields}
+    known = {dashed(key): key for key in kind.model_fields}
     flags = {option.opts[0].removeprefix("--") for option in (*runs, *EXECUTION)}
     for key in values:
         if key not in (*known, *flags):
@@ -205,7 +206,7 @@ def _of_grid(path: Path, values: Mapping[str, Any]) -> Command:
     runs = _run_options(OF_ONE_RUN)
 
     def source(context: click.Context) -> Source:
-        from fewtune.bench.grid import Grid, expand, overridden
+        from fewtune.bench.grid import Grid, expand, overridden, strategies_of
 
         lists = [option.opts[0].removeprefix("--") for option in OPTIONS if option.multiple]
         chosen = {
@@ -214,9 +215,7 @@ def _of_grid(path: Path, values: Mapping[str, Any]) -> Command:
         table = values.get(SEARCH)
         rest = {key: value for key, value in values.items() if key != SEARCH}
         grid = Grid(tuple(expand(overridden(rest, chosen), strategy_names(), lists)))
-        named = rest.get("strategy", [])
-        named = named if isinstance(named, list) else [named]
-        return grid if table is None else searched(grid, table, path, named, lists)
+        return grid if table is None else searched(grid, table, path, strategies_of(rest), lists)
 
     params = [*fields, *EXECUTION, *runs]
     return _command(str(path), path, "Make the runs of a file.", params, runs, source)

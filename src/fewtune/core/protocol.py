@@ -20,6 +20,7 @@ from fewtune.core.discovery import plugins, strategy_names
 from fewtune.core.draws import DEFAULT_DRAW, Draw
 from fewtune.core.errors import ConfigError, did_you_mean
 from fewtune.core.files import digest
+from fewtune.core.naming import dashed
 from fewtune.core.spec import ZERO_SHOT, Frozen
 from fewtune.core.task import Classes, Split
 
@@ -101,7 +102,7 @@ class Case(Frozen):
         values |= {"classes": self.classes, "score-on": self.split}
         usual = {"classes": "all", "score-on": "test"}
         flags = {k: v for k, v in values.items() if v is not None and v != usual.get(k)}
-        return flags | {k.strip("_").replace("_", "-"): v for k, v in self.options.items()}
+        return flags | {dashed(k): v for k, v in self.options.items()}
 
 
 class Score(Frozen):
@@ -231,10 +232,10 @@ class Protocol(Frozen, ABC):
                     f"{self.name()} names the unknown strategy {name!r}.",
                     hint=did_you_mean(name, known),
                 )
-        named = {_folded(data) for data in self.known_data()}
+        named = {dashed(data) for data in self.known_data()}
         for strategy, options in self.options.items():
             for table in (key for key, value in options.items() if isinstance(value, dict)):
-                if named and _folded(table) not in named:
+                if named and dashed(table) not in named:
                     raise ConfigError(
                         f"{self.name()} does not train on {table!r}, for which {strategy} has "
                         "options.",
@@ -298,7 +299,7 @@ class Protocol(Frozen, ABC):
     def options_of(self, strategy: str, data: str) -> dict[str, Any]:
         """Return the options of a strategy on a data set."""
         every = self.options.get(strategy, {})
-        own = (v for k, v in every.items() if isinstance(v, dict) and _folded(k) == _folded(data))
+        own = (v for k, v in every.items() if isinstance(v, dict) and dashed(k) == dashed(data))
         flat = {key: value for key, value in every.items() if not isinstance(value, dict)}
         return {**flat, **next(own, {})}
 
@@ -333,11 +334,6 @@ class Protocol(Frozen, ABC):
         )
         missing = f"Not all {len(self.seeds)} seeds: {', '.join(fewer)}."
         return (conditions, missing) if fewer else (conditions,)
-
-
-def _folded(data: str) -> str:
-    """Return a data set's name as files may write it: TOML keys have "-" for "_"."""
-    return data.strip("_").replace("_", "-")
 
 
 def load_protocol(name: str) -> type[Protocol]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import Field
 
+from fewtune.core.naming import brief, dashed
 from fewtune.core.spec import Frozen
 
 Values = Mapping[str, Any]
@@ -100,11 +101,7 @@ class Search(Frozen):
 
 def values_text(values: Values) -> str:
     """Return "lr 0.01, ratio 0.2"."""
-    return ", ".join(f"{key.replace('_', '-')} {_short(value)}" for key, value in values.items())
-
-
-def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return ", ".join(f"{dashed(key)} {brief(value)}" for key, value in values.items())
 
 
 def search_text(search: Mapping[str, Any]) -> str:

@@ -24,8 +24,7 @@ from fewtune.core.head import Head
 from fewtune.core.lock import locked
 from fewtune.core.model import Partial
 from fewtune.engine import evaluate
-from fewtune.engine.device import autocast
-from fewtune.engine.fit import Training, prepare, seed_step
+from fewtune.engine.fit import Training, prepare
 from fewtune.engine.images import Pixels
 from fewtune.engine.inputs import Inputs
 from fewtune.engine.job import Job
@@ -235,9 +234,7 @@ class Team:
         recipe = job.resolved_recipe()
         assert recipe is not None
         phase = job.strategy.phases(recipe)[0]
-        seed_step(job.seed, 0, -1)
-        with autocast(execution.model.device, execution.precision):
-            head = phase.attach(execution.model, execution.support.classes, None)
+        head = execution.attached(phase, 0, None)
         training = execution.training(head, phase.recipe, plan, 0)
         training.inputs = self._inputs.setdefault(job.seed, training.inputs)
         if self._first is None:

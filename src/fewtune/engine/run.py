@@ -20,7 +20,7 @@ from fewtune.core.head import Head
 from fewtune.core.lock import locked
 from fewtune.core.model import DualEncoder, Partial
 from fewtune.core.spec import Plan, Precision, Recipe, Spec, Templates
-from fewtune.core.strategy import Strategy
+from fewtune.core.strategy import Phase, Strategy
 from fewtune.core.task import ClassSet, Example
 from fewtune.data import seal
 from fewtune.engine import evaluate
@@ -292,10 +292,8 @@ class Execution:
         resumed_phase = self.checkpoints.phase()
         steps = 0
         for index, phase in enumerate(self.job.strategy.phases(recipe)):
-            seed_step(self.job.seed, index, -1)
             seal.stage("attaching")
-            with autocast(self.model.device, self.precision):
-                head = phase.attach(self.model, self.support.classes, head)
+            head = self.attached(phase, index, head)
             if index < resumed_phase:
                 continue
             training, estimate = self._ready(head, phase.recipe, plan, index)
@@ -306,6 +304,12 @@ class Execution:
             self.settle(head, plan)
         assert head is not None
         return head, plan, steps
+
+    def attached(self, phase: Phase, index: int, head: Head | None) -> Head:
+        """Return the head of a phase before its first step, given that of the phase before it."""
+        seed_step(self.job.seed, index, -1)
+        with autocast(self.model.device, self.precision):
+            return phase.attach(self.model, self.support.classes, head)
 
     def training(self, head: Head, recipe: Recipe, plan: Plan, phase: int) -> Training:
         """Return a phase of a head that was attached, ready to run."""

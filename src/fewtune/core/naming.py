@@ -1,0 +1,13 @@
+"""What fields and their values are called in flags, files, tables and figures."""
+
+from __future__ import annotations
+
+
+def dashed(name: str) -> str:
+    """Return a name as flags and files write it: `weight_decay` is weight-decay."""
+    return name.strip("_").replace("_", "-")
+
+
+def brief(value: object) -> str:
+    """Return a value as text, numbers without digits that say nothing."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
