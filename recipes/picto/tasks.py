@@ -5,7 +5,7 @@ are of held-out families, scenes of the pairs of shape and colour or count that 
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from fewtune.data import dsprites
 from recipes.picto.evaluate import DIGIT_CLASSES, FASHION_CLASSES, draw, read_fashion
 from recipes.picto.pack import Pack
 from recipes.picto.pictures import Pictures
-from recipes.picto.scenes import COLOURS, COUNTS, PLACES, SHAPES, Scene, render_scene
+from recipes.picto.scenes import COUNTS, Scene, draw_scene, render_scene
 
 SEED = 0
 TRAIN, VAL = 64, 16  # images of each class that shots and validation images are drawn from
@@ -95,29 +95,17 @@ def icons(pack: Pack) -> Splits:
 def scenes(label: Callable[[Scene], str], allowed: Callable[[Scene], bool]) -> Splits:
     """Drawn scenes by a factor, on white; as many of each class as are needed."""
     rng, images = random.Random(SEED), dict[str, list[Pixels]]()
-    names = sorted({label(scene) for scene in _factors(rng, 4000) if allowed(scene)})
+    first = (draw_scene(rng) for _ in range(4000))
+    names = sorted({label(scene) for scene in first if allowed(scene)})
     needed = TRAIN + VAL + TEST // len(names)
-    for scene in _factors(rng, 10**6):
+    while len(images) < len(names) or any(len(i) < needed for i in images.values()):
+        scene = draw_scene(rng)
         of_class = images.setdefault(label(scene), []) if allowed(scene) else None
         if of_class is not None and len(of_class) < needed:
             picture = Image.fromarray(render_scene(scene, rng))
             paper = Image.new("RGBA", picture.size, "white")
             of_class.append(np.asarray(Image.alpha_composite(paper, picture).convert("RGB")))
-            if len(images) == len(names) and all(len(i) == needed for i in images.values()):
-                break
     return _split(images)
-
-
-def _factors(rng: random.Random, count: int) -> Iterator[Scene]:
-    for _ in range(count):
-        yield Scene(
-            rng.choice(SHAPES),
-            rng.choice(list(COLOURS)),
-            rng.randint(1, len(COUNTS)),
-            rng.choice(list(PLACES)),
-            rng.choice(("small", "large")),
-            rng.random() < 0.25,
-        )
 
 
 def how_many(scene: Scene) -> str:
