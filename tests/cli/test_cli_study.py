@@ -20,6 +20,14 @@ def test_a_report_of_runs_is_written(cli: Cli, tuned: Path, place: Path) -> None
     assert page.index(">Zero-shot CLIP<") < page.index(">CLIP-LoRA<")
 
 
+def test_packed_records_are_reported_like_folders(cli: Cli, tuned: Path, place: Path) -> None:
+    assert "records  all.zip" in cli("report", tuned.parent, "--records", "all.zip").out
+    assert cli("report all.zip -o again").status == 0
+    csv = (place / "again" / "runs.csv").read_text(encoding="utf-8")
+    assert csv == (place / "report" / "runs.csv").read_text(encoding="utf-8")
+    assert "writes a zip file, found all.csv" in cli("report all.zip --records all.csv").err
+
+
 def test_a_report_of_nothing_says_so(cli: Cli, place: Path) -> None:
     assert "There is no folder missing" in cli("report missing").err
     (place / "runs").mkdir()

@@ -36,7 +36,8 @@ def write_report(
     Args:
         groups: Group of each task that has one ("natural").
         mixed: Accept runs of several versions of FewTune, and several states of one task's data.
-        experiment: Whose expected scores are compared with ours; None for all that are known.
+        experiment: Its groups are added, and its expected scores compared with ours; without any,
+            all that are known.
 
     Raises:
         RunError: There are no complete runs, or they cannot stand in one table.
@@ -45,12 +46,28 @@ def write_report(
     if not mixed:
         refuse_mixed(runs)
     studies = group(runs)
-    tolerance = experiment.tolerance if experiment else TOLERANCE
-    comparisons = compare(studies, experiment)
+    expecting = experiment if experiment and experiment.expected else None
+    comparisons = compare(studies, expecting)
     shown = sections(
-        places, studies, groups, comparisons, tolerance, experiment.title if experiment else ""
+        places,
+        studies,
+        {**groups, **(experiment.groups if experiment else {})},
+        comparisons,
+        expecting.tolerance if expecting else TOLERANCE,
+        expecting.title if expecting else "",
     )
     out.mkdir(parents=True, exist_ok=True)
+    _write_alone(out, shown)
+    write_text(out / "report.md", _markdown(title, shown, notes))
+    write_text(out / "runs.csv", study_tables.runs_csv(runs))
+    _write_parquet(out / "runs.parquet", out / "runs.csv")
+    differences = [one.sentence() for one in comparisons if one.differs]
+    write_text(out / PAGE, _page(title, runs, shown, notes, differences))
+    return out / PAGE
+
+
+def _write_alone(out: Path, shown: Sequence[Section]) -> None:
+    """Write every table and figure of the page as a file of its own."""
     for one in (one for section in shown for one in section.every()):
         if isinstance(one, Table):
             write_text(out / f"{one.name}.tex", tables.latex(one))
@@ -59,12 +76,6 @@ def write_report(
             write_text(out / f"{one.name}.svg", one.svg)
         else:
             write_text(out / f"{one.name}.svg", alone(one.svg, f"{one.title}. {one.caption}"))
-    write_text(out / "report.md", _markdown(title, shown, notes))
-    write_text(out / "runs.csv", study_tables.runs_csv(runs))
-    _write_parquet(out / "runs.parquet", out / "runs.csv")
-    differences = [one.sentence() for one in comparisons if one.differs]
-    write_text(out / PAGE, _page(title, runs, shown, notes, differences))
-    return out / PAGE
 
 
 def _write_parquet(path: Path, csv: Path) -> None:

@@ -38,14 +38,15 @@ PUBLISHED = "published"
 
 @dataclass(frozen=True)
 class Experiment:
-    """What a paper's experiment is expected to give.
+    """What a sweep file says of itself for a report.
 
     Attributes:
-        expected: Names of files of published scores.
+        expected: Names of files of published scores; () for none.
         strategies: Those that it runs, zero-shot among them.
         backbones: Those that it runs.
         prompts: Source of the class prompts; "default" for that of each data set.
         tolerance: How far the mean over seeds on one task may be off, in [0, 1].
+        groups: Group of tasks ("structured"), beside those that data sets are declared in.
     """
 
     title: str
@@ -54,27 +55,29 @@ class Experiment:
     backbones: frozenset[str]
     prompts: str = "default"
     tolerance: float = TOLERANCE
+    groups: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, values: Mapping[str, Any], file: Path) -> Experiment:
-        """Return what a sweep file says of itself: title, expected scores, tolerance in points.
+        """Return title, expected scores, tolerance in points, and groups of tasks of a sweep file.
 
         Raises:
-            ConfigError: It expects nothing.
+            ConfigError: It expects nothing and groups nothing, or its groups are no lists.
         """
-        if not values.get("expected"):
+        if not values.get("expected") and not values.get("groups"):
             raise ConfigError(
-                f"{file} says nothing of what to expect.",
+                f"{file} says neither what to expect nor how to group its tasks.",
                 hint='For example: expected = ["clip_lora"]',
             )
         strategies = _several(values.get("strategies", values.get("strategy")))
         return cls(
             str(values.get("title", file.stem)),
-            tuple(_several(values["expected"])),
+            tuple(_several(values.get("expected"))),
             frozenset((ZERO_SHOT, *strategies)),
             frozenset(_several(values.get("backbone", DEFAULT_BACKBONE))),
             str(values.get("prompts", "default")),
             values.get("tolerance", 100 * TOLERANCE) / 100,
+            _groups(values.get("groups", {}), file),
         )
 
     def places(self) -> list[Place]:
@@ -212,6 +215,15 @@ def table(comparisons: Sequence[Comparison], tolerance: float) -> Table:
 
 def _several(value: Any) -> list[str]:
     return [] if value is None else [str(v) for v in value] if isinstance(value, list) else [value]
+
+
+def _groups(tables: Any, file: Path) -> dict[str, str]:
+    if not isinstance(tables, Mapping) or not all(isinstance(of, list) for of in tables.values()):
+        raise ConfigError(
+            f"{file}: groups must be lists of tasks.",
+            hint='For example: groups = {structured = ["scene-count"]}',
+        )
+    return {str(task): group for group, of in tables.items() for task in of}
 
 
 def _measured(study: Study, method: Method) -> _Measured:

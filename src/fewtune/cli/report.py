@@ -1,7 +1,8 @@
 """Turn runs into a page, with the same tables as Markdown, LaTeX and CSV.
 
-RUNS are folders that hold run folders, at any depth. The page needs nothing but itself: it opens
-offline, in light and dark, and on a phone. Zero-shot stands first in every table.
+RUNS are folders that hold run folders, at any depth, or files that --records wrote. The page needs
+nothing but itself: it opens offline, in light and dark, and on a phone. Zero-shot stands first in
+every table.
 """
 
 from __future__ import annotations
@@ -18,23 +19,38 @@ from fewtune.core.errors import ConfigError
 
 
 def report(
-    places: tuple[Path, ...], out: Path, title: str, mixed: bool, experiment: Path | None
+    places: tuple[Path, ...],
+    out: Path,
+    title: str,
+    mixed: bool,
+    experiment: Path | None,
+    records: Path | None,
 ) -> None:
     """Write the report and say where it is."""
+    from fewtune.bench.records import SUFFIX, opened, pack
     from fewtune.bench.report import write_report
     from fewtune.bench.reproduction import Experiment
     from fewtune.datasets.catalog import groups
 
     for place in places:
-        if not place.is_dir():
+        if not place.is_dir() and not (place.suffix == SUFFIX and place.is_file()):
             raise ConfigError(
                 f"There is no folder {place}.", hint="`fewtune list runs` shows runs."
             )
+    if records and records.suffix != SUFFIX:
+        raise ConfigError(
+            f"--records writes a zip file, found {records}.", hint=f"--records {records.stem}.zip"
+        )
     wanted = Experiment.of(read_toml(experiment), experiment) if experiment else None
-    page = write_report(places or (RUNS,), out, groups(), title, mixed=mixed, experiment=wanted)
+    with opened(places or (RUNS,)) as folders:
+        page = write_report(folders, out, groups(), title, mixed=mixed, experiment=wanted)
+        if records:
+            pack(folders, records)
     console = Console()
     console.line(f"page     {page}")
     console.line(f"tables   {out / 'report.md'}, {out / 'runs.csv'}, {out}/*.tex")
+    if records:
+        console.line(f"records  {records}")
 
 
 command = Command(
@@ -48,8 +64,10 @@ command = Command(
         Option(["--title"], default="FewTune report", metavar="TEXT", shown="FewTune report",
                help="Heading of the page."),
         Option(["--experiment"], type=click.Path(path_type=Path), metavar="FILE.toml",
-               help="Compare with the scores that this sweep file expects, and name what is "
-               "missing."),
+               help="Group the tasks as this sweep file does, and compare with the scores that it "
+               "expects."),
+        Option(["--records"], type=click.Path(path_type=Path), metavar="FILE.zip",
+               help="Also pack the records, to share them: a report can be made of that file."),
         Option(["--mixed"], is_flag=True,
                help="Accept several versions of FewTune, or several states of a task's images."),
     ],

@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 
 PROTOCOL = "protocol"
 # What a file may say of itself; it decides nothing.
-METADATA = ("title", "paper", "expected", "tolerance")
+METADATA = ("title", "paper", "expected", "tolerance", "groups")
 # Flags of `fewtune fit` that are not the same for all runs of a sweep, or mean something else here.
 OF_ONE_RUN = set(
     "data shots seed seeds backbone config name machine quiet tracker runs".split()

@@ -94,5 +94,13 @@ def test_an_experiment_names_what_is_missing(write: Writer) -> None:
     )
     with pytest.raises(ConfigError, match="no published scores called 'clip_lore'"):
         Experiment.of({**values, "expected": ["clip_lore"]}, write.folder).places()
-    with pytest.raises(ConfigError, match="nothing of what to expect"):
+    with pytest.raises(ConfigError, match="neither what to expect nor"):
         Experiment.of({}, write.folder)
+
+
+def test_a_sweep_file_may_group_its_tasks(write: Writer) -> None:
+    experiment = Experiment.of({"groups": {"structured": ["count", "place"]}}, write.folder)
+    assert experiment.groups == {"count": "structured", "place": "structured"}
+    assert experiment.expected == ()
+    with pytest.raises(ConfigError, match="groups must be lists"):
+        Experiment.of({"groups": {"structured": "count"}}, write.folder)

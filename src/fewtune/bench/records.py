@@ -1,0 +1,63 @@
+"""The records of a study in one file, small enough to be published beside its tables."""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from fewtune.bench import elsewhere, protocol_tables, results
+from fewtune.core.files import write_atomic
+from fewtune.data.download.archive import unpack
+
+SUFFIX = ".zip"
+KEPT = ("spec.json", "record.json", results.RETENTION, elsewhere.FILE)
+
+
+def pack(places: Sequence[Path], target: Path) -> None:
+    """Write what tables are made of into a zip file: no weights, predictions or logs.
+
+    Equal runs give equal bytes.
+
+    Args:
+        places: Folders of runs, at any depth.
+
+    Raises:
+        RunError: `target` cannot be written.
+    """
+    found: dict[str, Path] = {}
+    for number, place in enumerate(places):
+        below = f"{number}/" if len(places) > 1 else ""
+        runs = (spec.parent for spec in place.rglob("spec.json"))
+        of_runs = (run / name for run in runs if (run / "record.json").exists() for name in KEPT)
+        files = (*of_runs, *place.rglob(protocol_tables.FILE))
+        found |= {below + f.relative_to(place).as_posix(): f for f in files if f.exists()}
+
+    def write(temporary: Path) -> None:
+        with zipfile.ZipFile(temporary, "w") as archive:
+            for name, file in sorted(found.items()):
+                packed = zipfile.ZipInfo(name)  # dated 1980: no bytes depend on the day
+                archive.writestr(packed, file.read_bytes(), zipfile.ZIP_DEFLATED, 9)
+
+    write_atomic(target, write)
+
+
+@contextmanager
+def opened(places: Sequence[Path]) -> Iterator[list[Path]]:
+    """Give the folders of runs among `places`, with those in zip files unpacked for the while.
+
+    Raises:
+        DataError: A zip file is damaged.
+    """
+    with ExitStack() as stack:
+        folders = []
+        for place in places:
+            if place.suffix == SUFFIX and place.is_file():
+                scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                unpack(place, scratch / "runs", scratch / "work")
+                folders.append(scratch / "runs")
+            else:
+                folders.append(place)
+        yield folders
