@@ -21,7 +21,7 @@ from recipes.picto.scenes import COUNTS, Scene, draw_scene, render_scene
 
 SEED = 0
 TRAIN, VAL = 64, 16  # images of each class that shots and validation images are drawn from
-TEST = 1000  # images of all classes
+TEST = 500  # images of all classes
 # Hypernyms that WordNet gives the names of icons; an icon with two of them is in no class.
 CATEGORIES = tuple(
     "animal arrow building container face food hand instrument plant vehicle".split()
@@ -50,7 +50,7 @@ def _of_labels(pixels: Pixels, labels: NDArray[np.int64], names: tuple[str, ...]
 
 
 def fashion(folder: Path) -> Splits:
-    """Fashion-MNIST: training images and 1,000 of the official test images."""
+    """Fashion-MNIST: training images and 500 of the official test images."""
     train_pixels, train_labels = read_fashion(folder, "train")
     test_pixels, test_labels = read_fashion(folder, "t10k")
     per_class = TEST // len(FASHION_CLASSES)
