@@ -74,3 +74,9 @@ def test_scores_of_the_command_become_percent_and_rows() -> None:
 @pytest.mark.parametrize(("score", "said"), [(36.0, "35: reached"), (30.5, "missed by 4.5 points")])
 def test_a_bar_is_reached_or_missed_by_so_much(score: float, said: str) -> None:
     assert said in verdict({"fashion": {"picto": {"zero_shot": score}}})
+
+
+def test_the_bar_of_clip_lora_counts_shortened_runs() -> None:
+    tuned_scores = {"clip-lora, 0.02 of its steps": {"16": 74.0}}
+    results = {"fashion": {"raw pixels": {"16_shot": 70.0}}, "tuned": tuned_scores}
+    assert "16-shot CLIP-LoRA above raw pixels, bar 5: missed by 1.0 points." in verdict(results)
