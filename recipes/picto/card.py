@@ -108,7 +108,7 @@ BARS = (
 
 
 def _value(results: Results, part: str, column: str, measure: str) -> float | None:
-    """A score; the column of shortened runs goes on with their length ("clip-lora, 0.02 of ...")."""
+    """A score; the column of shortened runs goes on with ", 0.02 of its steps"."""
     columns = results.get(part, {})
     name = next((name for name in columns if name.partition(",")[0] == column), column)
     value: float | None = columns.get(name, {}).get(measure)
