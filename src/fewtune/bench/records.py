@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from fewtune.bench import elsewhere, protocol_tables, results
+from fewtune.core.errors import RunError
 from fewtune.core.files import write_atomic
 from fewtune.data.download.archive import unpack
 
@@ -50,6 +51,7 @@ def opened(places: Sequence[Path]) -> Iterator[list[Path]]:
 
     Raises:
         DataError: A zip file is damaged.
+        RunError: A zip file holds no records.
     """
     with ExitStack() as stack:
         folders = []
@@ -57,6 +59,10 @@ def opened(places: Sequence[Path]) -> Iterator[list[Path]]:
             if place.suffix == SUFFIX and place.is_file():
                 scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
                 unpack(place, scratch / "runs", scratch / "work")
+                if not any(scratch.rglob("record.json")):
+                    raise RunError(
+                        f"{place} holds no records.", hint="`fewtune report RUNS --records` packs."
+                    )
                 folders.append(scratch / "runs")
             else:
                 folders.append(place)

@@ -9,7 +9,7 @@ import pytest
 
 from fewtune.bench.records import opened, pack
 from fewtune.bench.report import write_report
-from fewtune.core.errors import DataError
+from fewtune.core.errors import DataError, RunError
 from fewtune.core.files import write_text
 from studies import Writer
 
@@ -38,6 +38,13 @@ def test_weights_and_incomplete_runs_are_not_packed(write: Writer, tmp_path: Pat
     pack([write.folder], tmp_path / "study.zip")
     with zipfile.ZipFile(tmp_path / "study.zip") as archive:
         assert archive.namelist() == [f"{run.name}/record.json", f"{run.name}/spec.json"]
+
+
+def test_a_file_without_records_is_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.writestr("cat.jpg", b"")
+    with pytest.raises(RunError, match=r"photos\.zip"), opened([tmp_path / "photos.zip"]):
+        pass
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
