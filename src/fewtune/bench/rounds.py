@@ -191,6 +191,15 @@ def scores_of(
             yield Score(case=case, target=target, top1=top1)
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How long the evaluation of a run took, and each step of it; None where it trained nothing."""
+
+    spec: Spec
+    evaluation_s: float
+    step_s: float | None
+
+
 class Progress:
     """What is done and how long the rest may take; reads each record once.
 
@@ -202,7 +211,7 @@ class Progress:
         self.every: tuple[Entry, ...] = ()
         self.at_once = at_once
         self.status: dict[Path, Status] = {}
-        self._rates: list[tuple[Spec, float]] = []
+        self._paces: list[Pace] = []
         self.extend(every)
 
     def extend(self, more: Sequence[Entry]) -> tuple[Entry, ...]:
@@ -229,28 +238,33 @@ class Progress:
         return tuple(entry for entry in self.every if self.status[entry.folder] != "done")
 
     def remaining_s(self) -> float | None:
-        """Return how long the runs that are left may take; None before any is complete.
-
-        A step is taken to last as long as the mean of its strategy's on its task, else of its
-        strategy's, else of all.
-        """
-        if not self._rates:
-            return None
-        each = (
-            self.seconds_a_step(entry.spec.strategy, entry.spec.task) * entry.steps()
+        """Return how long the runs that are left may take; None before that can be said."""
+        each = [
+            self.seconds(entry.spec.strategy, entry.steps(), entry.spec.task)
             for entry in self.left()
-        )
-        return sum(each) / self.at_once
+        ]
+        known = [seconds for seconds in each if seconds is not None]
+        return sum(known) / self.at_once if len(known) == len(each) else None
 
-    def seconds_a_step(self, strategy: str, task: str = "") -> float:
-        """Return how long a step may take, after a run is complete."""
-        same = [pair for pair in self._rates if pair[0].strategy == strategy]
-        nearest = [pair for pair in same if pair[0].task == task] or same or self._rates
-        return mean(seconds for _, seconds in nearest)
+    def seconds(self, strategy: str, steps: int, task: str = "") -> float | None:
+        """Return how long a run may take, from what its evaluation and its steps take elsewhere.
+
+        Each is taken to last as long as the mean of its strategy's on its task, else of its
+        strategy's, else of all. None before a run like it is complete: one with steps if it has.
+        """
+        seen = [pace for pace in self._paces if pace.step_s is not None or not steps]
+        same = [pace for pace in seen if pace.spec.strategy == strategy]
+        nearest = [pace for pace in same if pace.spec.task == task] or same or seen
+        if not nearest:
+            return None
+        step_s = mean(pace.step_s or 0.0 for pace in nearest)
+        return mean(pace.evaluation_s for pace in nearest) + steps * step_s
 
     def _learn(self, entry: Entry, record: dict[str, Any]) -> None:
-        cost = record["cost"]
-        self._rates.append((entry.spec, cost["total_s"] / max(1, cost["steps"])))
+        steps, training_s = record["cost"]["steps"], record["cost"]["training_s"]
+        evaluation_s = record["cost"]["total_s"] - training_s
+        step_s = training_s / steps if steps else None
+        self._paces.append(Pace(entry.spec, evaluation_s, step_s))
 
 
 def execute(

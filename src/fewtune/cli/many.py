@@ -142,7 +142,7 @@ def show_plan(rounds: Rounds, progress: Progress, jobs: Jobs, console: Console) 
     left, estimate = len(progress.left()), progress.remaining_s()
     without = [rounds.cases[key] for key in rounds.lacking]
     if estimate is not None:
-        estimate += sum(progress.seconds_a_step(c.strategy) * jobs.steps(c) for c in without)
+        estimate += sum(progress.seconds(c.strategy, jobs.steps(c)) or 0.0 for c in without)
     every, complete = len(progress.every) + len(without), len(progress.every) - left
     about = f", about {duration(estimate)} left" if every > complete and estimate else ""
     console.line(f"{every} runs, {complete} complete{about}")
@@ -212,10 +212,9 @@ class Table:
             self.console.note(f"{what}: another process is making it; {left} left")
             return
         score = f"{100 * outcome.record['metrics']['top1']:.1f} %" if outcome.record else "failed"
-        remaining = duration(self.progress.remaining_s() or 0)
-        self.console.note(
-            f"{what}: {score}, {duration(outcome.seconds)}; {left} left, about {remaining}"
-        )
+        remaining = self.progress.remaining_s()
+        about = "" if remaining is None else f", about {duration(remaining)}"
+        self.console.note(f"{what}: {score}, {duration(outcome.seconds)}; {left} left{about}")
 
     def _grid(self) -> Any:
         from rich.table import Table as Grid

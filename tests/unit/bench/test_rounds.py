@@ -73,7 +73,7 @@ def fake(made: list[Entry], stop_after: int = 1000) -> Runner:
             top1 = TOP1[recipe.lr] if recipe else 0.5
             record: dict[str, Any] = {
                 "metrics": {"top1": top1},
-                "cost": {"total_s": 3.0, "steps": 3},
+                "cost": {"total_s": 5.0, "training_s": 3.0, "steps": 3},
                 "plan": {"steps_scale": 1.0},
                 "spec": entry.spec.model_dump(mode="json"),
             }
@@ -113,7 +113,7 @@ def test_a_search_comes_first_and_decides_and_an_interruption_repeats_nothing(
         execute(rounds, progress, fake(made, 5), lambda _: None)
     rounds, progress = sweep_of(protocol, prepare, tmp_path)
     assert (len(progress.every), len(progress.left()), rounds.foreseen()) == (6, 1, 0)
-    assert progress.remaining_s() == progress.left()[0].steps()
+    assert progress.remaining_s() == 2.0 + progress.left()[0].steps()
     execute(rounds, progress, fake(made), lambda _: None)
     assert len({entry.folder for entry in made}) == len(made) == 6
     search, final = made[1:4], made[4:]
@@ -193,10 +193,23 @@ def test_what_another_process_makes_is_waited_for(
         assert (busy.busy, progress.status[first.folder]) == (True, "busy")
         assert next(outcomes).entry == second
         write_json(first.folder / "spec.json", {"format": 1, **first.spec.model_dump(mode="json")})
-        record = {"metrics": {"top1": 1.0}, "cost": {"total_s": 1, "steps": 1}}
+        record = {"metrics": {"top1": 1.0}, "cost": {"total_s": 1, "training_s": 1, "steps": 1}}
         write_json(first.folder / "record.json", record)
     (ended,) = outcomes
     assert ended.record == record
+
+
+def test_runs_without_steps_say_nothing_of_how_long_steps_take(
+    prepare: Callable[[Case], Prepared], tmp_path: Path
+) -> None:
+    grid = Grid(tuple({"strategy": s, "data": "tiny"} for s in ("linear-probe", "zero-shot")))
+    _, progress = sweep_of(grid, prepare, tmp_path)
+    trained, untrained = sorted(progress.every, key=lambda entry: entry.spec.strategy)
+    cost = {"total_s": 4.0, "training_s": 0.5, "steps": 0}
+    progress.add(Outcome(untrained, {"cost": cost}, "", 4.0))
+    assert progress.remaining_s() is None
+    progress.add(Outcome(trained, {"cost": cost | {"steps": 10}}, "", 4.0))
+    assert progress.seconds("clip-lora", 20) == 3.5 + 20 * 0.05
 
 
 def test_batched_runs_are_ordinary_runs_and_failures_are_their_own(
