@@ -31,8 +31,20 @@ Labelled = dict[str, list[Pixels]]
 Splits = dict[str, Labelled]
 
 
+def _distinct(images: Labelled) -> Labelled:
+    """The images without repetitions: two drawings may agree to the last pixel."""
+    seen: set[bytes] = set()
+    kept: Labelled = {}
+    for name, of_class in images.items():
+        new = {pixels.tobytes(): pixels for pixels in of_class}
+        kept[name] = [pixels for key, pixels in new.items() if key not in seen]
+        seen |= new.keys()
+    return kept
+
+
 def _split(images: Labelled) -> Splits:
     """Each class' images, in random order already: training, validation, the rest for the test."""
+    images = _distinct(images)
     parts = {"train": slice(TRAIN), "val": slice(TRAIN, TRAIN + VAL)}
     parts["test"] = slice(TRAIN + VAL, TRAIN + VAL + TEST // len(images))
     return {

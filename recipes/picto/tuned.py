@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fewtune.backbones.checkpoint import describe
+from fewtune.cli.quickstart import shortened_options
 from recipes.picto.evaluate import FASHION_CLASSES, SEEDS, SHOTS, draw, read_fashion
 
 STRATEGIES = ("clip-lora", "clipfit", "clip-adapter")
@@ -36,6 +38,9 @@ def _fit(
     strategy: str, shots: int, seed: int, scale: float, data: Path, model: Path, runs: Path
 ) -> float:
     command = ["fewtune", "fit", strategy, "--data", str(data), "--backbone", str(model)]
+    if scale != 1:
+        options = shortened_options(strategy, describe(str(model)).logit_scale)
+        command += [f"--{name.rstrip('_')}={value}" for name, value in options.items()]
     command += ["--shots", str(shots), "--seed", str(seed), "--steps-scale", str(scale)]
     command += ["--runs", str(runs), "--json"]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -53,7 +58,8 @@ def tune(
 ) -> dict[str, dict[str, float]]:
     """Mean test accuracy in percent by strategy and shots; complete runs are not repeated.
 
-    `steps_scale` shortens what trains through the towers; the row's title says so.
+    `steps_scale` shortens what trains through the towers, with rates for that length as in
+    `fewtune quickstart`; the row's title says so.
     """
     data = work / "fashion"
     write_folder(fashion_folder, data)

@@ -9,12 +9,16 @@ from recipes.picto.scenes import Scene
 
 
 def test_images_of_a_class_are_split_without_overlap() -> None:
-    images = {"a": list(np.arange(200, dtype=np.uint8)), "b": list(np.arange(90, dtype=np.uint8))}
+    images = {
+        name: [np.array([number, index], dtype=np.uint8) for index in range(count)]
+        for number, (name, count) in enumerate({"a": 200, "b": 90}.items())
+    }
+    images["b"][40:40] = [images["b"][0], images["a"][0]]  # drawings may agree to the last pixel
     splits = tasks._split(images)
     assert [len(splits[s]["a"]) for s in ("train", "val", "test")] == [64, 16, 120]
     assert [len(splits[s]["b"]) for s in ("train", "val", "test")] == [64, 16, 10]
-    together = [pixel for split in splits.values() for pixel in split["a"]]
-    assert len(set(together)) == len(together) == 200
+    together = [pixels.tobytes() for s in splits.values() for of in s.values() for pixels in of]
+    assert len(set(together)) == len(together) == 290
 
 
 def test_scenes_are_of_the_classes_and_pairs_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,9 @@ SHOTS = 16
 # Factors on the recipes' lengths, for 80 steps each. A time budget would be met on any machine, but
 # then the same command would give other numbers on another one, or on a busy day.
 STEPS_SCALE = {"clip-lora": 0.01, "clipfit": 0.16}
+# For CLIP-LoRA in a hundredth of its steps, where its own rate moves nothing: the best of three on
+# validation images (experiments/pictogram-rates.toml).
+SHORT_LORA_RATE = 0.01
 RUNS = "fewtune-quickstart"
 PAGE = "fewtune-quickstart.html"
 NEXT = "fewtune fit --data MY_IMAGES --shots 16"
@@ -72,7 +75,7 @@ def jobs(task: Task, backbone: str, seed: int, runs: Path) -> list[Job]:
 
     made = []
     for name, scale in STEPS_SCALE.items():
-        options = clipfit_options(describe(backbone).logit_scale) if name == "clipfit" else {}
+        options = shortened_options(name, describe(backbone).logit_scale)
         strategy, recipe = configure(name, options, SHOTS)
         made.append(
             Job(
@@ -81,6 +84,11 @@ def jobs(task: Task, backbone: str, seed: int, runs: Path) -> list[Job]:
             )
         )  # fmt: skip
     return made
+
+
+def shortened_options(name: str, logit_scale: float | None) -> dict[str, float]:
+    """Return the settings of a method that is shortened, on a model with this logit scale."""
+    return {"lr": SHORT_LORA_RATE} if name == "clip-lora" else clipfit_options(logit_scale)
 
 
 def clipfit_options(logit_scale: float | None) -> dict[str, float]:
@@ -118,7 +126,7 @@ def show(console: Console, results: list[Result]) -> None:
     console.table(["", "top-1", "gain", "F1", "trained", "time", "steps"], table)
     console.line(
         "In percent. steps: factor on the recipe's length, so these are not the full methods. "
-        "CLIPFit's rate and regulariser are set for the model's logit scale."
+        "Rates, and CLIPFit's regulariser, are set for that length and the model's logit scale."
     )
     if results[0].record["spec"]["backbone"] == EMBEDDED:
         console.line("picto is a pictogram model: this says nothing about photographs.")
