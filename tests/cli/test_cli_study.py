@@ -21,11 +21,11 @@ def test_a_report_of_runs_is_written(cli: Cli, tuned: Path, place: Path) -> None
 
 
 def test_packed_records_are_reported_like_folders(cli: Cli, tuned: Path, place: Path) -> None:
-    assert "records  all.zip" in cli("report", tuned.parent, "--records", "all.zip").out
-    assert cli("report all.zip -o again").status == 0
+    assert "records  all.tar.xz" in cli("report", tuned.parent, "--records", "all.tar.xz").out
+    assert cli("report all.tar.xz -o again").status == 0
     csv = (place / "again" / "runs.csv").read_text(encoding="utf-8")
     assert csv == (place / "report" / "runs.csv").read_text(encoding="utf-8")
-    assert "writes a zip file, found all.csv" in cli("report all.zip --records all.csv").err
+    assert "writes a .tar.xz file, found all.csv" in cli("report all.tar.xz --records all.csv").err
 
 
 def test_a_report_of_nothing_says_so(cli: Cli, place: Path) -> None:

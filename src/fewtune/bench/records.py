@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 import tempfile
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,12 +14,12 @@ from fewtune.core.errors import RunError
 from fewtune.core.files import write_atomic
 from fewtune.data.download.archive import unpack
 
-SUFFIX = ".zip"
+SUFFIX = ".tar.xz"  # thousands of small files that are alike: a tenth of a zip file
 KEPT = ("spec.json", "record.json", results.RETENTION, elsewhere.FILE)
 
 
 def pack(places: Sequence[Path], target: Path) -> None:
-    """Write what tables are made of into a zip file: no weights, predictions or logs.
+    """Write what tables are made of into an archive: no weights, predictions or logs.
 
     Equal runs give equal bytes.
 
@@ -37,26 +38,33 @@ def pack(places: Sequence[Path], target: Path) -> None:
         found |= {below + f.relative_to(place).as_posix(): f for f in files if f.exists()}
 
     def write(temporary: Path) -> None:
-        with zipfile.ZipFile(temporary, "w") as archive:
+        with tarfile.open(temporary, "w:xz") as archive:
             for name, file in sorted(found.items()):
-                packed = zipfile.ZipInfo(name)  # dated 1980: no bytes depend on the day
-                archive.writestr(packed, file.read_bytes(), zipfile.ZIP_DEFLATED, 9)
+                content = file.read_bytes()
+                member = tarfile.TarInfo(name)  # without date and owner
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
 
     write_atomic(target, write)
 
 
+def is_packed(place: Path) -> bool:
+    """Whether a place is a file of packed records, by its name."""
+    return place.name.endswith(SUFFIX) and place.is_file()
+
+
 @contextmanager
 def opened(places: Sequence[Path]) -> Iterator[list[Path]]:
-    """Give the folders of runs among `places`, with those in zip files unpacked for the while.
+    """Give the folders of runs among `places`, with those in archives unpacked for the while.
 
     Raises:
-        DataError: A zip file is damaged.
-        RunError: A zip file holds no records.
+        DataError: An archive is damaged.
+        RunError: An archive holds no records.
     """
     with ExitStack() as stack:
         folders = []
         for place in places:
-            if place.suffix == SUFFIX and place.is_file():
+            if is_packed(place):
                 scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
                 unpack(place, scratch / "runs", scratch / "work")
                 if not any(scratch.rglob("record.json")):

@@ -27,19 +27,20 @@ def report(
     records: Path | None,
 ) -> None:
     """Write the report and say where it is."""
-    from fewtune.bench.records import SUFFIX, opened, pack
+    from fewtune.bench.records import SUFFIX, is_packed, opened, pack
     from fewtune.bench.report import write_report
     from fewtune.bench.reproduction import Experiment
     from fewtune.datasets.catalog import groups
 
     for place in places:
-        if not place.is_dir() and not (place.suffix == SUFFIX and place.is_file()):
+        if not place.is_dir() and not is_packed(place):
             raise ConfigError(
                 f"There is no folder {place}.", hint="`fewtune list runs` shows runs."
             )
-    if records and records.suffix != SUFFIX:
+    if records and not records.name.endswith(SUFFIX):
         raise ConfigError(
-            f"--records writes a zip file, found {records}.", hint=f"--records {records.stem}.zip"
+            f"--records writes a {SUFFIX} file, found {records}.",
+            hint=f"--records {records.stem}{SUFFIX}",
         )
     wanted = Experiment.of(read_toml(experiment), experiment) if experiment else None
     with opened(places or (RUNS,)) as folders:
@@ -66,7 +67,7 @@ command = Command(
         Option(["--experiment"], type=click.Path(path_type=Path), metavar="FILE.toml",
                help="Group the tasks as this sweep file does, and compare with the scores that it "
                "expects."),
-        Option(["--records"], type=click.Path(path_type=Path), metavar="FILE.zip",
+        Option(["--records"], type=click.Path(path_type=Path), metavar="FILE.tar.xz",
                help="Also pack the records, to share them: a report can be made of that file."),
         Option(["--mixed"], is_flag=True,
                help="Accept several versions of FewTune, or several states of a task's images."),

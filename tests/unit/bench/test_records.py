@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -19,11 +19,11 @@ GROUPS = {"flowers": "natural", "spheres": "structured"}
 def test_packed_records_make_the_same_report(runs: Path, tmp_path: Path) -> None:
     for file in runs.rglob("predictions.csv"):  # which are not packed
         file.unlink()
-    pack([runs], tmp_path / "study.zip")
-    pack([runs], tmp_path / "again.zip")
-    assert (tmp_path / "study.zip").read_bytes() == (tmp_path / "again.zip").read_bytes()
+    pack([runs], tmp_path / "study.tar.xz")
+    pack([runs], tmp_path / "again.tar.xz")
+    assert (tmp_path / "study.tar.xz").read_bytes() == (tmp_path / "again.tar.xz").read_bytes()
     plain = write_report([runs], tmp_path / "plain", GROUPS).parent
-    with opened([tmp_path / "study.zip"]) as folders:
+    with opened([tmp_path / "study.tar.xz"]) as folders:
         packed = write_report(folders, tmp_path / "packed", GROUPS).parent
     assert not folders[0].exists()
     assert {file.name for file in packed.iterdir()} == {file.name for file in plain.iterdir()}
@@ -35,19 +35,19 @@ def test_weights_and_incomplete_runs_are_not_packed(write: Writer, tmp_path: Pat
     run = write.run("linear-probe", "flowers", 0.5)
     write_text(run / "adapter.safetensors", "weights")
     (write.run("linear-probe", "spheres", 0.5) / "record.json").unlink()
-    pack([write.folder], tmp_path / "study.zip")
-    with zipfile.ZipFile(tmp_path / "study.zip") as archive:
-        assert archive.namelist() == [f"{run.name}/record.json", f"{run.name}/spec.json"]
+    pack([write.folder], tmp_path / "study.tar.xz")
+    with tarfile.open(tmp_path / "study.tar.xz") as archive:
+        assert archive.getnames() == [f"{run.name}/record.json", f"{run.name}/spec.json"]
 
 
 def test_a_file_without_records_is_named(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
-        archive.writestr("cat.jpg", b"")
-    with pytest.raises(RunError, match=r"photos\.zip"), opened([tmp_path / "photos.zip"]):
+    with tarfile.open(tmp_path / "photos.tar.xz", "w:xz") as archive:
+        archive.addfile(tarfile.TarInfo("cat.jpg"))
+    with pytest.raises(RunError, match=r"photos\.tar\.xz"), opened([tmp_path / "photos.tar.xz"]):
         pass
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
-    write_text(tmp_path / "study.zip", "PK\x03\x04 cut off")
-    with pytest.raises(DataError, match=r"study\.zip"), opened([tmp_path / "study.zip"]):
+    write_text(tmp_path / "study.tar.xz", "\xfd7zXZ cut off")
+    with pytest.raises(DataError, match=r"study\.tar\.xz"), opened([tmp_path / "study.tar.xz"]):
         pass
