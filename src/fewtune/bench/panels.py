@@ -17,6 +17,7 @@ COLUMNS = 3
 PANEL_IN = (3.3, 2.6)
 CHARACTER_IN = 0.075
 LEGEND_LINE_IN = 0.2
+LINES = ("-", "-.", ":")  # of the first eight methods, of the next; zero-shot is dashed
 
 
 @contextmanager
@@ -41,7 +42,7 @@ def look(index: int, *, line: bool = False, hollow: bool = False) -> dict[str, A
         "color": COLOURS[colour],
         "marker": MARKERS[(index + turn) % len(MARKERS)],
         "markersize": 5,
-        "linestyle": "-" if line else "none",
+        "linestyle": LINES[turn % len(LINES)] if line else "none",
     }
     if hollow:
         found["markerfacecolor"] = "none"
