@@ -11,12 +11,13 @@ import copy
 import inspect
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import speed_tables
+import study_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 SHOTS = 16
@@ -133,7 +134,14 @@ def speed(name: str) -> str:
     return table(speed_tables.HEADER, rows) if rows else "Not measured yet.\n"
 
 
+def study() -> str:
+    """What the study found, a row for each method."""
+    return table(study_tables.HEADER, study_tables.summary())
+
+
 GENERATORS |= {
+    "study": study,
+    **{f"study-{name}": partial(study_tables.markdown, name) for name in study_tables.TABLES},
     "speed-machine": machines,
     **{f"speed-{name}": partial(speed, name) for name in speed_tables.TABLES},
 }
@@ -278,15 +286,20 @@ def subjects() -> dict[str, Any]:
     }
 
 
-def draw_diagrams() -> None:
-    """Write the diagrams that the docs show, where they have changed."""
+def drawn_diagrams() -> Iterator[tuple[Path, str]]:
+    """Yield a diagram of each strategy: where it belongs, and its SVG."""
     from fewtune.analysis.drawing import draw
     from fewtune.bench.figures import alone, style, svg
 
     for name, subject in subjects().items():
-        path = DIAGRAMS / f"{name}.svg"
         with style():
-            text = alone(svg(draw(subject.anatomy, subject.heading())), subject.words())
+            drawn = svg(draw(subject.anatomy, subject.heading()))
+        yield DIAGRAMS / f"{name}.svg", alone(drawn, subject.words())
+
+
+def draw_figures() -> None:
+    """Write the figures that the docs show, where they have changed."""
+    for path, text in (*drawn_diagrams(), *study_tables.drawings()):
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
@@ -311,7 +324,7 @@ def main(arguments: list[str]) -> None:
             page.write_text(new, encoding="utf-8")
             print(f"rewrote {page.relative_to(ROOT)}")
     if not arguments:
-        draw_diagrams()
+        draw_figures()
 
 
 if __name__ == "__main__":

@@ -154,6 +154,11 @@ def tuned(results: Results) -> str:
     for strategy, scores in rows.items():
         cells = [f"{scores[str(s)]:.1f}" if str(s) in scores else "-" for s in (1, 4, 16)]
         lines.append(f"| {strategy} | " + " | ".join(cells) + " |")
+    if any("," in strategy for strategy in rows):
+        lines += [
+            "",
+            "Shortened methods have rates for that length, those of `fewtune quickstart`.",
+        ]
     return "\n".join(lines)
 
 

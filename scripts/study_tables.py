@@ -1,0 +1,94 @@
+"""The tables and figures of docs/study.md and the README, made of the study's packed records."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RECORDS = ROOT / "experiments" / "pictogram-study.tar.xz"
+SWEEP = ROOT / "experiments" / "pictogram-study.toml"
+FIGURES = ROOT / "docs" / "study"
+BACKBONE = "picto"
+SHOTS = 16
+OWN_COLUMN = "fashion-mnist"
+TABLES = (f"accuracy-{SHOTS}", f"gains-{SHOTS}", "efficiency", "retention")
+DRAWN = ("shots", "gains", "efficiency", "retention")
+HEADER = [
+    "strategy", "Fashion-MNIST", "natural", "structured", "all seven", "trained parameters",
+    "length",
+]  # fmt: skip
+
+
+def markdown(name: str) -> str:
+    """Return a table of the study's report."""
+    from fewtune.bench import tables
+
+    return tables.markdown(_report().tables[f"{BACKBONE}-{name}"])
+
+
+def summary() -> list[list[str]]:
+    """Return the cells of the README's table: a row for each method."""
+    return _report().rows
+
+
+def drawings() -> Iterator[tuple[Path, str]]:
+    """Yield the figures that the page shows: where they belong, and their SVG."""
+    from fewtune.bench.figures import alone
+
+    for name in DRAWN:
+        figure = _report().figures[f"{BACKBONE}-{name}"]
+        yield FIGURES / f"{name}.svg", alone(figure.svg, f"{figure.title}. {figure.caption}")
+
+
+@dataclass(frozen=True)
+class _Report:
+    """Tables and figures of the study's report by name, and the README's rows."""
+
+    tables: dict[str, Any]
+    figures: dict[str, Any]
+    rows: list[list[str]]
+
+
+@cache
+def _report() -> _Report:
+    from fewtune.bench.published import TOLERANCE
+    from fewtune.bench.records import opened
+    from fewtune.bench.results import group, load_runs
+    from fewtune.bench.sections import Figure, sections
+    from fewtune.bench.tables import Table
+
+    groups = tomllib.loads(SWEEP.read_text(encoding="utf-8"))["groups"]
+    of_task = {task: name for name, tasks in groups.items() for task in tasks}
+    with opened([RECORDS]) as folders:
+        studies = group(load_runs(folders)[0])
+        shown = sections(folders, studies, of_task, [], TOLERANCE)
+        every = [one for section in shown for one in section.every()]
+        return _Report(
+            {one.name: one for one in every if isinstance(one, Table)},
+            {one.name: one for one in every if isinstance(one, Figure)},
+            [_row(studies[0], method, groups) for method in studies[0].methods],
+        )
+
+
+def _row(study: Any, method: Any, groups: dict[str, list[str]]) -> list[str]:
+    from fewtune.engine.outcome import percent, steps_scale
+
+    cells = {task: study.cell(method, task, SHOTS) for task in study.tasks}
+    means = [mean(cells[task].mean for task in groups[name]) for name in ("natural", "structured")]
+    own = cells[OWN_COLUMN]
+    spread = f" ± {100 * own.spread:.1f}" if own.spread else ""
+    cost = own.runs[0].record["cost"]
+    scale = steps_scale(own.runs[0].record)
+    length = "" if not cost["steps"] else "full" if scale == 1 else f"× {scale:g}"
+    columns = [*means, study.average(method, SHOTS)]
+    parameters = f"{cost['trained_parameters']:,}"
+    return [
+        f"`{method.strategy}`", percent(own.mean) + spread, *map(percent, columns), parameters,
+        length,
+    ]  # fmt: skip
