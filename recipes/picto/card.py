@@ -157,7 +157,7 @@ def tuned(results: Results) -> str:
     if any("," in strategy for strategy in rows):
         lines += [
             "",
-            "Shortened methods have rates for that length, those of `fewtune quickstart`.",
+            "Shortened methods have the rates of `fewtune quickstart`, for that length.",
         ]
     return "\n".join(lines)
 
