@@ -80,11 +80,14 @@ def legend(figure: Figure, axes: Sequence[Axes]) -> None:
 
 
 def logarithmic(axis: Axes) -> None:
-    """Draw x on a logarithmic scale with short numbers: "20k"."""
+    """Draw x, of which all values are there, on a logarithmic scale with short numbers: "20k"."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axis.set_xscale("log")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axis.get_xlim()
+    decades = math.log10(high / low)
+    named = (1, 2, 5) if decades < 2 else (1, 3) if decades < 4 else (1,)
+    axis.xaxis.set_major_locator(LogLocator(subs=named))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     axis.margins(0.15)
