@@ -92,6 +92,15 @@ def sweep_of(
     return rounds, Progress(rounds.advance())
 
 
+def probe_and_zero_shot(
+    prepare: Callable[[Case], Prepared], runs: Path
+) -> tuple[Progress, Entry, Entry]:
+    grid = Grid(tuple({"strategy": s, "data": "tiny"} for s in ("linear-probe", "zero-shot")))
+    _, progress = sweep_of(grid, prepare, runs)
+    probe, zero_shot = sorted(progress.every, key=lambda entry: entry.spec.strategy)
+    return progress, probe, zero_shot
+
+
 def test_a_search_comes_first_and_decides_and_an_interruption_repeats_nothing(
     prepare: Callable[[Case], Prepared], tmp_path: Path
 ) -> None:
@@ -182,9 +191,7 @@ def test_runs_are_scored_elsewhere_once_and_bound_classes_leave_a_hole(
 def test_what_another_process_makes_is_waited_for(
     prepare: Callable[[Case], Prepared], tmp_path: Path
 ) -> None:
-    grid = Grid(tuple({"strategy": s, "data": "tiny"} for s in ("linear-probe", "zero-shot")))
-    _, progress = sweep_of(grid, prepare, tmp_path)
-    first, second = sorted(progress.every, key=lambda entry: entry.spec.strategy)
+    progress, first, second = probe_and_zero_shot(prepare, tmp_path)
     runner = in_process(Tracker(), poll_s=0.01)
     with locked(first.folder, wait=False):
         outcomes = runner([first, second])
@@ -202,9 +209,7 @@ def test_what_another_process_makes_is_waited_for(
 def test_runs_without_steps_say_nothing_of_how_long_steps_take(
     prepare: Callable[[Case], Prepared], tmp_path: Path
 ) -> None:
-    grid = Grid(tuple({"strategy": s, "data": "tiny"} for s in ("linear-probe", "zero-shot")))
-    _, progress = sweep_of(grid, prepare, tmp_path)
-    trained, untrained = sorted(progress.every, key=lambda entry: entry.spec.strategy)
+    progress, trained, untrained = probe_and_zero_shot(prepare, tmp_path)
     cost = {"total_s": 4.0, "training_s": 0.5, "steps": 0}
     progress.add(Outcome(untrained, {"cost": cost}, "", 4.0))
     assert progress.remaining_s() is None
