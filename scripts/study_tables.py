@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -59,30 +58,32 @@ class _Report:
 def _report() -> _Report:
     from fewtune.bench.published import TOLERANCE
     from fewtune.bench.records import opened
+    from fewtune.bench.reproduction import Experiment
     from fewtune.bench.results import group, load_runs
     from fewtune.bench.sections import Figure, sections
+    from fewtune.bench.study_tables import by_group
     from fewtune.bench.tables import Table
+    from fewtune.cli.config import read_toml
 
-    groups = tomllib.loads(SWEEP.read_text(encoding="utf-8"))["groups"]
-    of_task = {task: name for name, tasks in groups.items() for task in tasks}
+    groups = Experiment.of(read_toml(SWEEP), SWEEP).groups
     with opened([RECORDS]) as folders:
-        studies = group(load_runs(folders)[0])
-        shown = sections(folders, studies, of_task, [], TOLERANCE)
+        (study,) = group(load_runs(folders)[0])
+        shown = sections(folders, [study], groups, [], TOLERANCE)
         every = [one for section in shown for one in section.every()]
         return _Report(
             {one.name: one for one in every if isinstance(one, Table)},
             {one.name: one for one in every if isinstance(one, Figure)},
-            [_row(studies[0], method, groups) for method in studies[0].methods],
+            [_row(study, method, by_group(study, groups)) for method in study.methods],
         )
 
 
 def _row(study: Any, method: Any, groups: dict[str, list[str]]) -> list[str]:
     from fewtune.engine.outcome import percent, steps_scale
 
-    cells = {task: study.cell(method, task, SHOTS) for task in study.tasks}
-    means = [mean(cells[task].mean for task in groups[name]) for name in ("natural", "structured")]
-    own = cells[OWN_COLUMN]
-    spread = f" ± {100 * own.spread:.1f}" if own.spread else ""
+    of_groups = (groups[name] for name in ("natural", "structured"))
+    means = [mean(study.cell(method, t, SHOTS).mean for t in tasks) for tasks in of_groups]
+    own = study.cell(method, OWN_COLUMN, SHOTS)
+    spread = f" ± {percent(own.spread)}" if own.spread else ""
     cost = own.runs[0].record["cost"]
     scale = steps_scale(own.runs[0].record)
     length = "" if not cost["steps"] else "full" if scale == 1 else f"× {scale:g}"

@@ -239,26 +239,36 @@ class Progress:
 
     def remaining_s(self) -> float | None:
         """Return how long the runs that are left may take; None before that can be said."""
-        each = [
-            self.seconds(entry.spec.strategy, entry.steps(), entry.spec.task)
-            for entry in self.left()
-        ]
-        known = [seconds for seconds in each if seconds is not None]
-        return sum(known) / self.at_once if len(known) == len(each) else None
+        total, paces = 0.0, dict[tuple[str, str, bool], tuple[float, float] | None]()
+        for entry in self.left():
+            steps = entry.steps()
+            like = (entry.spec.strategy, entry.spec.task, steps > 0)
+            if like not in paces:  # all complete runs are looked through: once for those alike
+                paces[like] = self._pace(*like)
+            pace = paces[like]
+            if pace is None:
+                return None
+            total += pace[0] + steps * pace[1]
+        return total / self.at_once
 
-    def seconds(self, strategy: str, steps: int, task: str = "") -> float | None:
-        """Return how long a run may take, from what its evaluation and its steps take elsewhere.
+    def seconds(self, strategy: str, steps: int) -> float | None:
+        """Return how long a run of a task that is not here may take; None as for `remaining_s`."""
+        pace = self._pace(strategy, "", steps > 0)
+        return None if pace is None else pace[0] + steps * pace[1]
 
-        Each is taken to last as long as the mean of its strategy's on its task, else of its
-        strategy's, else of all. None before a run like it is complete: one with steps if it has.
+    def _pace(self, strategy: str, task: str, trains: bool) -> tuple[float, float] | None:
+        """Return how long a run's evaluation and each of its steps may take.
+
+        Both are means of the strategy's runs on the task, else of the strategy's, else of all.
+        None before a run like it is complete: one with steps if it has.
         """
-        seen = [pace for pace in self._paces if pace.step_s is not None or not steps]
+        seen = [pace for pace in self._paces if pace.step_s is not None or not trains]
         same = [pace for pace in seen if pace.spec.strategy == strategy]
         nearest = [pace for pace in same if pace.spec.task == task] or same or seen
         if not nearest:
             return None
         step_s = mean(pace.step_s or 0.0 for pace in nearest)
-        return mean(pace.evaluation_s for pace in nearest) + steps * step_s
+        return mean(pace.evaluation_s for pace in nearest), step_s
 
     def _learn(self, entry: Entry, record: dict[str, Any]) -> None:
         steps, training_s = record["cost"]["steps"], record["cost"]["training_s"]
