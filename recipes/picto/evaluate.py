@@ -1,7 +1,7 @@
 """What picto can do on data it never saw, beside chance, raw pixels and random weights.
 
 Fashion-MNIST's official test images, held-out icon families and the digits of scikit-learn are
-only ever read here.
+only ever read here, and by the tasks of the study.
 """
 
 import gzip
