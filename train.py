@@ -17,12 +17,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fewtune.cli.console import Console, complain
+from fewtune.cli.support.console import Console, complain
 from fewtune.core.errors import ConfigError, FewTuneError, RunError
 
 if TYPE_CHECKING:
     from fewtune.core.task import Task
-    from fewtune.engine.job import Job
+    from fewtune.training.job import Job
 
 MODELS = {
     "vpt-clip-shallow": "vpt-shallow",
@@ -103,7 +103,7 @@ def options(args: argparse.Namespace, strategy: str, task: str, console: Console
     Raises:
         ConfigError: `--warmup` alone, where there is no recipe that it could change.
     """
-    from fewtune.engine.recipes import named_recipe
+    from fewtune.training.named_recipes import named_recipe
 
     try:
         chosen = named_recipe("seed", strategy, task)
@@ -124,8 +124,8 @@ def options(args: argparse.Namespace, strategy: str, task: str, console: Console
 def make_job(args: argparse.Namespace, console: Console) -> Job:
     """Return what the flags ask for."""
     from fewtune.core.discovery import load_strategy
-    from fewtune.engine.job import Job
-    from fewtune.engine.recipes import configure
+    from fewtune.training.job import Job
+    from fewtune.training.named_recipes import configure
 
     name = load_strategy(MODELS.get(args.model.lower(), args.model)).name()
     if args.shots < 1 and args.shots != -1:
@@ -146,9 +146,9 @@ def make_job(args: argparse.Namespace, console: Console) -> Job:
 
 def train(job: Job, wandb: bool, console: Console) -> tuple[Path, dict[str, float]]:
     """Train, or read the results of a complete run; return its folder and metrics."""
-    from fewtune.cli.progress import make_terminal
-    from fewtune.engine.run import run
-    from fewtune.engine.tracking import Trackers, make_tracker
+    from fewtune.cli.support.progress import make_terminal
+    from fewtune.training.run import run
+    from fewtune.training.tracking import Trackers, make_tracker
 
     tracker = make_tracker("wandb" if wandb else "none")
     with make_terminal(console) as terminal:
@@ -165,9 +165,9 @@ def evaluate(job: Job) -> tuple[Path, dict[str, float]]:
     import torch
 
     from fewtune.backbones import clip
-    from fewtune.engine.adapter import load_run
-    from fewtune.engine.device import choose_device, choose_precision
-    from fewtune.engine.evaluate import metrics
+    from fewtune.training.device import choose_device, choose_precision
+    from fewtune.training.load_run import load_run
+    from fewtune.training.scoring import metrics
 
     model = clip.load(job.backbone)
     precision = job.precision or choose_precision(choose_device(job.device))

@@ -16,7 +16,7 @@ import torch
 from benchmarks import profile, result, tables
 from benchmarks.harness import Settings
 from benchmarks.result import Row
-from fewtune.engine.device import choose_precision
+from fewtune.training.device import choose_precision
 
 
 def main() -> None:

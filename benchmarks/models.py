@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from transformers import CLIPConfig, CLIPModel
 
-from fewtune.backbones.catalog import ASSETS
 from fewtune.backbones.checkpoint import Checkpoint
 from fewtune.backbones.clip import build
+from fewtune.backbones.model_names import ASSETS
 from fewtune.backbones.tokenizer import Tokenizer, load_tokenizer
-from fewtune.core.model import DualEncoder
 from fewtune.core.preprocess import Preprocess
 from fewtune.core.task import ClassSet, Example, Support, Task
 from fewtune.data.decode import InMemory
+from fewtune.model.dual_encoder import DualEncoder
 
 TEMPLATE = "a photo of a {}."
 STORED_PX = 256  # side of an image before it is cropped

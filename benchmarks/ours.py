@@ -15,19 +15,19 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.harness import Step
 from benchmarks.models import dual_encoder, pixels, support
 from fewtune.core.discovery import load_strategy
-from fewtune.core.head import Head
-from fewtune.core.model import DualEncoder
 from fewtune.core.spec import Plan, Precision, Recipe
 from fewtune.core.task import Support
-from fewtune.engine import evaluate
-from fewtune.engine.checkpoint import Checkpoints
-from fewtune.engine.device import autocast, choose_attention
-from fewtune.engine.fit import Training, tune
-from fewtune.engine.memory import keep_freed_memory
-from fewtune.engine.run import attach
-from fewtune.engine.split import split_training
-from fewtune.engine.stack import Batch, Member
-from fewtune.engine.tracking import JsonLines
+from fewtune.model.dual_encoder import DualEncoder
+from fewtune.model.head import Head
+from fewtune.training import scoring
+from fewtune.training.checkpoints import Checkpoints
+from fewtune.training.device import autocast, choose_attention
+from fewtune.training.loop import Training, tune
+from fewtune.training.memory.memory_plan import plan_training
+from fewtune.training.memory.memory_probe import keep_freed_memory
+from fewtune.training.run import attach
+from fewtune.training.tracking import JsonLines
+from fewtune.training.vmapped.run_stack import RunStack, StackedRun
 
 CPU = torch.device("cpu")
 _HELD = contextlib.ExitStack()  # what holds for as long as this process measures
@@ -66,7 +66,7 @@ def training(
         update["cache_mib"] = 0
     plan = _plan(precision).model_copy(update=update)
     run = Training(head, task, wanted, plan, precision, seed=0, phase=0)
-    run.follow(split_training(plan, run))
+    run.follow(plan_training(plan, run))
     _HELD.enter_context(run.lowered())
     return run
 
@@ -101,7 +101,7 @@ def seeds_and_rates(
     kind, model, task = load_strategy(strategy), dual_encoder(size), support(classes, images)
     default = kind.recipe
     assert default is not None
-    members: list[Member] = []
+    members: list[StackedRun] = []
     for lr in RATES:
         recipe = default.model_copy(update={"lr": lr, "length": steps, "length_unit": "steps"})
         for seed in range(SEEDS):
@@ -109,14 +109,14 @@ def seeds_and_rates(
             if members:
                 run.classes = members[0].training.classes
             run.inputs = members[seed].training.inputs if len(members) >= SEEDS else run.inputs
-            members.append(Member(None, run, run.plan, "tune"))  # type: ignore[arg-type]
+            members.append(StackedRun(None, run, run.plan, "tune"))  # type: ignore[arg-type]
     for member in members[:SEEDS]:
         fill(member.training)
     folder = Path(tempfile.mkdtemp())
     trackers = [JsonLines() for _ in members]
 
     def together() -> None:
-        batch = Batch(members)
+        batch = RunStack(members)
         batch.train()
         for index, (member, tracker) in enumerate(zip(members, trackers, strict=True)):
             batch.unstack(index)
@@ -134,7 +134,7 @@ def seeds_and_rates(
 def prediction(strategy: str, size: str, classes: int, batch: int, precision: Precision) -> Step:
     """Return the scoring of a batch of ready pixels by a merged classifier."""
     head = merged(strategy, size, classes)
-    text = evaluate.encode_classes(head.model, head, head.classes, precision)
+    text = scoring.encode_classes(head.model, head, head.classes, precision)
     images = pixels(head.model.net, batch)
 
     def score() -> Tensor:

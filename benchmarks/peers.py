@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from benchmarks.harness import Step
 from benchmarks.models import network, pixels, token_ids
 from fewtune.core.spec import Precision
-from fewtune.engine.device import autocast
+from fewtune.training.device import autocast
 
 CPU = torch.device("cpu")
 RANK, SCALE = 2, 1 / math.sqrt(2)

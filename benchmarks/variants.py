@@ -35,7 +35,7 @@ def step(compiler: str = "", attention: str = "", **arguments: Any) -> Step:
     """
     run, steps = training(**arguments), count()
     if attention:
-        run.model.attend(attention)  # type: ignore[arg-type]
+        run.model.set_attention(attention)  # type: ignore[arg-type]
     if compiler:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.mkdtemp()  # compiling is measured, too
         torch._dynamo.config.recompile_limit = 64  # blocks share their code
@@ -74,11 +74,11 @@ def streamed_step(ahead: bool, batch: int, **arguments: Any) -> Step:
     inputs, pixels = run.inputs, run.inputs.pixels
     pixels.examples = _photographs(2 * batch)
 
-    def expect(indices: Any, epoch: int = 0) -> None:
-        pixels.expect(indices, inputs._view(inputs._slot(epoch)))
+    def prefetch(indices: Any, epoch: int = 0) -> None:
+        pixels.prefetch(indices, inputs._view(inputs._slot(epoch)))
 
     if ahead:
-        inputs.expect = expect  # type: ignore[method-assign]
+        inputs.prefetch = prefetch  # type: ignore[method-assign]
     return lambda: run.step(next(steps))
 
 

@@ -19,12 +19,12 @@ from typing import Any
 
 from fewtune.backbones.checkpoint import describe
 from fewtune.core.task import Task, draw_order
-from fewtune.data.declaration import Subset
 from fewtune.datasets.catalog import resolve
-from fewtune.engine.job import Job
-from fewtune.engine.recipes import configure
-from fewtune.engine.run import run
-from fewtune.engine.tracking import Tracker
+from fewtune.datasets.declaration import Subset
+from fewtune.training.job import Job
+from fewtune.training.named_recipes import configure
+from fewtune.training.run import run
+from fewtune.training.tracking import Tracker
 
 NAME = "vtab/dsprites-location"
 CHANCE = 1 / 16

@@ -246,8 +246,8 @@ def shape_of_vit_b16() -> Any:
     import torch
 
     from fewtune.backbones.clip import ClipImageTower, ClipTextTower
-    from fewtune.core.model import DualEncoder
     from fewtune.core.preprocess import Preprocess
+    from fewtune.model.dual_encoder import DualEncoder
 
     class Tokens:
         context = 77
@@ -277,7 +277,7 @@ def subjects() -> dict[str, Any]:
     """Return what is drawn of each strategy that changes or adds something, on picto."""
     from fewtune.analysis.diagram import of_model
     from fewtune.backbones import clip
-    from fewtune.backbones.catalog import EMBEDDED
+    from fewtune.backbones.model_names import EMBEDDED
 
     model = clip.load(EMBEDDED)
     drawn = {n: of_model(c(), copy.deepcopy(model)) for n, c in strategy_classes().items()}
@@ -288,8 +288,8 @@ def subjects() -> dict[str, Any]:
 
 def drawn_diagrams() -> Iterator[tuple[Path, str]]:
     """Yield a diagram of each strategy: where it belongs, and its SVG."""
-    from fewtune.analysis.drawing import draw
-    from fewtune.bench.figures import alone, style, svg
+    from fewtune.analysis.diagram_drawing import draw
+    from fewtune.reports.figures import alone, style, svg
 
     for name, subject in subjects().items():
         with style():

@@ -26,7 +26,7 @@ HEADER = [
 
 def markdown(name: str) -> str:
     """Return a table of the study's report."""
-    from fewtune.bench import tables
+    from fewtune.reports import tables
 
     return tables.markdown(_report().tables[f"{BACKBONE}-{name}"])
 
@@ -38,7 +38,7 @@ def summary() -> list[list[str]]:
 
 def drawings() -> Iterator[tuple[Path, str]]:
     """Yield the figures that the page shows: where they belong, and their SVG."""
-    from fewtune.bench.figures import alone
+    from fewtune.reports.figures import alone
 
     for name in DRAWN:
         figure = _report().figures[f"{BACKBONE}-{name}"]
@@ -56,14 +56,14 @@ class _Report:
 
 @cache
 def _report() -> _Report:
-    from fewtune.bench.published import TOLERANCE
-    from fewtune.bench.records import opened
-    from fewtune.bench.reproduction import Experiment
-    from fewtune.bench.results import group, load_runs
-    from fewtune.bench.sections import Figure, sections
-    from fewtune.bench.study_tables import by_group
-    from fewtune.bench.tables import Table
-    from fewtune.cli.config import read_toml
+    from fewtune.cli.support.toml_files import read_toml
+    from fewtune.reports.packed_records import opened
+    from fewtune.reports.published_scores import TOLERANCE
+    from fewtune.reports.report_sections import Figure, sections
+    from fewtune.reports.reproduction import Experiment
+    from fewtune.reports.study_runs import group, load_runs
+    from fewtune.reports.study_tables import by_group
+    from fewtune.reports.tables import ReportTable
 
     groups = Experiment.of(read_toml(SWEEP), SWEEP).groups
     with opened([RECORDS]) as folders:
@@ -71,14 +71,14 @@ def _report() -> _Report:
         shown = sections(folders, [study], groups, [], TOLERANCE)
         every = [one for section in shown for one in section.every()]
         return _Report(
-            {one.name: one for one in every if isinstance(one, Table)},
+            {one.name: one for one in every if isinstance(one, ReportTable)},
             {one.name: one for one in every if isinstance(one, Figure)},
             [_row(study, method, by_group(study, groups)) for method in study.methods],
         )
 
 
 def _row(study: Any, method: Any, groups: dict[str, list[str]]) -> list[str]:
-    from fewtune.engine.outcome import percent, steps_scale
+    from fewtune.reports.summary import percent, steps_scale
 
     of_groups = (groups[name] for name in ("natural", "structured"))
     means = [mean(study.cell(method, t, SHOTS).mean for t in tasks) for tasks in of_groups]

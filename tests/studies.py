@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewtune.bench import tables
-from fewtune.bench.results import Study, group, load_runs
 from fewtune.core.files import write_json, write_text
 from fewtune.core.spec import ZERO_SHOT, Recipe, Spec
+from fewtune.reports import tables
+from fewtune.reports.study_runs import Study, group, load_runs
 
 METRICS = ("top1", "top5", "recall", "f1", "calibration_error")
 

@@ -13,7 +13,7 @@ from benchmarks.result import Row
 from benchmarks.tables import Cases
 from benchmarks.variants import Optimizer
 from fewtune.core.spec import Plan, Precision
-from fewtune.engine.device import choose_attention
+from fewtune.training.device import choose_attention
 
 TITLE = "Choices within a step: FewTune as it is against one choice made otherwise"
 TURNS = 3  # of whole steps of CLIP-LoRA

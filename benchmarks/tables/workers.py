@@ -11,13 +11,13 @@ from pathlib import Path
 from benchmarks.harness import Settings
 from benchmarks.result import Row
 from benchmarks.tables import Cases
-from fewtune.bench.cluster import Pool, RayRunner
-from fewtune.bench.sweep import Runner, entry_of, in_process
 from fewtune.datasets.fashion import load
-from fewtune.engine.job import Job
-from fewtune.engine.tracking import Tracker
 from fewtune.strategies.clip_lora import ClipLora
+from fewtune.sweeps.ray.cluster import Pool, RayRunner
+from fewtune.sweeps.runner import Runner, entry_of, in_process
 from fewtune.testing import tiny_clip_folder, tiny_task
+from fewtune.training.job import Job
+from fewtune.training.tracking import Tracker
 
 TITLE = "A sweep of 8 runs (CLIP-LoRA, picto, 4 shots, 10 steps), once the workers have started"
 RUNS, STEPS, SHOTS, WORKERS = 8, 10, 4, 2

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from fewtune.core.spec import Recipe
     from fewtune.core.task import ClassSet, Example, Task
     from fewtune.data.layouts import open_task
-    from fewtune.engine.adapter import load_run
-    from fewtune.engine.job import Job
-    from fewtune.engine.run import run
     from fewtune.export import export_run
+    from fewtune.training.job import Job
+    from fewtune.training.load_run import load_run
+    from fewtune.training.run import run
 
     __version__: str
 
@@ -40,14 +40,14 @@ _HOMES = {
     "Classifier": "api",
     "Example": "core.task",
     "FewTuneError": "core.errors",
-    "Job": "engine.job",
+    "Job": "training.job",
     "Recipe": "core.spec",
     "Task": "core.task",
     "export_run": "export",
-    "load_run": "engine.adapter",
+    "load_run": "training.load_run",
     "load_strategy": "core.discovery",
     "open_task": "data.layouts",
-    "run": "engine.run",
+    "run": "training.run",
 }
 
 

@@ -20,10 +20,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fewtune.backbones.catalog import DEFAULT_BACKBONE
+from fewtune.backbones.model_names import DEFAULT_BACKBONE
+from fewtune.core.atomic_folder import write_folder
 from fewtune.core.errors import DataError, RunError
 from fewtune.core.files import read_json, write_json
-from fewtune.core.folders import write_folder
 from fewtune.core.spec import Spec
 from fewtune.core.task import DEFAULT_TEMPLATES, ClassSet, Example, Task
 from fewtune.data.arrays import (
@@ -33,12 +33,12 @@ from fewtune.data.arrays import (
     class_names,
     training_examples,
 )
-from fewtune.engine.adapter import Tuned, load_run
-from fewtune.engine.job import Job
-from fewtune.engine.recipes import configure
-from fewtune.engine.record import RunFolder
-from fewtune.engine.run import train
-from fewtune.engine.tracking import Tracker
+from fewtune.training.job import Job
+from fewtune.training.load_run import Tuned, load_run
+from fewtune.training.named_recipes import configure
+from fewtune.training.run import train
+from fewtune.training.run_folder import RunFolder
+from fewtune.training.tracking import Tracker
 
 LABELS = "labels.json"
 

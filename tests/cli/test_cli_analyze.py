@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from commands import Cli
 
-from fewtune.bench.grid import Grid, expand, overridden
-from fewtune.cli.config import as_defaults, read_toml
 from fewtune.cli.fit import strategy_command
+from fewtune.cli.support.toml_files import as_defaults, read_toml
 from fewtune.cli.sweep import METADATA
 from fewtune.core.discovery import load_strategy, strategy_names
 from fewtune.core.naming import dashed
+from fewtune.sweeps.grid import Grid, expand, overridden
 from fixtures import split_folders
 
 pytestmark = pytest.mark.usefixtures("empty_pdf")
@@ -49,7 +49,7 @@ def test_a_run_is_analysed_with_its_images_and_still_works(
 def test_what_cannot_be_made_is_left_out_unless_it_was_asked_for(
     cli: Cli, own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fewtune.analysis.embedding.find_spec", lambda name: None)
+    monkeypatch.setattr("fewtune.analysis.embedding_map.find_spec", lambda name: None)
     done = cli("analyze --json -o out", own)
     assert done.status == 0, done.err
     assert "The embedding is left out" in done.err

@@ -12,8 +12,8 @@ from commands import Cli
 
 from fewtune.core.errors import RunError
 from fewtune.datasets import catalog
-from fewtune.engine.job import Job
-from fewtune.engine.tracking import Tracker
+from fewtune.training.job import Job
+from fewtune.training.tracking import Tracker
 from miniatures import Manifest, forms_of, write
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +50,7 @@ def test_every_name_becomes_a_job(
         jobs.append(job)
         raise RunError("Enough.")
 
-    monkeypatch.setattr("fewtune.engine.run.run", stop)
+    monkeypatch.setattr("fewtune.training.run.run", stop)
     made = miniature(name, tmp_path / "data")
     dataset = catalog.load(name)
     shift = dataset.group == "domain-shift"

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from commands import Cli, short
 
-from fewtune.engine import cache
-from fewtune.engine.cache import Store
+from fewtune.training import disk_cache
+from fewtune.training.disk_cache import DiskCache
 
 
 def test_list_and_prune(
     cli: Cli, images: Path, backbone: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fewtune.engine.run.Store", functools.partial(Store, least_s=0))
-    monkeypatch.setattr(cache, "READING_BYTES_PER_S", float("inf"))
+    monkeypatch.setattr("fewtune.training.run.DiskCache", functools.partial(DiskCache, least_s=0))
+    monkeypatch.setattr(disk_cache, "READING_BYTES_PER_S", float("inf"))
     flags = short(images, backbone)
     assert cli("cache list --cache kept").out == "kept: 0 entries, 0.0 MiB\n"
     fitted = cli("fit linear-probe --quiet --views 1 --cache kept", *flags)
@@ -27,7 +27,7 @@ def test_list_and_prune(
     assert "features, view 0 of seed 0" in out
     found = json.loads(cli("cache list --json --cache kept").out)
     assert [entry["about"]["images"] for entry in found["entries"]] == [3, 9]  # by use
-    (Path(found["entries"][0]["folder"]) / cache.FILE).write_bytes(b"torn")
+    (Path(found["entries"][0]["folder"]) / disk_cache.FILE).write_bytes(b"torn")
     assert "(damaged)" in cli("cache list --cache kept").out
     assert cli("cache prune --cache kept --older-than 1").out.startswith("removed 0 entries")
     assert cli("cache prune --cache kept --all").out.startswith("removed 2 entries")

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from commands import Cli
 
-from fewtune.bench.citations import references
-from fewtune.bench.reproduction import Experiment
-from fewtune.bench.sweep import Source
-from fewtune.cli import many
-from fewtune.cli.config import as_defaults, read_toml
 from fewtune.cli.fit import strategy_command
+from fewtune.cli.support import sweep_run
+from fewtune.cli.support.toml_files import as_defaults, read_toml
 from fewtune.core.discovery import load_strategy
 from fewtune.core.protocol import Case
 from fewtune.core.spec import ZERO_SHOT
 from fewtune.datasets.catalog import task_name
+from fewtune.reports.citations import references
+from fewtune.reports.reproduction import Experiment
+from fewtune.sweeps.runner import CaseSource
 
 FOLDER = Path(__file__).parents[2] / "experiments"
 # Runs, and published scores that they are expected to give. By hand: 11 data sets, shots 1 to 16,
@@ -35,15 +35,15 @@ COUNTS = {
 }
 
 
-def source_of(cli: Cli, file: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
+def source_of(cli: Cli, file: Path, monkeypatch: pytest.MonkeyPatch) -> CaseSource:
     """Return what the command line makes of a file, before anything is opened."""
-    found: list[Source] = []
+    found: list[CaseSource] = []
 
-    def keep(source: Source, *rest: object) -> int:
+    def keep(source: CaseSource, *rest: object) -> int:
         found.append(source)
         return 0
 
-    monkeypatch.setattr(many, "make", keep)
+    monkeypatch.setattr(sweep_run, "make", keep)
     done = cli("sweep", file)
     assert done.status == 0, done.err
     return found[0]

@@ -10,15 +10,15 @@ import pytest
 import torch
 from commands import Cli, short
 
-from fewtune.cli.console import Console
-from fewtune.cli.images import looks_like_photographs, open_data, warn_of_photographs
+from fewtune.cli.support.console import Console
+from fewtune.cli.support.data_checks import looks_like_photographs, open_data, warn_of_photographs
 from fewtune.core.discovery import load_strategy
 from fewtune.core.errors import RunError
 from fewtune.core.files import read_json
-from fewtune.engine import fit as loop
-from fewtune.engine.job import Job
-from fewtune.engine.recipes import named_recipe
-from fewtune.engine.tracking import Tracker
+from fewtune.training import loop as loop
+from fewtune.training.job import Job
+from fewtune.training.named_recipes import named_recipe
+from fewtune.training.tracking import Tracker
 from fixtures import class_folders, picture, write_image
 
 
@@ -245,7 +245,7 @@ def test_named_recipes_stand_below_flags(
         jobs.append(job)
         raise RunError("Enough.")
 
-    monkeypatch.setattr("fewtune.engine.run.run", stop)
+    monkeypatch.setattr("fewtune.training.run.run", stop)
     flags = ["--data", images, "--backbone", backbone, "--name", "caltech101"]
     for further in ([], ["--recipe", "seed"], ["--recipe", "seed", "--lr", "0.125"]):
         assert "Enough." in cli("fit clip-adapter", *flags, *further).err

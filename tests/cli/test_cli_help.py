@@ -12,7 +12,8 @@ import click
 import pytest
 from commands import Cli
 
-from fewtune.cli import console, main
+from fewtune.cli import main
+from fewtune.cli.support import console
 from fewtune.core.discovery import plugins
 from fewtune.core.errors import DataError
 

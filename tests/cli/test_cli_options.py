@@ -11,7 +11,7 @@ from commands import Cli
 from pydantic import Field
 
 from fewtune.cli.fit import split_strategy, strategy_command
-from fewtune.cli.options import Command, Duration, Memory, Number, field_options, given
+from fewtune.cli.support.options import Command, Duration, Memory, Number, field_options, given
 from fewtune.core.discovery import load_strategy, plugins
 from fewtune.core.errors import ConfigError
 from fewtune.core.spec import Frozen

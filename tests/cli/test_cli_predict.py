@@ -13,8 +13,8 @@ import pytest
 from commands import CLASSES, Cli
 
 from fewtune.core.errors import DataError
-from fewtune.engine.adapter import load_run
-from fewtune.engine.predict import expand, predict
+from fewtune.training.load_run import load_run
+from fewtune.training.prediction import expand, predict
 from fixtures import encoded, flat_images, picture, write_image
 
 
@@ -90,7 +90,7 @@ def test_an_interrupted_output_leaves_the_old_file(
         yield from ()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fewtune.engine.predict.predict", stop)
+    monkeypatch.setattr("fewtune.training.prediction.predict", stop)
     assert cli("predict", tuned, images, "-o", "labels.csv").status == 130
     assert (place / "labels.csv").read_text() == "old"
     assert sorted(p.name for p in place.iterdir()) == ["labels.csv"]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fewtune.cli import progress
-from fewtune.cli.console import Console
-from fewtune.engine.tracking import Estimate, Step
+from fewtune.cli.support import progress
+from fewtune.cli.support.console import Console
+from fewtune.training.tracking import Estimate, Step
 
 
 def step(done: int, total: int = 100) -> Step:
@@ -68,7 +68,7 @@ def test_the_bar_shows_loss_rate_and_time(monkeypatch: pytest.MonkeyPatch) -> No
         terminal.start(Path("runs/a"), {"strategy": "clipfit"})
         terminal.estimate(Estimate(100, 65.0, 1900.0))
         terminal.log(step(41))
-        terminal.stage("encoding")
+        terminal.status("encoding")
     shown = screen.getvalue()
     assert "estimate: 100 steps, about 1m05s, 1.9 GiB" in shown
     assert "continuing after step 40 of 100" in shown

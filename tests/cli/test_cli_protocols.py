@@ -9,9 +9,9 @@ from commands import Cli
 from PIL import Image
 
 import miniatures
-from fewtune.bench.protocol_tables import protocol_tables
 from fewtune.core.discovery import plugins
 from fewtune.core.files import read_json
+from fewtune.reports.protocol_tables import protocol_tables
 from fewtune.testing import tiny_task
 from fewtune.testing.tiny import ArraySource
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fewtune.backbones.catalog import backbone_names, resolve
+from fewtune.backbones.model_names import backbone_names, resolve
 from fewtune.core.discovery import load_strategy
 from fewtune.testing import tiny_clip_folder
 

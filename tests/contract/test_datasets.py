@@ -15,10 +15,10 @@ import pytest
 
 from fewtune.core.errors import ConfigError, DataError
 from fewtune.core.files import digest, write_text
-from fewtune.data.declaration import SOURCES, Dataset, Wording
-from fewtune.datasets import catalog, opening
+from fewtune.datasets import catalog, loading
+from fewtune.datasets.declaration import SOURCES, Dataset, PromptSet
 from fewtune.testing import check_dataset
-from fewtune.testing.datasets import bibtex
+from fewtune.testing.dataset_contract import bibtex
 
 FILE = Path(__file__).parents[1] / "datasets.toml"
 HEADER = """\
@@ -35,7 +35,7 @@ def pinned(dataset: Dataset) -> dict[str, list[int | str]]:
     worded = {
         source: [
             len(wording.templates),
-            digest([wording.templates, opening.words(dataset, wording)])[:16],
+            digest([wording.templates, loading.words(dataset, wording)])[:16],
         ]
         for source, wording in sorted(dataset.wordings.items())
     }
@@ -87,8 +87,8 @@ def test_only_six_names_are_those_of_two_data_sets() -> None:
         ({"classes": ("a", "a")}, "two classes have one name"),
         ({"classes": ("a", " b")}, "loose spaces"),
         ({"default_wording": "coop"}, "default wording"),
-        ({"wordings": {"clip": Wording(("{}",), {"c": "x"})}}, r"not there: \['c'\]"),
-        ({"wordings": {"clip": Wording(("{}", "{}"))}}, "a template twice"),
+        ({"wordings": {"clip": PromptSet(("{}",), {"c": "x"})}}, r"not there: \['c'\]"),
+        ({"wordings": {"clip": PromptSet(("{}", "{}"))}}, "a template twice"),
         ({"citation": "@misc{key, title = {A {b}, year = {2000}}"}, "braces|BibTeX"),
         ({"citation": "@misc{key, title = {A {b}}}"}, "no author, year"),
         ({"sizes": {"train": 1, "val": 1, "test": 1}}, "fewer test images"),
@@ -98,7 +98,7 @@ def test_a_broken_declaration_is_told(change: dict[str, object], message: str) -
     sound = replace(
         ALL["vtab/pcam"],
         classes=("a", "b"),
-        wordings={"clip": Wording(("{}",))},
+        wordings={"clip": PromptSet(("{}",))},
         default_wording="clip",
     )
     check_dataset(sound)
@@ -147,14 +147,14 @@ def test_traps_of_the_sources() -> None:
     ],
 )  # fmt: skip
 def test_every_name_in_use_leads_to_its_data_set(text: str, name: str) -> None:
-    assert catalog.find(text) == catalog.Found(name)
+    assert catalog.find(text) == catalog.NamedDataset(name)
 
 
 def test_names_of_two_of_none_and_of_another() -> None:
     for bare in SIX:
         with pytest.raises(ConfigError, match=rf"--data fewshot/{bare} .* or --data vtab/{bare} "):
             catalog.find(bare)
-        assert catalog.find(bare, "vtab") == catalog.Found(f"vtab/{bare}")
+        assert catalog.find(bare, "vtab") == catalog.NamedDataset(f"vtab/{bare}")
     assert catalog.find("vtab-birds") is None
     elevation = catalog.find("vtab-smallnorb_distance")
     assert elevation is not None

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from fewtune.core.discovery import load_strategy, plugins
-from fewtune.core.strategy import Strategy
-from fewtune.testing.contract import Check, Subject, checks_of
+from fewtune.model.strategy import Strategy
+from fewtune.testing.contract import Check, ContractCase, checks_of
 
 CASES = [
     pytest.param(kind(type=inference), check, id=f"{name}-{inference}-{check.__name__}")
@@ -25,4 +25,4 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(("strategy", "check"), CASES)
 def test_contract(strategy: Strategy, check: Check, shared: Path) -> None:
     folder = shared / f"{strategy.name()}-{strategy.type}"
-    check(Subject(strategy, folder, shared / "backbone"))
+    check(ContractCase(strategy, folder, shared / "backbone"))

@@ -17,9 +17,9 @@ import pytest
 from fewtune.core.discovery import load_strategy, plugins
 from fewtune.core.files import digest, write_text
 from fewtune.core.spec import Recipe
-from fewtune.core.strategy import Strategy
+from fewtune.model.strategy import Strategy
 from fewtune.testing import tiny_task
-from fewtune.testing.contract import Subject, derived_cuts, trains
+from fewtune.testing.contract import ContractCase, derived_cuts, trains
 
 FILE = Path(__file__).parents[1] / "values.toml"
 HEADER = """\
@@ -44,7 +44,7 @@ def measure(kind: type[Strategy], folder: Path) -> Table:
     table: Table = {"version": kind.version, "defaults": defaults(kind), "image_cut": image}
     if text is not None:
         table["text_cut"] = text
-    subject = Subject(kind(), folder, folder / "backbone")
+    subject = ContractCase(kind(), folder, folder / "backbone")
     if not trains(kind):
         return table | {"parameters": 0}
     training = subject.training(tiny_task().support())

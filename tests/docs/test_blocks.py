@@ -15,7 +15,7 @@ import markdown_blocks
 
 ROOT = Path(__file__).parents[2]
 # What a reader who has cloned the repository finds beside the page.
-BESIDE = ("examples", "experiments", "recipes", "train.py")
+BESIDE = ("examples", "experiments", "pretraining", "train.py")
 PAGE_BUDGET_S = 600
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fewtune.datasets.fewshot.imagenet import CLASSES, WNIDS
-from fewtune.datasets.words import listed
+from fewtune.datasets.prompts import listed
 from miniatures import Form, Labelled, Manifest
 from miniatures.few_shot import write_images, write_list
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fewtune.data.declaration import Dataset
 from fewtune.datasets import catalog
+from fewtune.datasets.declaration import Dataset
 from fixtures import encoded, picture, write_image
 from miniatures import Form, Labelled, Manifest
 from miniatures.vtab import cut, example, labels_of, write_records

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fewtune.data.declaration import Dataset
-from fewtune.data.readers.list_folder import VtabLists
-from fewtune.data.readers.tfds import Tfds
-from fewtune.data.readers.webdataset import WebDataset
 from fewtune.datasets import catalog
+from fewtune.datasets.declaration import Dataset
+from fewtune.datasets.readers.tfds import Tfds
+from fewtune.datasets.readers.vtab_lists import VtabLists
+from fewtune.datasets.readers.webdataset import WebDataset
 from fixtures import encoded, picture
 from miniatures import Form, Labelled, Manifest
 

@@ -22,10 +22,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from fewtune.core.head import Head
-from fewtune.core.model import DualEncoder
+from fewtune.model.head import Head
+from fewtune.model.dual_encoder import DualEncoder
 from fewtune.core.spec import Recipe
-from fewtune.core.strategy import Strategy
+from fewtune.model.strategy import Strategy
 from fewtune.core.task import ClassSet
 
 

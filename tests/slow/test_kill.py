@@ -23,19 +23,19 @@ import pytest
 from safetensors import safe_open
 
 from fewtune.core.discovery import load_strategy, plugins
-from fewtune.engine.adapter import load_run
-from fewtune.engine.job import Job
-from fewtune.engine.run import run, train
-from fewtune.engine.tracking import Tracker
 from fewtune.strategies.clip_lora import ClipLora
 from fewtune.testing import tiny_clip_folder, tiny_task
+from fewtune.training.job import Job
+from fewtune.training.load_run import load_run
+from fewtune.training.run import run, train
+from fewtune.training.tracking import Tracker
 
 pytestmark = pytest.mark.slow
 
 STEPS = 20
 FILES = ("adapter.safetensors", "predictions.csv")
 CONTEXT: Any = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["fewtune.engine.run", "fewtune.testing", "matplotlib.pyplot"])
+CONTEXT.set_forkserver_preload(["fewtune.training.run", "fewtune.testing", "matplotlib.pyplot"])
 
 
 def job(root: Path, runs: Path, interval_s: float = 0.0) -> Job:
@@ -195,7 +195,7 @@ import json, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from fewtune.engine.adapter import load_run
+from fewtune.training.load_run import load_run
 from fewtune.testing import tiny_task
 test = tiny_task().test
 scores = {path: load_run(Path(path), "cpu").scores(test).tolist() for path in sys.argv[1:]}

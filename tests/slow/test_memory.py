@@ -25,11 +25,11 @@ from transformers import CLIPConfig, CLIPModel
 
 from fewtune.core.discovery import load_strategy
 from fewtune.core.errors import ConfigError
-from fewtune.engine.batched import run_batched
-from fewtune.engine.job import Job
-from fewtune.engine.memory import peak_mib
-from fewtune.engine.run import run
-from fewtune.engine.tracking import Tracker
+from fewtune.training.vmapped.vmapped_runs import run_batched
+from fewtune.training.job import Job
+from fewtune.training.memory.memory_probe import peak_mib
+from fewtune.training.run import run
+from fewtune.training.tracking import Tracker
 from fewtune.testing import tiny_clip_folder, tiny_task
 
 torch.set_num_threads(1)

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from browser import contrast, look_at
 
-from fewtune.bench.page import write_page
-from fewtune.bench.report import write_report
-from fewtune.engine.run import Job, run
-from fewtune.engine.tracking import Tracker
+from fewtune.reports.comparison_page import write_page
+from fewtune.reports.study_report import write_report
 from fewtune.strategies.clip_adapter import ClipAdapter
 from fewtune.testing import tiny_clip_folder, tiny_task
+from fewtune.training.run import Job, run
+from fewtune.training.tracking import Tracker
 from studies import Writer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]

@@ -31,8 +31,8 @@ KILLS = 5
 CLASSES = ("bird", "cat", "dog")
 CONTEXT: Any = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    "fewtune.cli.main fewtune.cli.cases fewtune.bench.rounds fewtune.testing matplotlib.pyplot "
-    "torchmetrics.classification".split()
+    "fewtune.cli.main fewtune.cli.support.sweep_jobs fewtune.sweeps.scheduler fewtune.testing "
+    "matplotlib.pyplot torchmetrics.classification".split()
 )
 
 

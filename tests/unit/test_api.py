@@ -25,11 +25,11 @@ from fewtune import Classifier, FewTuneError
 from fewtune.core.errors import ConfigError, DataError, RunError
 from fewtune.core.spec import Recipe
 from fewtune.core.task import Example
-from fewtune.engine.adapter import load_run
-from fewtune.engine.job import Job
-from fewtune.engine.run import run, train
-from fewtune.engine.tracking import Tracker
 from fewtune.testing import tiny_clip_folder, tiny_task
+from fewtune.training.job import Job
+from fewtune.training.load_run import load_run
+from fewtune.training.run import run, train
+from fewtune.training.tracking import Tracker
 
 FAST: dict[str, Any] = {"length": 3, "length_unit": "steps", "lr": 0.02}
 Make = Callable[..., Classifier]

@@ -27,7 +27,7 @@ LIGHT_CORE = (
 )  # fmt: skip
 
 TEXT_SUFFIXES = {".py", ".md", ".toml", ".yaml", ".cff", ".txt", ".json", ".html", ".js", ".css"}
-CODE_FOLDERS = ("src", "tests", "benchmarks", "recipes", "examples", "scripts")
+CODE_FOLDERS = ("src", "tests", "benchmarks", "pretraining", "examples", "scripts")
 TEXT_FOLDERS = (*CODE_FOLDERS, "docs", "experiments", ".ci")
 UNFINISHED = re.compile("|".join(["TODO", "FIXME", "XXX", "NotImplementedError"]))
 SKIPPED = re.compile(r"pytest\.(importor)?skip\b|mark\.(skip|xfail)|pytest\.xfail|unittest\.skip")

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewtune.analysis import ablation as ablations
-from fewtune.analysis import layers
+from fewtune.analysis import layer_sums
 from fewtune.analysis.ablation import Ablation
-from fewtune.analysis.settings import Value
-from fewtune.bench.figures import COLOURS, GRID, MARKERS, TEXT, subplots, write_figure
-from fewtune.bench.results import Cell
+from fewtune.analysis.run_settings import Value
 from fewtune.core.naming import brief
+from fewtune.reports.figures import COLOURS, GRID, MARKERS, TEXT, subplots, write_figure
+from fewtune.reports.study_runs import Cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +45,7 @@ def analyse(
     for ablation in found:
         name = f"ablation-{ablation.name}"
         shape = ablations.shape(ablation, x, lines)
-        layers.write_numbers(out / name, ablations.table(ablation), ablations.facts(ablation))
+        layer_sums.write_numbers(out / name, ablations.table(ablation), ablations.facts(ablation))
         words = f"{ablation.heading()}: {UNIT}"
         write_figure(
             out / f"{name}-options",

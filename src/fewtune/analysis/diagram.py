@@ -9,18 +9,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fewtune.analysis.anatomy import Anatomy
-from fewtune.analysis.drawing import draw
+from fewtune.analysis.diagram_drawing import draw
+from fewtune.analysis.locate_parameters import map_parameters
+from fewtune.analysis.parameter_map import ParameterMap
 from fewtune.analysis.replay import Opened
-from fewtune.analysis.trace import dissect
 from fewtune.backbones import clip
-from fewtune.bench.figures import write_figure
 from fewtune.core.files import write_json
-from fewtune.core.model import DualEncoder
-from fewtune.core.strategy import Strategy
 from fewtune.core.task import ClassSet
-from fewtune.engine.adapter import strategy_of
-from fewtune.engine.run import attach
+from fewtune.model.dual_encoder import DualEncoder
+from fewtune.model.strategy import Strategy
+from fewtune.reports.figures import write_figure
+from fewtune.training.load_run import strategy_of
+from fewtune.training.run import attach
 
 STEM = "diagram"
 # What the diagram of a strategy, not of a run, is drawn for.
@@ -28,7 +28,7 @@ CLASSES, SHOTS = 10, 16
 
 
 @dataclass(frozen=True)
-class Subject:
+class Diagram:
     """What is drawn.
 
     Attributes:
@@ -41,7 +41,7 @@ class Subject:
     backbone: str
     classes: int
     share: float
-    anatomy: Anatomy
+    anatomy: ParameterMap
 
     @property
     def tuned(self) -> int:
@@ -95,31 +95,31 @@ class Subject:
         }
 
 
-def analyse(subject: Subject, out: Path, stem: str = STEM) -> dict[str, Any]:
+def analyse(subject: Diagram, out: Path, stem: str = STEM) -> dict[str, Any]:
     """Write STEM.svg, .pdf and .json, and return what the JSON holds."""
     write_json(out / f"{stem}.json", subject.facts())
     write_figure(out / stem, lambda: draw(subject.anatomy, subject.heading()), subject.words())
     return subject.facts()
 
 
-def of_run(run: Opened) -> Subject:
+def of_run(run: Opened) -> Diagram:
     """Return the diagram's subject for a run: its options, its classes."""
     strategy, cost = strategy_of(run.spec), run.record["cost"]
     classes = len(run.tuned.classes)
-    return Subject(strategy.title, run.spec.backbone, classes, cost["trained_share"], run.anatomy)
+    return Diagram(strategy.title, run.spec.backbone, classes, cost["trained_share"], run.anatomy)
 
 
-def of_strategy(kind: type[Strategy], backbone: str) -> Subject:
+def of_strategy(kind: type[Strategy], backbone: str) -> Diagram:
     """Return the diagram's subject for a strategy with its default options."""
     return of_model(kind(), clip.load(backbone))
 
 
-def of_model(strategy: Strategy, model: DualEncoder) -> Subject:
+def of_model(strategy: Strategy, model: DualEncoder) -> Diagram:
     """Return the diagram's subject for a strategy on a private copy of a backbone."""
     names = tuple(f"class {label}" for label in range(CLASSES))
     classes = ClassSet(names, counts=(SHOTS,) * CLASSES)
     head = attach(strategy, model, classes, strategy.recipe_for(SHOTS), 0)
-    found = dissect(head, classes)
+    found = map_parameters(head, classes)
     whole = sum(parameter.numel() for parameter in model.net.parameters())
     tuned = sum(part.elements for part in found.tuned)
-    return Subject(strategy.title, model.name, CLASSES, tuned / whole, found)
+    return Diagram(strategy.title, model.name, CLASSES, tuned / whole, found)

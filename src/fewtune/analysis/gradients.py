@@ -20,11 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fewtune.analysis import layers
-from fewtune.analysis.layers import Layer
+from fewtune.analysis import layer_sums
+from fewtune.analysis.layer_sums import Layer
 from fewtune.analysis.replay import Opened
-from fewtune.bench.figures import write_figure
-from fewtune.engine.fit import Training
+from fewtune.reports.figures import write_figure
+from fewtune.training.loop import Training
 
 STEM = "gradients"
 STEPS = 8
@@ -84,7 +84,7 @@ def _by_layer(run: Opened, training: Training) -> Iterator[tuple[Layer, Tensor]]
         parameter = training.parameters.get(part.name)
         if parameter is not None and parameter.grad is not None:
             gradient = part.of(parameter.grad).detach().cpu().double()
-            found[layers.layer_of(part)].append(gradient.clone())
+            found[layer_sums.layer_of(part)].append(gradient.clone())
     yield from ((layer, torch.cat(tensors)) for layer, tensors in found.items())
 
 
@@ -161,9 +161,9 @@ def analyse(runs: Sequence[Opened], out: Path, steps: int = STEPS) -> dict[str, 
                 "steps": len(of.losses),
                 "losses": of.losses,
                 "loss_apart_from_log": of.apart,
-                "squared_gradient": layers.groups(strength(of)),
-                "cosine_to_next": layers.groups(steadiness(of)),
-                "cosine_to_mean": layers.groups(steadiness(of, to_mean=True)),
+                "squared_gradient": layer_sums.groups(strength(of)),
+                "cosine_to_next": layer_sums.groups(steadiness(of)),
+                "cosine_to_mean": layer_sums.groups(steadiness(of, to_mean=True)),
             }
             for run, of in found
         ]
@@ -171,7 +171,7 @@ def analyse(runs: Sequence[Opened], out: Path, steps: int = STEPS) -> dict[str, 
     if not found:
         return facts
     rows = [row for run, of in found for row in table(run, of)]
-    layers.write_numbers(out / STEM, rows, facts)
+    layer_sums.write_numbers(out / STEM, rows, facts)
     most = max(len(of.losses) for _, of in found)
     _write(out / STEM, found, [strength(of) for _, of in found],
            f"squared gradient sum Σ g², mean of {most} steps", logarithmic=True)  # fmt: skip
@@ -188,12 +188,12 @@ def _write(
     *,
     logarithmic: bool,
 ) -> None:
-    shown = layers.axis_of([run.anatomy for run, _ in found], [k for of in values for k in of])
+    shown = layer_sums.axis_of([run.anatomy for run, _ in found], [k for of in values for k in of])
     if not shown:
         return
     rows = [(run.label, of) for (run, _), of in zip(found, values, strict=True)]
     write_figure(
         stem,
-        lambda: layers.draw(shown, rows, quantity, logarithmic=logarithmic),
+        lambda: layer_sums.draw(shown, rows, quantity, logarithmic=logarithmic),
         f"{quantity}, by layer: {'; '.join(run.label for run, _ in found)}.",
     )

@@ -10,20 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fewtune.analysis.anatomy import Anatomy
-from fewtune.analysis.trace import dissect
+from fewtune.analysis.locate_parameters import map_parameters
+from fewtune.analysis.parameter_map import ParameterMap
 from fewtune.backbones import clip
 from fewtune.core.errors import DataError
-from fewtune.core.head import Head
 from fewtune.core.spec import Plan, Spec
 from fewtune.core.task import Task
-from fewtune.engine.adapter import Tuned, load_run, strategy_of
-from fewtune.engine.device import choose_device
-from fewtune.engine.fit import Training, prepare
-from fewtune.engine.job import Job
-from fewtune.engine.record import RunFolder
-from fewtune.engine.run import Execution, attach, prepare_inputs
-from fewtune.engine.tracking import Tracker
+from fewtune.model.head import Head
+from fewtune.training.device import choose_device
+from fewtune.training.job import Job
+from fewtune.training.load_run import Tuned, load_run, strategy_of
+from fewtune.training.loop import Training, prepare
+from fewtune.training.run import Execution, attach, prepare_inputs
+from fewtune.training.run_folder import RunFolder
+from fewtune.training.tracking import Tracker
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Opened:
         return self.tuned.spec
 
     @cached_property
-    def anatomy(self) -> Anatomy:
+    def anatomy(self) -> ParameterMap:
         """Where the tensors are."""
-        return dissect(self.head, self.tuned.classes)
+        return map_parameters(self.head, self.tuned.classes)
 
     @cached_property
     def execution(self) -> Execution | None:

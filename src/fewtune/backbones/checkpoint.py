@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
-from fewtune.backbones.catalog import Source, resolve
-from fewtune.backbones.folder import (
+from fewtune.backbones.config_files import (
     OPEN_CLIP_CONFIG,
     holds_clip_config,
     read_object,
     read_preprocess,
 )
-from fewtune.backbones.hub import cached_snapshot, download_command, snapshot
+from fewtune.backbones.hub_snapshot import cached_snapshot, download_command, snapshot
+from fewtune.backbones.model_names import BackboneSource, resolve
 from fewtune.backbones.open_clip_config import read_extras
 from fewtune.backbones.openai_format import convert_tensors, model_settings, plain_names
 from fewtune.backbones.tokenizer import (
@@ -33,7 +33,7 @@ from fewtune.backbones.tokenizer import (
     load_tokenizer,
     quiet_transformers,
 )
-from fewtune.backbones.weights import (
+from fewtune.backbones.weight_files import (
     OPEN_CLIP_WEIGHTS,
     digest_files,
     find_weights,
@@ -199,7 +199,7 @@ def build_model(
     return model.eval().requires_grad_(False)
 
 
-def _open(path: Path, source: Source) -> _Files:
+def _open(path: Path, source: BackboneSource) -> _Files:
     if path.is_file():
         return _open_state_dict(path, None)
     if not path.is_dir():
@@ -298,11 +298,11 @@ def _check_fit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], orig
             )
 
 
-def _revision(source: Source, path: Path, files: _Files) -> str:
+def _revision(source: BackboneSource, path: Path, files: _Files) -> str:
     return path.name if source.kind == "hub" else digest_files(files.weights)
 
 
-def _facts(source: Source, path: Path) -> BackboneFacts:
+def _facts(source: BackboneSource, path: Path) -> BackboneFacts:
     files = _open(path, source)
     text, vision = files.config.text_config, files.config.vision_config
     activations = dict.fromkeys((vision.hidden_act, text.hidden_act))

@@ -2,7 +2,7 @@
 
 The modules are the stock ones, and so are the numbers. Three things are computed in less time: the
 last block returns only the token that is pooled, QuickGELU is one step for autograd, and what all
-prompts begin with goes through the text tower once (fewtune.backbones.prefix).
+prompts begin with goes through the text tower once (fewtune.backbones.shared_prefix).
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from transformers.activations import QuickGELUActivation
 
-from fewtune.backbones import prefix
+from fewtune.backbones import shared_prefix
 from fewtune.backbones.checkpoint import Checkpoint, load_checkpoint
-from fewtune.core.dropout import one_mask_for
-from fewtune.core.model import DualEncoder, Rows, Run, Stage, Tower
+from fewtune.model.dropout import one_mask_for
+from fewtune.model.dual_encoder import DualEncoder
+from fewtune.model.towers import Stage, StageFunction, TokenBatch, Tower
 
 SLOPE = 1.702  # of QuickGELU
 
@@ -46,12 +47,14 @@ class _ClipTower(Tower):
         self.model.config._attn_implementation = how
         return how
 
-    def _block_stages(self, run: Callable[[Any], Run], last: Callable[[Any], Run]) -> list[Stage]:
+    def _block_stages(
+        self, run: Callable[[Any], StageFunction], last: Callable[[Any], StageFunction]
+    ) -> list[Stage]:
         *blocks, end = self.model.encoder.layers
         runs = [*map(run, blocks), last(end)]
         return [Stage(f"block.{i}", run) for i, run in enumerate(runs)]
 
-    def _project(self, x: Tensor, rows: Rows | None) -> Tensor:
+    def _project(self, x: Tensor, rows: TokenBatch | None) -> Tensor:
         projected: Tensor = self.projection(x)
         return projected
 
@@ -82,8 +85,8 @@ class ClipImageTower(_ClipTower):
             Stage("project", self._project),
         ]
 
-    def _whole(self, block: Any) -> Run:
-        def run(x: Tensor, rows: Rows | None) -> Tensor:
+    def _whole(self, block: Any) -> StageFunction:
+        def run(x: Tensor, rows: TokenBatch | None) -> Tensor:
             self._attend()
             out: Tensor = block(x, None)
             return out
@@ -108,40 +111,44 @@ class ClipTextTower(_ClipTower):
             Stage("project", self._project),
         ]
 
-    def run(self, x: Tensor, rows: Rows | None, start: int = 0, stop: int | None = None) -> Tensor:
+    def run(
+        self, x: Tensor, rows: TokenBatch | None, start: int = 0, stop: int | None = None
+    ) -> Tensor:
         """Send `x` through the stages; blocks before the last see a common beginning once."""
         names = [stage.name for stage in self.stages()]
         first, last = names.index("block.0"), names.index("pool") - 1
         begin, end = max(start, first), min(len(names) if stop is None else stop, last)
         common = rows.common if rows and not self._tells_rows_apart() else 0
         with one_mask_for(common):
-            if not self.joins or common == 0 or end <= begin:
+            if not self.share_prefix or common == 0 or end <= begin:
                 return super().run(x, rows, start, stop)
             x = super().run(x, rows, start, begin)
             how = self._attend()
-            self.model.config._attn_implementation = prefix.NAME
+            self.model.config._attn_implementation = shared_prefix.NAME
             blocks = self.model.encoder.layers[begin - first : end - first]
             with one_mask_for(common, len(x)):
-                x = prefix.run_blocks(blocks, x, common, how)
+                x = shared_prefix.run_blocks(blocks, x, common, how)
             self._attend()
             return super().run(x, rows, end, stop)
 
     def _tells_rows_apart(self) -> bool:
         """Whether a hook sees the rows, or a module in training mode draws masks for each."""
-        drawn = not self.shares and any(part.training for part in self.model.encoder.modules())
+        drawn = not self.share_prefix_dropout and any(
+            part.training for part in self.model.encoder.modules()
+        )
         return bool(self.hooks) or drawn
 
-    def _causal(self, block: Any) -> Run:
-        def run(x: Tensor, rows: Rows | None) -> Tensor:
+    def _causal(self, block: Any) -> StageFunction:
+        def run(x: Tensor, rows: TokenBatch | None) -> Tensor:
             eager = self._attend() == "eager"
-            mask = prefix.causal_mask(x.shape[1], x) if eager else None
+            mask = shared_prefix.causal_mask(x.shape[1], x) if eager else None
             out: Tensor = block(x, mask, is_causal=True)
             return out
 
         return run
 
-    def _end_of_text(self, block: Any) -> Run:
-        def run(x: Tensor, rows: Rows | None) -> Tensor:
+    def _end_of_text(self, block: Any) -> StageFunction:
+        def run(x: Tensor, rows: TokenBatch | None) -> Tensor:
             assert rows is not None
             end = rows.end
             index = torch.arange(len(x), device=x.device)

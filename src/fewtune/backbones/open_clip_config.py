@@ -18,7 +18,7 @@ from typing import Any, cast, get_args
 import torch
 from torch import Tensor
 
-from fewtune.backbones.folder import (
+from fewtune.backbones.config_files import (
     CLIP_MEAN,
     CLIP_STD,
     OPEN_CLIP_CONFIG,

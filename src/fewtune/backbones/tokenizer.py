@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fewtune.backbones.catalog import ASSETS
+from fewtune.backbones.model_names import ASSETS
 from fewtune.core.errors import AdapterError, DataError
 
 CLIP_VOCABULARY = 49408

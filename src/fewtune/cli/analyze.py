@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fewtune.backbones.catalog import DEFAULT_BACKBONE
+from fewtune.backbones.model_names import DEFAULT_BACKBONE
 from fewtune.cli import fit
-from fewtune.cli.console import Console
-from fewtune.cli.options import Command, Number, OneOf, Option
-from fewtune.cli.runs import find_run
+from fewtune.cli.support.console import Console
+from fewtune.cli.support.find_runs import find_run
+from fewtune.cli.support.options import Command, Number, OneOf, Option
 from fewtune.core.discovery import load_strategy, strategy_names
 from fewtune.core.errors import ConfigError, FewTuneError, did_you_mean
 from fewtune.core.naming import brief
@@ -115,8 +115,8 @@ def _runs(
     paths: Sequence[Path], out: Path | None, values: Mapping[str, Any], console: Console
 ) -> dict[str, Any]:
     from fewtune.analysis.replay import open_run
-    from fewtune.analysis.settings import labels
-    from fewtune.engine.record import RunFolder
+    from fewtune.analysis.run_settings import labels
+    from fewtune.training.run_folder import RunFolder
 
     parts = _wanted(values, console)
     opened: dict[str, Task] = {}
@@ -136,7 +136,7 @@ def _runs(
 
 def _wanted(values: Mapping[str, Any], console: Console) -> Sequence[str]:
     """Return the parts to make: those of --only, else all whose libraries are installed."""
-    from fewtune.analysis.embedding import require
+    from fewtune.analysis.embedding_map import require
 
     parts: Sequence[str] = values["parts"] or PARTS
     if "embedding" in parts:
@@ -159,7 +159,7 @@ def _task(
     """
     if not {"gradients", "embedding"} & set(values["parts"] or PARTS):
         return None
-    from fewtune.cli.launch import open_part
+    from fewtune.cli.support.fit_run import open_part
     from fewtune.datasets.catalog import summaries
 
     known = spec.task in summaries()
@@ -181,9 +181,9 @@ def _part(
     part: str, runs: Sequence[Opened], out: Path, values: Mapping[str, Any], console: Console
 ) -> Any:
     if part == "drift":
-        from fewtune.analysis import drift
+        from fewtune.analysis import weight_change
 
-        found = drift.analyse(runs, out)
+        found = weight_change.analyse(runs, out)
         _show_groups("squared change", found["runs"], "groups", console)
     elif part == "gradients":
         from fewtune.analysis import gradients
@@ -192,9 +192,11 @@ def _part(
         _show_groups("squared gradient", found["runs"], "squared_gradient", console)
         _show_groups("cosine of successive gradients", found["runs"], "cosine_to_next", console)
     elif part == "embedding":
-        from fewtune.analysis import embedding
+        from fewtune.analysis import embedding_map
 
-        found = embedding.analyse(runs, out, values["split"], values["images"], values["method"])
+        found = embedding_map.analyse(
+            runs, out, values["split"], values["images"], values["method"]
+        )
         _show_embedding(found, console)
     else:
         from fewtune.analysis import diagram

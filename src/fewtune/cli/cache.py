@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fewtune.cli.console import Console, duration
-from fewtune.cli.options import Command, Group, Number, Option
+from fewtune.cli.support.console import Console, duration
+from fewtune.cli.support.options import Command, Group, Number, Option
 from fewtune.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fewtune.engine.cache import Entry
+    from fewtune.training.disk_cache import CacheFile
 
 DAY_S = 86_400
 
@@ -33,7 +33,7 @@ JSON = Option(["machine", "--json"], is_flag=True, help="Print one JSON object o
 
 def show(folder: Path | None, machine: bool) -> None:
     """List the entries, least recently used first."""
-    from fewtune.engine.cache import activations_dir, entries
+    from fewtune.training.disk_cache import activations_dir, entries
 
     console = Console(machine=machine)
     where = folder or activations_dir()
@@ -49,7 +49,7 @@ def show(folder: Path | None, machine: bool) -> None:
 
 def prune(folder: Path | None, older_than: float | None, everything: bool, machine: bool) -> None:
     """Remove entries and say how much that freed."""
-    from fewtune.engine.cache import activations_dir, prune
+    from fewtune.training.disk_cache import activations_dir, prune
 
     if (older_than is None) == (not everything):
         raise ConfigError(
@@ -69,7 +69,7 @@ def _days(number: float | None) -> float:
     return (number or 0) * DAY_S
 
 
-def _counted(found: list[Entry]) -> str:
+def _counted(found: list[CacheFile]) -> str:
     number = f"{len(found):,} entr{'y' if len(found) == 1 else 'ies'}"
     return f"{number}, {_size(sum(entry.size_bytes for entry in found))}"
 
@@ -79,7 +79,7 @@ def _size(size_bytes: float) -> str:
     return f"{mib:.1f} MiB" if mib < 1000 else f"{mib / 1024:.1f} GiB"
 
 
-def _row(entry: Entry) -> list[str]:
+def _row(entry: CacheFile) -> list[str]:
     about = entry.about
     if not about:
         return ["(damaged)", entry.folder.name, "", _size(entry.size_bytes), _ago(entry)]
@@ -89,11 +89,11 @@ def _row(entry: Entry) -> list[str]:
     return [about["backbone"], of, f"{about['images']:,}", _size(entry.size_bytes), _ago(entry)]
 
 
-def _ago(entry: Entry) -> str:
+def _ago(entry: CacheFile) -> str:
     return f"{duration(max(0.0, time.time() - entry.used))} ago"
 
 
-def _as_json(entry: Entry) -> dict[str, Any]:
+def _as_json(entry: CacheFile) -> dict[str, Any]:
     return {
         "folder": str(entry.folder),
         "size_bytes": entry.size_bytes,

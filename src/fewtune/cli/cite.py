@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import click
 
-from fewtune.cli.console import Console
-from fewtune.cli.options import Command
-from fewtune.cli.runs import find_run
+from fewtune.cli.support.console import Console
+from fewtune.cli.support.find_runs import find_run
+from fewtune.cli.support.options import Command
 from fewtune.core.errors import RunError
 from fewtune.core.files import read_json
 
 
 def cite(runs: tuple[str, ...]) -> None:
     """Print the entries on stdout, and what is no BibTeX as comments above them."""
-    from fewtune.bench.citations import owed
+    from fewtune.reports.citations import owed
 
     folders = [find_run(run) for run in runs]
     for folder in folders:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import click
 
-from fewtune.cli import data_sets
-from fewtune.cli.console import Console
-from fewtune.cli.options import Command, Group, Number, Option
+from fewtune.cli.support import benchmark_listing
+from fewtune.cli.support.console import Console
+from fewtune.cli.support.options import Command, Group, Number, Option
 
 EXIT_ERRORS = 1
 
@@ -25,17 +25,19 @@ def verify(location: str, root: Path | None, shots: int | None, machine: bool) -
     """Decode every image and report."""
     from dataclasses import replace
 
-    from fewtune.cli.images import check, show_findings
-    from fewtune.data.expected import size_findings
+    from fewtune.cli.support.data_checks import check, show_findings
     from fewtune.datasets.catalog import load, resolve
+    from fewtune.datasets.expected_sizes import size_findings
 
     console = Console(machine=machine)
-    name = data_sets.declared(location, root)
+    name = benchmark_listing.declared(location, root)
     if name is None:
         report = check(resolve(location, root=root), shots, console)
     else:
         dataset = load(name)
-        task = resolve(name, root=data_sets.folder(root), subset="full" if _is_vtab(name) else None)
+        task = resolve(
+            name, root=benchmark_listing.folder(root), subset="full" if _is_vtab(name) else None
+        )
         report = check(task, shots, console)
         sizes = tuple(size_findings(task, dataset.sizes))
         show_findings(replace(report, findings=sizes), console)
@@ -53,13 +55,13 @@ def _is_vtab(name: str) -> bool:
 
 def info(location: str, root: Path | None, machine: bool) -> None:
     """Tell what is known of a data set, or count a folder without opening an image."""
-    from fewtune.cli.images import open_data, show_counts, show_summary
-    from fewtune.data.report import count
+    from fewtune.cli.support.data_checks import open_data, show_counts, show_summary
+    from fewtune.data.findings import count
 
     console = Console(machine=machine)
-    name = data_sets.declared(location, root)
+    name = benchmark_listing.declared(location, root)
     if name is not None:
-        data_sets.show(name, root, console)
+        benchmark_listing.show(name, root, console)
         return
     task = open_data(location)
     if machine:
@@ -81,12 +83,12 @@ def info(location: str, root: Path | None, machine: bool) -> None:
 
 def list_(root: Path | None, machine: bool) -> None:
     """Name all data sets."""
-    data_sets.list_all(root, Console(machine=machine))
+    benchmark_listing.list_all(root, Console(machine=machine))
 
 
 def download(name: str, root: Path | None, splits: tuple[str, ...], shards: bool) -> None:
     """Download a data set."""
-    data_sets.get(data_sets.require(name), root, splits, shards, Console())
+    benchmark_listing.get(benchmark_listing.require(name), root, splits, shards, Console())
 
 
 def sample(folder: Path) -> None:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fewtune.cli.console import Console
-from fewtune.cli.options import Command, Option
-from fewtune.cli.runs import baseline_record, find_run
+from fewtune.cli.support.console import Console
+from fewtune.cli.support.find_runs import baseline_record, find_run
+from fewtune.cli.support.options import Command, Option
 from fewtune.core.errors import DataError, RunError, did_you_mean
 from fewtune.core.task import Example, Task
 
 if TYPE_CHECKING:
-    from fewtune.engine.adapter import Tuned
+    from fewtune.training.load_run import Tuned
 
 OPTIONS = (
     click.Argument(["folder"], metavar="RUN"),
@@ -55,7 +55,7 @@ def run(
     if data is None:
         _recorded(folder, console)
         return
-    from fewtune.cli.images import open_data
+    from fewtune.cli.support.data_checks import open_data
 
     _measured(folder, data, open_data(data, root=root), new_classes, device, console)
 
@@ -64,8 +64,8 @@ command = Command("evaluate", params=list(OPTIONS), callback=run, help=__doc__)
 
 
 def _recorded(folder: str, console: Console) -> None:
-    from fewtune.cli.tables import show_results
-    from fewtune.engine.record import RunFolder
+    from fewtune.cli.support.result_tables import show_results
+    from fewtune.training.run_folder import RunFolder
 
     opened = RunFolder(find_run(folder))
     record = opened.record()
@@ -84,10 +84,10 @@ def _recorded(folder: str, console: Console) -> None:
 def _measured(
     folder: str, data: str, task: Task, new_classes: bool, device: str, console: Console
 ) -> None:
-    from fewtune.cli.images import check
-    from fewtune.cli.tables import show_metrics
+    from fewtune.cli.support.data_checks import check
+    from fewtune.cli.support.result_tables import show_metrics
     from fewtune.data.verify import repair
-    from fewtune.engine.adapter import load_run
+    from fewtune.training.load_run import load_run
 
     path = find_run(folder)
     tuned = load_run(path, device)
@@ -141,8 +141,8 @@ def measure(tuned: Tuned, examples: tuple[Example, ...]) -> dict[str, dict[str, 
     """Return {row: metrics}: zero-shot with the same prompts first, then the run."""
     import torch
 
-    from fewtune.engine.evaluate import metrics
     from fewtune.strategies.zero_shot import ZeroShot
+    from fewtune.training.scoring import metrics
 
     labels = torch.tensor([example.label for example in examples])
     rows: dict[str, dict[str, float]] = {}

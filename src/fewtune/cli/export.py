@@ -13,9 +13,9 @@ from pathlib import Path
 
 import click
 
-from fewtune.cli.console import Console
-from fewtune.cli.options import Command, OneOf, Option
-from fewtune.cli.runs import find_run
+from fewtune.cli.support.console import Console
+from fewtune.cli.support.find_runs import find_run
+from fewtune.cli.support.options import Command, OneOf, Option
 
 OPTIONS = (
     click.Argument(["folder"], metavar="RUN"),

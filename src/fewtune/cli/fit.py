@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fewtune.backbones.catalog import DEFAULT_BACKBONE
-from fewtune.cli.config import as_defaults, read_toml
-from fewtune.cli.console import Console
-from fewtune.cli.options import (
+from fewtune.backbones.model_names import DEFAULT_BACKBONE
+from fewtune.cli.support.console import Console
+from fewtune.cli.support.options import (
     Command,
     Duration,
     Memory,
@@ -29,15 +28,16 @@ from fewtune.cli.options import (
     field_options,
     given,
 )
-from fewtune.cli.places import Folder
+from fewtune.cli.support.run_store import Folder
+from fewtune.cli.support.toml_files import as_defaults, read_toml
 from fewtune.core.discovery import load_strategy, strategy_names
 from fewtune.core.draws import DEFAULT_DRAW, DRAWS
 from fewtune.core.errors import ConfigError
 from fewtune.core.preprocess import POLICIES
-from fewtune.data.declaration import SOURCES, SUBSETS
+from fewtune.datasets.declaration import SOURCES, SUBSETS
 
 if TYPE_CHECKING:
-    from fewtune.core.strategy import Strategy
+    from fewtune.model.strategy import Strategy
 
 DEFAULT_STRATEGY = "clip-lora"
 EXECUTION = "Execution"
@@ -196,9 +196,9 @@ def strategy_command(strategy: type[Strategy], *, assumed: bool = False) -> Comm
         )
 
     def fit(**values: Any) -> None:
-        from fewtune.cli import launch, seeds
+        from fewtune.cli.support import fit_run, seed_runs
 
-        execute = seeds.execute if values["seeds"] else launch.execute
+        execute = seed_runs.execute if values["seeds"] else fit_run.execute
         if assumed and not values["quiet"]:
             Console(machine=values["machine"]).line(f"No strategy given: {name} it is.")
         execute(strategy, values, options_given(click.get_current_context(), strategy))

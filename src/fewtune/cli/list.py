@@ -14,10 +14,16 @@ from typing import Any
 
 import click
 
-from fewtune.backbones.catalog import CATALOG, DEFAULT_BACKBONE, EMBEDDED, backbone_names, resolve
-from fewtune.cli.console import Console
-from fewtune.cli.options import Command, Option, flag_name, show
-from fewtune.cli.runs import RUNS, summaries
+from fewtune.backbones.model_names import (
+    CATALOG,
+    DEFAULT_BACKBONE,
+    EMBEDDED,
+    backbone_names,
+    resolve,
+)
+from fewtune.cli.support.console import Console
+from fewtune.cli.support.find_runs import RUNS, summaries
+from fewtune.cli.support.options import Command, Option, flag_name, show
 from fewtune.core.discovery import load_strategy, plugins, strategy_names
 from fewtune.core.errors import ConfigError, RunError, did_you_mean
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from fewtune.cli import console
+from fewtune.cli.support import console
 from fewtune.core.errors import ConfigError, FewTuneError, did_you_mean
 
 EXIT_UNEXPECTED = 1

@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from fewtune.backbones.catalog import DEFAULT_BACKBONE
-from fewtune.cli import console
-from fewtune.cli.options import Command, Number, OneOf, Option
-from fewtune.cli.rows import FORMATS, writer_of
+from fewtune.backbones.model_names import DEFAULT_BACKBONE
+from fewtune.cli.support import console
+from fewtune.cli.support.options import Command, Number, OneOf, Option
+from fewtune.cli.support.prediction_rows import FORMATS, writer_of
 from fewtune.core.errors import ConfigError, DataError, FewTuneError
 from fewtune.core.files import write_atomic
 
 if TYPE_CHECKING:
-    from fewtune.engine.adapter import Tuned
-    from fewtune.engine.predict import Prediction
+    from fewtune.training.load_run import Tuned
+    from fewtune.training.prediction import Prediction
 
 EXIT_SKIPPED = 3
 SUFFIXES = {".csv": "csv", ".jsonl": "jsonl"}
@@ -141,9 +141,9 @@ def _classifier(
     templates: Sequence[str],
     device: str,
 ) -> Tuned:
-    from fewtune.cli.runs import find_run
+    from fewtune.cli.support.find_runs import find_run
     from fewtune.core.task import DEFAULT_TEMPLATES
-    from fewtune.engine.adapter import load_run, zero_shot
+    from fewtune.training.load_run import load_run, zero_shot
 
     if classes is None:
         return load_run(find_run(paths[0]), device)
@@ -159,7 +159,7 @@ def _classifier(
 def _predictions(
     tuned: Tuned, targets: Sequence[str], batch: int, top: int, skipped: Skipped
 ) -> Iterator[Prediction]:
-    from fewtune.engine.predict import expand, predict
+    from fewtune.training.prediction import expand, predict
 
     def images() -> Iterator[Path]:
         for target in _lines(targets):
@@ -190,7 +190,7 @@ def _require_some(targets: Sequence[str]) -> None:
     Raises:
         DataError: None of the targets holds an image.
     """
-    from fewtune.engine.predict import expand
+    from fewtune.training.prediction import expand
 
     failures = []
     for target in targets:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fewtune.backbones.catalog import EMBEDDED
-from fewtune.cli.console import Console, count, duration
-from fewtune.cli.options import Command, Number, Option
+from fewtune.backbones.model_names import EMBEDDED
+from fewtune.cli.support.console import Console, count, duration
+from fewtune.cli.support.options import Command, Number, Option
 
 if TYPE_CHECKING:
     from fewtune.core.task import Task
-    from fewtune.engine.job import Job
-    from fewtune.engine.run import Result
+    from fewtune.training.job import Job
+    from fewtune.training.run import Result
 
 TASK = "fashion"
 SHOTS = 16
@@ -44,10 +44,10 @@ OPTIONS = (
 
 def run(out: Path, seed: int, backbone: str) -> None:
     """Run the comparison, print its table and write its page."""
-    from fewtune.bench.page import write_page
-    from fewtune.cli.progress import make_terminal
+    from fewtune.cli.support.progress import make_terminal
     from fewtune.datasets.catalog import resolve
-    from fewtune.engine.run import run as execute
+    from fewtune.reports.comparison_page import write_page
+    from fewtune.training.run import run as execute
 
     console = Console()
     task = resolve(TASK)
@@ -70,8 +70,8 @@ def run(out: Path, seed: int, backbone: str) -> None:
 def jobs(task: Task, backbone: str, seed: int, runs: Path) -> list[Job]:
     """Return the shortened runs."""
     from fewtune.backbones.checkpoint import describe
-    from fewtune.engine.job import Job
-    from fewtune.engine.recipes import configure
+    from fewtune.training.job import Job
+    from fewtune.training.named_recipes import configure
 
     made = []
     for name, scale in STEPS_SCALE.items():
@@ -97,7 +97,7 @@ def clipfit_options(logit_scale: float | None) -> dict[str, float]:
     The gradient of the cross-entropy grows with the logit scale s, and what a step of SGD does to
     the logits with s^2: rate * (100 / s)^2 and lambda * s / 100 keep both as they are at 100.
     """
-    from fewtune.engine.recipes import configure
+    from fewtune.training.named_recipes import configure
 
     strategy, recipe = configure("clipfit", {})
     assert recipe is not None
@@ -108,7 +108,7 @@ def clipfit_options(logit_scale: float | None) -> dict[str, float]:
 
 def show(console: Console, results: list[Result]) -> None:
     """Print a row for each run, zero-shot first."""
-    from fewtune.engine.outcome import percent, rows, signed
+    from fewtune.reports.summary import percent, rows, signed
 
     table = [
         [

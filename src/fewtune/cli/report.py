@@ -11,10 +11,10 @@ from pathlib import Path
 
 import click
 
-from fewtune.cli.config import read_toml
-from fewtune.cli.console import Console
-from fewtune.cli.options import Command, Option
-from fewtune.cli.runs import RUNS
+from fewtune.cli.support.console import Console
+from fewtune.cli.support.find_runs import RUNS
+from fewtune.cli.support.options import Command, Option
+from fewtune.cli.support.toml_files import read_toml
 from fewtune.core.errors import ConfigError
 
 
@@ -27,10 +27,10 @@ def report(
     records: Path | None,
 ) -> None:
     """Write the report and say where it is."""
-    from fewtune.bench.records import SUFFIX, is_packed, opened, pack
-    from fewtune.bench.report import write_report
-    from fewtune.bench.reproduction import Experiment
     from fewtune.datasets.catalog import groups
+    from fewtune.reports.packed_records import SUFFIX, is_packed, opened, pack
+    from fewtune.reports.reproduction import Experiment
+    from fewtune.reports.study_report import write_report
 
     for place in places:
         if not place.is_dir() and not is_packed(place):

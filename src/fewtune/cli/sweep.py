@@ -47,19 +47,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fewtune.cli.config import as_defaults, read_toml
 from fewtune.cli.fit import OPTIONS
-from fewtune.cli.options import Command, Kind, Option, field_options, flag_name, given
-from fewtune.cli.places import OPTIONS as WHERE
-from fewtune.cli.places import check, place_of
-from fewtune.cli.searches import SEARCH, searched
+from fewtune.cli.support.options import Command, Kind, Option, field_options, flag_name, given
+from fewtune.cli.support.run_store import OPTIONS as WHERE
+from fewtune.cli.support.run_store import check, place_of
+from fewtune.cli.support.search_options import SEARCH, searched
+from fewtune.cli.support.toml_files import as_defaults, read_toml
 from fewtune.core.discovery import plugins, strategy_names
 from fewtune.core.errors import ConfigError, did_you_mean
 from fewtune.core.naming import dashed
 
 if TYPE_CHECKING:
-    from fewtune.bench.sweep import Source
     from fewtune.core.protocol import Protocol
+    from fewtune.sweeps.runner import CaseSource
 
 PROTOCOL = "protocol"
 # What a file may say of itself; it decides nothing.
@@ -205,8 +205,8 @@ def _of_grid(path: Path, values: Mapping[str, Any]) -> Command:
     ]  # fmt: skip
     runs = _run_options(OF_ONE_RUN)
 
-    def source(context: click.Context) -> Source:
-        from fewtune.bench.grid import Grid, expand, overridden, strategies_of
+    def source(context: click.Context) -> CaseSource:
+        from fewtune.sweeps.grid import Grid, expand, overridden, strategies_of
 
         lists = [option.opts[0].removeprefix("--") for option in OPTIONS if option.multiple]
         chosen = {
@@ -227,12 +227,12 @@ def _command(
     doc: str,
     params: Sequence[Option],
     runs: Sequence[Option],
-    source: Callable[[click.Context], Source],
+    source: Callable[[click.Context], CaseSource],
 ) -> Command:
     def callback(**values: Any) -> int:
-        from fewtune.cli.cases import Jobs
-        from fewtune.cli.console import Console
-        from fewtune.cli.many import make
+        from fewtune.cli.support.console import Console
+        from fewtune.cli.support.sweep_jobs import Jobs
+        from fewtune.cli.support.sweep_run import make
 
         context = click.get_current_context()
         check(values)

@@ -18,7 +18,7 @@ from fewtune.core.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from fewtune.core.spec import Spec
-    from fewtune.core.strategy import Strategy
+    from fewtune.model.strategy import Strategy
 
 ENTRY_POINTS = "fewtune.strategies"
 
@@ -68,7 +68,7 @@ def load_strategy(name: str) -> type[Strategy]:
 
 
 def _only_strategy(module: object) -> type[Strategy]:
-    from fewtune.core.strategy import Strategy
+    from fewtune.model.strategy import Strategy
 
     found = [
         member

@@ -138,20 +138,20 @@ class Value(Frozen):
     seeds: int = 0
 
 
-class Row(Frozen):
+class ScoreRow(Frozen):
     """A strategy's values; None is a hole."""
 
     label: str
     values: tuple[Value | None, ...]
 
 
-class Table(Frozen):
+class ScoreTable(Frozen):
     """Numbers without a format; notes stand below it."""
 
     name: str
     title: str
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ScoreRow, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -285,7 +285,7 @@ class Protocol(Frozen, ABC):
         """Return the runs that are needed as far as these scores tell, each once."""
 
     @abstractmethod
-    def tables(self, scores: Iterable[Score]) -> tuple[Table, ...]:
+    def tables(self, scores: Iterable[Score]) -> tuple[ScoreTable, ...]:
         """Return the tables, with holes where a score is missing."""
 
     def known_data(self) -> tuple[str, ...]:
@@ -315,12 +315,12 @@ class Protocol(Frozen, ABC):
             Case(strategy=strategy, data=data, seed=seed, **shared, **fields) for seed in self.seeds
         )
 
-    def rows(self, values: Callable[[str], Sequence[Value | None]]) -> tuple[Row, ...]:
+    def rows(self, values: Callable[[str], Sequence[Value | None]]) -> tuple[ScoreRow, ...]:
         """Return a row for each strategy that has a value."""
         every = [(strategy, tuple(values(strategy))) for strategy in self.strategies]
-        return tuple(Row(label=s, values=v) for s, v in every if any(v))
+        return tuple(ScoreRow(label=s, values=v) for s, v in every if any(v))
 
-    def notes(self, rows: Iterable[Row]) -> tuple[str, ...]:
+    def notes(self, rows: Iterable[ScoreRow]) -> tuple[str, ...]:
         """Return what must stand below a table: papers differ in these choices."""
         prompts = self.prompts or "each data set's default"
         conditions = f"Draw: {self.draw}; prompts: {prompts}; the model of the last step."

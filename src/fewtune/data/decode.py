@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from fewtune.core.errors import DataError, RunError
 from fewtune.core.task import ImageSource
-from fewtune.data import seal
-from fewtune.data.table import plain
+from fewtune.data import test_guard
+from fewtune.data.label_table import plain
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -111,13 +111,13 @@ def inspect_image(source: Any) -> ImageFacts:
         return ImageFacts(error=str(reason))
 
 
-def refuse_sealed(source: Any) -> None:
+def refuse_test_image(source: Any) -> None:
     """Raise an error if this is a test image and the run is not evaluated yet.
 
     Raises:
         RunError: It is; the message names the image and what the run was doing.
     """
-    stage = seal.broken_by(source)
+    stage = test_guard.activity(source)
     if stage:
         raise RunError(
             f"Test image {_name(source)} was read while {stage}: its run would have been scored on "
@@ -128,7 +128,7 @@ def refuse_sealed(source: Any) -> None:
 
 def _decode(source: Any, *, facts: bool = False) -> tuple[Image, ImageFacts]:
     """Return the RGB image and, if asked, its facts (else empty ones)."""
-    refuse_sealed(source)
+    refuse_test_image(source)
     _silence_pillow()
     try:
         payload = _payload(source)

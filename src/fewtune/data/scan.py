@@ -21,7 +21,7 @@ _IMAGE_NAME = re.compile(
 
 
 @dataclass(frozen=True)
-class Found:
+class ScannedImage:
     """A file: its path, the same relative to where the walk began, and its size (0 if missing)."""
 
     path: Path
@@ -60,7 +60,7 @@ def holds_images(folder: Path) -> bool:
     return any(is_image_name(entry.name) and not _is_dir(entry) for entry in entries(folder))
 
 
-def images_below(folder: Path, ignored: Counter[str]) -> list[Found]:
+def images_below(folder: Path, ignored: Counter[str]) -> list[ScannedImage]:
     """Return all images at any depth, sorted by path; other files are counted by suffix.
 
     A broken link with an image's suffix is returned with size 0, so that a report can name it.
@@ -68,7 +68,7 @@ def images_below(folder: Path, ignored: Counter[str]) -> list[Found]:
     found = []
     for entry, relative in _walk(folder, "", ()):
         if is_image_name(entry.name):
-            found.append(Found(Path(entry.path), relative, _size(entry)))
+            found.append(ScannedImage(Path(entry.path), relative, _size(entry)))
         else:
             ignored[os.path.splitext(entry.name)[1].lower()] += 1
     return sorted(found, key=lambda file: file.relative)
@@ -82,7 +82,7 @@ def size_of(path: Path) -> int | None:
         return None
 
 
-def listed_file(folder: Path, relative: str, where: str) -> Found:
+def listed_file(folder: Path, relative: str, where: str) -> ScannedImage:
     """Return the file that a list names by its path relative to a folder.
 
     Args:
@@ -104,7 +104,7 @@ def listed_file(folder: Path, relative: str, where: str) -> Found:
             f"{where} names '{relative}', which does not exist in {folder}.",
             hint="Unpack the images beside the lists.",
         )
-    return Found(path, key, size_bytes)
+    return ScannedImage(path, key, size_bytes)
 
 
 def _walk(

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from fewtune.core.errors import DataError
+from fewtune.data.label_table import LabelledRow, plain
 from fewtune.data.scan import size_of
-from fewtune.data.table import Row, plain
-from fewtune.data.text import parse_json, read_text
+from fewtune.data.text_files import parse_json, read_text
 
 SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
-class Entry:
+class SplitEntry:
     """One line of a split file.
 
     Attributes:
@@ -38,7 +38,7 @@ class Entry:
     where: str
 
 
-def read_split_json(path: Path) -> tuple[Entry, ...]:
+def read_split_json(path: Path) -> tuple[SplitEntry, ...]:
     """Return the entries of a split file, in its order.
 
     Raises:
@@ -62,7 +62,7 @@ def read_split_json(path: Path) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
-def class_names(entries: Iterable[Entry], path: Path) -> tuple[str, ...]:
+def class_names(entries: Iterable[SplitEntry], path: Path) -> tuple[str, ...]:
     """Return the names of the labels 0, 1, ...
 
     Raises:
@@ -104,14 +104,14 @@ def inside(path: str, where: str) -> str:
 
 
 def locate(
-    entries: Iterable[Entry], folder: Path, name_of: Callable[[Entry], str], file: Path
-) -> list[Row]:
+    entries: Iterable[SplitEntry], folder: Path, name_of: Callable[[SplitEntry], str], file: Path
+) -> list[LabelledRow]:
     """Return the entries as rows; their images lie below `folder`.
 
     Raises:
         DataError: Images are missing; the first is named.
     """
-    rows: list[Row] = []
+    rows: list[LabelledRow] = []
     missing: list[str] = []
     for entry in entries:
         source = folder / entry.path
@@ -119,7 +119,7 @@ def locate(
         if size_bytes is None:
             missing.append(entry.path)
         rows.append(
-            Row(
+            LabelledRow(
                 entry.split,
                 plain(entry.path),
                 name_of(entry),
@@ -142,7 +142,7 @@ def refuse_missing(missing: Sequence[str], listed: int, file: Path, folder: Path
         )
 
 
-def _entry(item: Any, split: str, where: str) -> Entry:
+def _entry(item: Any, split: str, where: str) -> SplitEntry:
     if (
         not isinstance(item, list)
         or len(item) != 3
@@ -158,4 +158,4 @@ def _entry(item: Any, split: str, where: str) -> Entry:
     path, label, name = item
     if label < 0 or not name.strip():
         raise DataError(f"{where} has label {label} and class {name!r}; neither may be missing.")
-    return Entry(split, inside(path, where), label, plain(name.strip()), where)
+    return SplitEntry(split, inside(path, where), label, plain(name.strip()), where)

@@ -22,8 +22,8 @@ from fewtune.core.files import digest, write_atomic
 from fewtune.core.paths import cache_dir
 from fewtune.core.task import Example, Task
 from fewtune.data.decode import ImageFacts, inspect_image
-from fewtune.data.report import DataReport, make_report
-from fewtune.data.table import counted, plain
+from fewtune.data.findings import DataReport, make_report
+from fewtune.data.label_table import counted, plain
 
 # Raise it whenever `ImageFacts` or its meaning changes: older cached facts are then not read.
 FACTS_VERSION = 2

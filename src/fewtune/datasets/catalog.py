@@ -17,10 +17,10 @@ from fewtune.core.discovery import plugins
 from fewtune.core.errors import ConfigError, did_you_mean
 from fewtune.core.paths import data_dir
 from fewtune.core.task import Task
-from fewtune.data.declaration import Dataset, Subset
 from fewtune.data.layouts import open_task
 from fewtune.data.scan import subfolders
-from fewtune.datasets import fashion, opening
+from fewtune.datasets import fashion, loading
+from fewtune.datasets.declaration import Dataset, Subset
 
 SAMPLE = "fashion"
 # Folder of this package, and how the names of its data sets begin.
@@ -42,7 +42,7 @@ MISTAKEN = {"smallnorb-distance": "vtab/smallnorb-elevation"}
 
 
 @dataclass(frozen=True)
-class Found:
+class NamedDataset:
     """The data set that a name leads to.
 
     Attributes:
@@ -97,7 +97,7 @@ def groups() -> dict[str, str]:
     return {task_name(name): load(name).group for name in declared()}
 
 
-def find(text: str, group: str = "") -> Found | None:
+def find(text: str, group: str = "") -> NamedDataset | None:
     """Return the data set that goes by a name, or None.
 
     Case and "_" for "-" make no difference.
@@ -112,7 +112,7 @@ def find(text: str, group: str = "") -> Found | None:
     bare = key.removeprefix("vtab-")
     if bare in MISTAKEN:
         meant = MISTAKEN[bare]
-        return Found(meant, f"there is no task {text!r}; {meant} is used in its place")
+        return NamedDataset(meant, f"there is no task {text!r}; {meant} is used in its place")
     if group and not key.startswith(f"{group}-"):
         key = f"{group}-{key}"
     found = _keys().get(key, ())
@@ -123,7 +123,7 @@ def find(text: str, group: str = "") -> Found | None:
             f"{' and '.join(found)}.",
             hint=f"Type {' or '.join(lines)}.",
         )
-    return Found(found[0]) if found else None
+    return NamedDataset(found[0]) if found else None
 
 
 def fold(text: str) -> str:
@@ -169,10 +169,10 @@ def resolve(
     """
     found = None if root is None and _exists(data) else find(str(data))
     if found is not None and found.name != SAMPLE:
-        how = opening.Choice(wording, subset, layout, templates, descriptions, few_shot)
+        how = loading.Choice(wording, subset, layout, templates, descriptions, few_shot)
         where = data_dir() if root is None else root.expanduser().absolute()
         notes = (found.note,) if found.note else ()
-        return opening.open_data_set(found.name, load(found.name), where, how, notes)
+        return loading.open_data_set(found.name, load(found.name), where, how, notes)
     given = {"prompts": wording, "subset": subset, "layout": layout}
     if found is not None:
         _refuse_for_others(data, given)

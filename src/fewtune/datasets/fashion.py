@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from fewtune.core.atomic_folder import write_folder
 from fewtune.core.errors import DataError
-from fewtune.core.folders import write_folder
 from fewtune.core.task import Task
-from fewtune.data.table import SPLIT_ALIASES, Row, Table, to_task
-from fewtune.data.text import read_descriptions
+from fewtune.data.label_table import SPLIT_ALIASES, LabelledRow, LabelTable, to_task
+from fewtune.data.text_files import read_descriptions
 
 TITLE = "Fashion-MNIST (sample)"
 LICENCE = "MIT, Copyright (c) 2017 Zalando SE"
@@ -35,7 +35,7 @@ ARCHIVE = Path(__file__).parents[1] / "assets" / "sample" / "fashion.zip"
 
 
 @dataclass(frozen=True)
-class Member:
+class ZipMember:
     """An image in the archive, read when it is asked for."""
 
     archive: Path
@@ -72,8 +72,10 @@ def load(
         parts = PurePosixPath(info.filename).parts
         if len(parts) != 3 or parts[0] not in SPLIT_ALIASES or parts[1] not in CLASSES:
             continue
-        source = Member(archive, info.filename)
-        rows.append(Row(SPLIT_ALIASES[parts[0]], info.filename, parts[1], source, info.file_size))
+        source = ZipMember(archive, info.filename)
+        rows.append(
+            LabelledRow(SPLIT_ALIASES[parts[0]], info.filename, parts[1], source, info.file_size)
+        )
     found = Counter(row.class_name for row in rows)
     missing = [name for name in CLASSES if not found[name]]
     if missing:
@@ -82,7 +84,7 @@ def load(
             hint="Reinstall it: pip install --force-reinstall fewtune",
         )
     return to_task(
-        Table("sample archive", tuple(rows), CLASSES),
+        LabelTable("sample archive", tuple(rows), CLASSES),
         "fashion",
         templates=templates,
         descriptions=read_descriptions(descriptions, CLASSES) if descriptions else None,

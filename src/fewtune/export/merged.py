@@ -15,19 +15,19 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 from transformers.utils import logging
 
-from fewtune.backbones.catalog import ASSETS, resolve
-from fewtune.backbones.folder import TOKENIZER_FILES
-from fewtune.backbones.hub import snapshot
+from fewtune.backbones.config_files import TOKENIZER_FILES
+from fewtune.backbones.hub_snapshot import snapshot
+from fewtune.backbones.model_names import ASSETS, resolve
 from fewtune.backbones.tokenizer import quiet_transformers
 from fewtune.core.errors import AdapterError
 from fewtune.core.files import write_json
-from fewtune.core.head import Head
 from fewtune.core.preprocess import Preprocess
-from fewtune.engine.adapter import Tuned
-from fewtune.engine.images import chunks
-from fewtune.engine.tensors import write_tensors
-from fewtune.export.card import write_card
-from fewtune.export.probe import Probe, class_embeddings, ensemble
+from fewtune.export.hub_card import write_card
+from fewtune.export.parity_probe import Probe, class_embeddings, ensemble
+from fewtune.model.head import Head
+from fewtune.training.image_loader import chunks
+from fewtune.training.load_run import Tuned
+from fewtune.training.tensor_files import write_tensors
 
 RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}  # PIL.Image.Resampling
 # torchvision and Pillow round differently; another crop or mean moves pixels by far more.

@@ -15,16 +15,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fewtune.backbones import clip
-from fewtune.backbones.catalog import Source, resolve
-from fewtune.backbones.folder import holds_clip_config
+from fewtune.backbones.config_files import holds_clip_config
+from fewtune.backbones.model_names import BackboneSource, resolve
 from fewtune.core.errors import AdapterError
 from fewtune.core.files import read_json, write_json
-from fewtune.core.lora import LoraLinear
-from fewtune.engine.adapter import Tuned
-from fewtune.engine.tensors import write_tensors
 from fewtune.export import merged
-from fewtune.export.card import write_card
-from fewtune.export.probe import Probe, ensemble
+from fewtune.export.hub_card import write_card
+from fewtune.export.parity_probe import Probe, ensemble
+from fewtune.model.lora import LoraLinear
+from fewtune.training.load_run import Tuned
+from fewtune.training.tensor_files import write_tensors
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 KEY = "base_model.model.{}.lora_{}.weight"
@@ -108,7 +108,7 @@ def logits(tuned: Tuned, folder: Path, probe: Probe) -> list[Tensor]:
     return [merged.plain_logits(model.net, probe.pixels, classes)]
 
 
-def _base(source: Source) -> str:
+def _base(source: BackboneSource) -> str:
     return source.repo if source.kind == "hub" else str(source.path.absolute())
 
 

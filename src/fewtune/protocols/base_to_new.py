@@ -17,7 +17,7 @@ from fewtune.core.protocol import (
     Protocol,
     Score,
     Scores,
-    Table,
+    ScoreTable,
     Target,
     Value,
     average,
@@ -46,7 +46,7 @@ class BaseToNew(Protocol):
             for case in self._cell(strategy, data)
         )
 
-    def tables(self, scores: Iterable[Score]) -> tuple[Table, ...]:
+    def tables(self, scores: Iterable[Score]) -> tuple[ScoreTable, ...]:
         """Return a table for each data set, after one of the averages if there are several."""
         known = Scores(scores)
         each = tuple(self._table(known, data, (data,)) for data in self.data)
@@ -54,9 +54,9 @@ class BaseToNew(Protocol):
             return each
         return (self._table(known, "average", self.data), *each)
 
-    def _table(self, known: Scores, name: str, data: Sequence[str]) -> Table:
+    def _table(self, known: Scores, name: str, data: Sequence[str]) -> ScoreTable:
         rows = self.rows(lambda strategy: self._row(known, strategy, data))
-        return Table(
+        return ScoreTable(
             name=f"{self.name()}-{name.replace('/', '-')}",
             title=f"{self.title}, {name}",
             columns=COLUMNS,

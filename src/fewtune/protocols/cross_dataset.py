@@ -18,7 +18,7 @@ from fewtune.core.protocol import (
     Protocol,
     Score,
     Scores,
-    Table,
+    ScoreTable,
     Target,
     Value,
     average,
@@ -43,12 +43,12 @@ class CrossDataset(Protocol):
         """Return strategies x seeds on the source."""
         return tuple(case for strategy in self.strategies for case in self._cell(strategy))
 
-    def tables(self, scores: Iterable[Score]) -> tuple[Table, ...]:
+    def tables(self, scores: Iterable[Score]) -> tuple[ScoreTable, ...]:
         """Return one table: the source, the targets, and the targets' average."""
         known = Scores(scores)
         rows = self.rows(lambda strategy: self._row(known, strategy))
         return (
-            Table(
+            ScoreTable(
                 name=self.name(),
                 title=f"{self.title} from {self.source}, {self.shots} shot{'s' * (self.shots > 1)}",
                 columns=(self.source, *self.targets, "average of targets"),

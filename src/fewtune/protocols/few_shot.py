@@ -13,7 +13,7 @@ from functools import partial
 
 from pydantic import Field, PositiveInt
 
-from fewtune.core.protocol import Case, Protocol, Score, Scores, Table, Value, average
+from fewtune.core.protocol import Case, Protocol, Score, Scores, ScoreTable, Value, average
 
 ELEVEN = tuple(
     f"fewshot/{name}"
@@ -55,14 +55,14 @@ class FewShot(Protocol):
         )
         return tuple({case.key(): case for case in every}.values())
 
-    def tables(self, scores: Iterable[Score]) -> tuple[Table, ...]:
+    def tables(self, scores: Iterable[Score]) -> tuple[ScoreTable, ...]:
         """Return a table for each number of shots, and one of the averages against the shots."""
         known = Scores(scores)
         made = []
         for shots in self.shots:
             rows = self.rows(partial(self._row, known, shots=shots))
             made.append(
-                Table(
+                ScoreTable(
                     name=f"{self.name()}-{shots}",
                     title=f"{self.title}, {shots} shot{'s' * (shots > 1)}",
                     columns=(*self.data, "average"),
@@ -80,9 +80,9 @@ class FewShot(Protocol):
         values = [known.value(self._cell(strategy, data, shots)) for data in self.data]
         return [*values, average(values)]
 
-    def _averages(self, known: Scores) -> Table:
+    def _averages(self, known: Scores) -> ScoreTable:
         rows = self.rows(lambda s: [self._row(known, s, shots=shots)[-1] for shots in self.shots])
-        return Table(
+        return ScoreTable(
             name=f"{self.name()}-averages",
             title=f"{self.title}, average of {len(self.data)} data set{'s' * (len(self.data) > 1)}",
             columns=tuple(map(str, self.shots)),

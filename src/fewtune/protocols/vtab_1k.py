@@ -20,8 +20,8 @@ from typing import Any
 
 from pydantic import Field, NonNegativeInt
 
-from fewtune.core.protocol import Case, Options, Protocol, Score, Scores, Table, Value, average
-from fewtune.core.search import Search, Trial
+from fewtune.core.protocol import Case, Options, Protocol, Score, Scores, ScoreTable, Value, average
+from fewtune.core.search_result import Search, Trial
 from fewtune.core.spec import ZERO_SHOT
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -113,12 +113,12 @@ class Vtab1k(Protocol):
             for case in self.over_seeds(strategy, data, subset="1000")
         )
 
-    def tables(self, scores: Iterable[Score]) -> tuple[Table, ...]:
+    def tables(self, scores: Iterable[Score]) -> tuple[ScoreTable, ...]:
         """Return accuracies by task with the means of all and by group, and what was chosen."""
         known = Scores(scores)
         rows = self.rows(lambda strategy: self._row(known, strategy))
         groups = [f"mean {group}" for group in self._groups()]
-        table = Table(
+        table = ScoreTable(
             name=self.name(),
             title=f"{self.title}, 1,000 training images",
             columns=(*self.data, f"mean of {len(self.data)}", *groups, "mean of groups"),

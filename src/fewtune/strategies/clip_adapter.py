@@ -11,11 +11,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fewtune.core.head import Head
-from fewtune.core.model import DualEncoder
 from fewtune.core.spec import Recipe
-from fewtune.core.strategy import Strategy
 from fewtune.core.task import ClassSet
+from fewtune.model.dual_encoder import DualEncoder
+from fewtune.model.head import Head
+from fewtune.model.strategy import Strategy
 
 
 class AdapterHead(Head):

@@ -18,12 +18,13 @@ from typing import Any, Literal
 from pydantic import Field
 
 from fewtune.core.errors import ConfigError
-from fewtune.core.head import Head
-from fewtune.core.lora import LoraLinear
-from fewtune.core.model import DualEncoder, Tower
 from fewtune.core.spec import Recipe
-from fewtune.core.strategy import Strategy
 from fewtune.core.task import ClassSet
+from fewtune.model.dual_encoder import DualEncoder
+from fewtune.model.head import Head
+from fewtune.model.lora import LoraLinear
+from fewtune.model.strategy import Strategy
+from fewtune.model.towers import Tower
 
 MATRICES = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "out_proj"}
 Position = Literal["bottom", "mid", "up", "half-bottom", "half-up", "all"]

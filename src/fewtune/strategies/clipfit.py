@@ -18,11 +18,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from fewtune.core.head import Head, Output
-from fewtune.core.model import PROMPT_CHUNK, DualEncoder
 from fewtune.core.spec import Recipe
-from fewtune.core.strategy import Strategy
 from fewtune.core.task import ClassSet
+from fewtune.model.dual_encoder import DualEncoder
+from fewtune.model.head import Head, Output
+from fewtune.model.strategy import Strategy
+from fewtune.model.towers import PROMPT_CHUNK
 
 BIASES = {
     "none": (),
@@ -115,7 +116,9 @@ class ClipFit(Strategy):
         head = ClipFitHead(model, classes, self, None)
         if with_text and self.regulariser == "cosine":
             with torch.no_grad():
-                head.teacher = model.encode(head.prompts(classes)).done(PROMPT_CHUNK).finish()
+                head.teacher = (
+                    model.encode(head.prompts(classes)).encoded(PROMPT_CHUNK).embeddings()
+                )
         towers = {"image": model.image, "text": model.text} if with_text else {"image": model.image}
         norms = [towers[name] for name in TOWERS[self.norms] if name in towers]
         biased = [towers[name] for name in TOWERS[self.bias_towers] if name in towers]

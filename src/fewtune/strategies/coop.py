@@ -22,11 +22,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fewtune.core.errors import ConfigError
-from fewtune.core.head import Head
-from fewtune.core.model import DualEncoder, Prompts, Rows
 from fewtune.core.spec import Recipe
-from fewtune.core.strategy import Strategy
 from fewtune.core.task import ClassSet
+from fewtune.model.dual_encoder import DualEncoder
+from fewtune.model.head import Head
+from fewtune.model.strategy import Strategy
+from fewtune.model.towers import Prompts, TokenBatch
 
 WORDS = "a photo of a"
 
@@ -47,7 +48,7 @@ class ContextHead(Head):
             ids = model.tokenize([WORDS])[0][0, 1:-1][: self.count]
             context[..., : len(ids), :] = self._embedding("token")[ids]
         self.context = nn.Parameter(context)
-        model.before(model.text, "block.0", self._insert)
+        model.add_hook(model.text, "block.0", self._insert)
 
     def prompts(self, classes: ClassSet) -> Prompts:
         """Return one text a class, with placeholders where the context goes."""
@@ -65,7 +66,7 @@ class ContextHead(Head):
         index = torch.arange(self.count, device=end.device)
         return torch.where(index < self.leading, index + 1, end[:, None] - 1 - self.count + index)
 
-    def _insert(self, x: Tensor, rows: Rows | None) -> Tensor:
+    def _insert(self, x: Tensor, rows: TokenBatch | None) -> Tensor:
         assert rows is not None
         positions = self.positions(rows.end)
         context = self.context[rows.owner] if self.class_bound else self.context

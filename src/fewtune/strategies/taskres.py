@@ -17,11 +17,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fewtune.core.head import Head
-from fewtune.core.model import DualEncoder, Partial, class_means
 from fewtune.core.spec import Recipe
-from fewtune.core.strategy import Strategy
 from fewtune.core.task import ClassSet
+from fewtune.model.dual_encoder import DualEncoder
+from fewtune.model.head import Head
+from fewtune.model.strategy import Strategy
+from fewtune.model.towers import Activations, class_means
 
 
 class ResidualHead(Head):
@@ -42,10 +43,10 @@ class ResidualHead(Head):
 
 
 @torch.no_grad()
-def embedding_norms(prompts: Partial) -> Tensor:
+def embedding_norms(prompts: Activations) -> Tensor:
     """Return the mean norm of each class' prompts before normalisation: (C, 1)."""
     assert prompts.rows is not None
-    norms = prompts.done().x.float().norm(dim=-1, keepdim=True)
+    norms = prompts.encoded().x.float().norm(dim=-1, keepdim=True)
     return class_means(norms, prompts.rows)
 
 

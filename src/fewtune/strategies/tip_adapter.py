@@ -22,11 +22,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from fewtune.core.head import Head, Output
-from fewtune.core.model import DualEncoder, Partial
 from fewtune.core.spec import Recipe
-from fewtune.core.strategy import Strategy
 from fewtune.core.task import ClassSet
+from fewtune.model.dual_encoder import DualEncoder
+from fewtune.model.head import Head, Output
+from fewtune.model.strategy import Strategy
+from fewtune.model.towers import Activations
 
 ALPHAS, BETAS = 20, 200
 LEAST = 0.1
@@ -62,7 +63,7 @@ class CacheHead(Head):
         self.keys.copy_(F.normalize(z.float().mean(1), dim=-1))
         self.values.copy_(labels)
 
-    def forward(self, images: Partial, classes: Partial | None) -> Output:
+    def forward(self, images: Activations, classes: Activations | None) -> Output:
         """Add the cache's votes to zero-shot CLIP's logits."""
         output = super().forward(images, classes)
         with torch.autocast(output.image.device.type, enabled=False):
@@ -78,7 +79,9 @@ class CacheHead(Head):
         labels = F.one_hot(self.values, len(self.classes)).to(affinity.dtype)
         return (-beta * (1 - affinity)).exp() @ labels
 
-    def settle(self, images: Partial, classes: Partial | None, labels: Tensor) -> None:
+    def tune_on_validation(
+        self, images: Activations, classes: Activations | None, labels: Tensor
+    ) -> None:
         """Choose alpha and beta by accuracy on the validation split."""
         output = super().forward(images, classes)
         alphas, betas = (

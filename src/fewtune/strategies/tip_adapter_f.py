@@ -16,10 +16,10 @@ from typing import Any
 
 from torch import nn
 
-from fewtune.core.head import Head
-from fewtune.core.model import DualEncoder
 from fewtune.core.spec import Recipe
 from fewtune.core.task import ClassSet
+from fewtune.model.dual_encoder import DualEncoder
+from fewtune.model.head import Head
 from fewtune.strategies.tip_adapter import CacheHead, TipAdapter
 
 EPS = 1e-4

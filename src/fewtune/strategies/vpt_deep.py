@@ -17,11 +17,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fewtune.core.errors import ConfigError
-from fewtune.core.head import Head
-from fewtune.core.model import DualEncoder, Rows, Run
 from fewtune.core.spec import Recipe
-from fewtune.core.strategy import Strategy
 from fewtune.core.task import ClassSet
+from fewtune.model.dual_encoder import DualEncoder
+from fewtune.model.head import Head
+from fewtune.model.strategy import Strategy
+from fewtune.model.towers import StageFunction, TokenBatch
 
 
 class PromptHead(Head):
@@ -46,20 +47,20 @@ class PromptHead(Head):
             nn.init.kaiming_normal_(self.project.weight, a=0, mode="fan_out")
         if strategy.tokens:
             first = "norm" if strategy.insert == "before-norm" else "block.0"
-            model.before(tower, first, self._append)
+            model.add_hook(tower, first, self._append)
             for layer in range(1, self.depth):
-                model.before(tower, f"block.{layer}", self._replace(layer))
+                model.add_hook(tower, f"block.{layer}", self._replace(layer))
 
     def _layer(self, x: Tensor, layer: int) -> Tensor:
         prompts = self.project(self.tokens[layer])
         prompts = prompts.expand(len(x), *prompts.shape)
         return F.dropout(prompts, self.strategy.dropout, self.training).to(x.dtype)
 
-    def _append(self, x: Tensor, rows: Rows | None) -> Tensor:
+    def _append(self, x: Tensor, rows: TokenBatch | None) -> Tensor:
         return torch.cat([x, self._layer(x, 0)], dim=1)
 
-    def _replace(self, layer: int) -> Run:
-        def hook(x: Tensor, rows: Rows | None) -> Tensor:
+    def _replace(self, layer: int) -> StageFunction:
+        def hook(x: Tensor, rows: TokenBatch | None) -> Tensor:
             return torch.cat([x[:, : -self.strategy.tokens], self._layer(x, layer)], dim=1)
 
         return hook

@@ -6,10 +6,10 @@ section 3.1. Several prompts of a class are averaged as normalised embeddings.
 
 from __future__ import annotations
 
-from fewtune.core.head import Head
-from fewtune.core.model import DualEncoder
-from fewtune.core.strategy import Strategy
 from fewtune.core.task import ClassSet
+from fewtune.model.dual_encoder import DualEncoder
+from fewtune.model.head import Head
+from fewtune.model.strategy import Strategy
 
 
 class ZeroShot(Strategy):

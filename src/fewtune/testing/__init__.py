@@ -7,7 +7,7 @@ def test_contract(tmp_path):
 """
 
 from fewtune.testing.contract import CHECKS, check_strategy
-from fewtune.testing.datasets import check_dataset
+from fewtune.testing.dataset_contract import check_dataset
 from fewtune.testing.tiny import tiny_clip, tiny_clip_folder, tiny_task
 
 __all__ = [

@@ -13,30 +13,31 @@ import torch
 
 from fewtune.core.errors import DataError
 from fewtune.core.files import read_json
-from fewtune.core.head import Head
-from fewtune.core.model import DualEncoder, Prompts
 from fewtune.core.spec import Plan, Recipe
-from fewtune.core.strategy import Strategy
 from fewtune.core.task import ClassSet, Support, Task
-from fewtune.engine.adapter import load_run
-from fewtune.engine.card import write_card
-from fewtune.engine.checkpoint import Checkpoints
-from fewtune.engine.evaluate import scores
-from fewtune.engine.fit import Training, find_cuts, prepare, tune
-from fewtune.engine.images import Pixels
-from fewtune.engine.job import Job
-from fewtune.engine.record import RunFolder
-from fewtune.engine.run import attach, run
-from fewtune.engine.tracking import Step, Tracker
+from fewtune.model.dual_encoder import DualEncoder
+from fewtune.model.head import Head
+from fewtune.model.strategy import Strategy
+from fewtune.model.towers import Prompts
+from fewtune.reports.model_card import write_card
 from fewtune.strategies.zero_shot import ZeroShot
 from fewtune.testing.tiny import tiny_clip, tiny_clip_folder, tiny_task
+from fewtune.training.checkpoints import Checkpoints
+from fewtune.training.image_loader import ImageLoader
+from fewtune.training.job import Job
+from fewtune.training.load_run import load_run
+from fewtune.training.loop import Training, find_cuts, prepare, tune
+from fewtune.training.run import attach, run
+from fewtune.training.run_folder import RunFolder
+from fewtune.training.scoring import scores
+from fewtune.training.tracking import Step, Tracker
 
 STEPS = 6
 TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
-class Subject:
+class ContractCase:
     """One strategy with one inference type, a folder to work in, and the tiny backbone's.
 
     Checks may share the folder: a run that one of them has made is complete for the next.
@@ -99,16 +100,16 @@ class Subject:
         return training
 
 
-Check = Callable[[Subject], None]
+Check = Callable[[ContractCase], None]
 
 
-def options_survive_json(subject: Subject) -> None:
+def options_survive_json(subject: ContractCase) -> None:
     """A strategy equals itself after a trip through JSON."""
     strategy = subject.strategy
     assert type(strategy).model_validate_json(strategy.model_dump_json()) == strategy
 
 
-def out_of_bound_values_are_refused(subject: Subject) -> None:
+def out_of_bound_values_are_refused(subject: ContractCase) -> None:
     """A value beyond a declared bound is an error, for every bounded field."""
     kind = type(subject.strategy)
     for name, field in kind.model_fields.items():
@@ -125,19 +126,19 @@ def out_of_bound_values_are_refused(subject: Subject) -> None:
                 raise AssertionError(f"{kind.__name__} accepts {name}={value!r}")
 
 
-def starts_where_it_says(subject: Subject) -> None:
+def starts_where_it_says(subject: ContractCase) -> None:
     """Untrained logits equal zero-shot CLIP's exactly when the strategy says that they do."""
     if subject.strategy.classifier == "linear":
         return
     task = tiny_task()
     head = subject.attached()
     reference = ZeroShot().attach(subject.model(), task.classes).eval()
-    pixels = Pixels(task.test, head.model.preprocess)
+    pixels = ImageLoader(task.test, head.model.preprocess)
     ours, zero = (scores(h, task.classes, pixels, "fp32") for h in (head, reference))
     assert torch.allclose(ours, zero, atol=1e-4) == type(subject.strategy).starts_as_zero_shot
 
 
-def every_trained_tensor_learns(subject: Subject) -> None:
+def every_trained_tensor_learns(subject: ContractCase) -> None:
     """Within three steps each trained tensor gets a gradient that is not zero."""
     training = subject.training(tiny_task().support())
     seen: set[str] = set()
@@ -149,7 +150,7 @@ def every_trained_tensor_learns(subject: Subject) -> None:
     assert seen == {name for name, _ in training.head.trainable()}
 
 
-def frozen_tensors_stay(subject: Subject) -> None:
+def frozen_tensors_stay(subject: ContractCase) -> None:
     """Training leaves every other tensor of the backbone bit-equal, and `original` restores all."""
     training = subject.training(tiny_task().support())
     model = training.head.model
@@ -166,7 +167,7 @@ def frozen_tensors_stay(subject: Subject) -> None:
         assert all(torch.equal(restored[name], before[name]) for name in before)
 
 
-def caching_changes_nothing(subject: Subject) -> None:
+def caching_changes_nothing(subject: ContractCase) -> None:
     """Activations kept at the cut give the same training as streaming."""
     states = []
     for cache in (True, False):
@@ -179,14 +180,14 @@ def caching_changes_nothing(subject: Subject) -> None:
         assert torch.allclose(cached[name], streamed[name], atol=TOLERANCE), name
 
 
-def same_spec_gives_the_same_bytes(subject: Subject) -> None:
+def same_spec_gives_the_same_bytes(subject: ContractCase) -> None:
     """Two runs of one spec write equal adapters and predictions."""
     first, second = (run(subject.job(runs), Tracker()).folder for runs in ("runs", "again"))
     for name in ("adapter.safetensors", "predictions.csv"):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
-def a_saved_run_gives_equal_logits(subject: Subject) -> None:
+def a_saved_run_gives_equal_logits(subject: ContractCase) -> None:
     """What is loaded predicts what was evaluated, and the file holds nothing frozen."""
     task = tiny_task()
     result = run(subject.job("runs", task), Tracker())
@@ -205,7 +206,7 @@ def a_saved_run_gives_equal_logits(subject: Subject) -> None:
     )
 
 
-def class_order_does_not_matter(subject: Subject) -> None:
+def class_order_does_not_matter(subject: ContractCase) -> None:
     """Renumbering the classes permutes the columns of the scores and changes nothing else.
 
     Dropout is off: its masks follow the rows of a batch.
@@ -221,12 +222,12 @@ def class_order_does_not_matter(subject: Subject) -> None:
         for step in range(3):
             training.step(step)
         training.evaluation_mode()
-        pixels = Pixels(task.test, training.model.preprocess)
+        pixels = ImageLoader(task.test, training.model.preprocess)
         trained.append(scores(training.head, support.classes, pixels, "fp32"))
     assert torch.allclose(trained[0][:, order], trained[1], atol=1e-3)
 
 
-def new_classes_as_declared(subject: Subject) -> None:
+def new_classes_as_declared(subject: ContractCase) -> None:
     """A head that is not bound to its classes scores others; a bound one refuses."""
     task = tiny_task()
     result = run(subject.job("runs", task), Tracker())
@@ -241,7 +242,7 @@ def new_classes_as_declared(subject: Subject) -> None:
     assert tuned.with_classes(other).scores(task.test).shape == (len(task.test), 4)
 
 
-def a_resumed_run_equals_an_uninterrupted_one(subject: Subject) -> None:
+def a_resumed_run_equals_an_uninterrupted_one(subject: ContractCase) -> None:
     """Interrupted halfway and continued, a run writes the same adapter."""
     whole = run(subject.job("runs"), Tracker()).folder
     try:
@@ -255,7 +256,7 @@ def a_resumed_run_equals_an_uninterrupted_one(subject: Subject) -> None:
     assert (whole / name).read_bytes() == (resumed / name).read_bytes()
 
 
-def the_loss_falls(subject: Subject) -> None:
+def the_loss_falls(subject: ContractCase) -> None:
     """Twenty-four steps on one fixed batch lower the loss."""
     recipe = subject.recipe.model_copy(
         update={
@@ -277,7 +278,7 @@ def the_loss_falls(subject: Subject) -> None:
     assert sum(losses[-5:]) < sum(losses[:5])
 
 
-def prompts_cover_the_classes(subject: Subject) -> None:
+def prompts_cover_the_classes(subject: ContractCase) -> None:
     """Every class has a prompt, in the order of the classes."""
     head = subject.attached()
     prompts: Prompts = head.prompts(head.classes)
@@ -285,7 +286,7 @@ def prompts_cover_the_classes(subject: Subject) -> None:
     assert prompts.classes == head.classes.names
 
 
-def the_record_is_complete(subject: Subject) -> None:
+def the_record_is_complete(subject: ContractCase) -> None:
     """A finished folder holds what its documentation lists and no unfinished state."""
     result = run(subject.job("runs"), Tracker())
     folder = result.folder
@@ -338,7 +339,7 @@ def check_strategy(kind: type[Strategy], folder: Path) -> None:
         AssertionError: A promise is broken.
     """
     for inference, check in itertools.product(kind.types, checks_of(kind)):
-        check(Subject(kind(type=inference), folder / inference, folder / "backbone"))
+        check(ContractCase(kind(type=inference), folder / inference, folder / "backbone"))
 
 
 def trains(kind: type[Strategy]) -> bool:
@@ -353,7 +354,7 @@ def checks_of(kind: type[Strategy]) -> tuple[Check, ...]:
 
 def derived_cuts(strategy: Strategy, folder: Path) -> tuple[int, int | None]:
     """Return the (image, text) cuts of a strategy on the tiny backbone: pinned in tests."""
-    subject = Subject(strategy, folder, folder / "backbone")
+    subject = ContractCase(strategy, folder, folder / "backbone")
     head = subject.attached()
     cuts = find_cuts(head.model, head, head.classes)
     return cuts.image, cuts.text

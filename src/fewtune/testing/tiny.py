@@ -16,8 +16,8 @@ from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
 from fewtune.backbones import clip
 from fewtune.core.files import write_json
-from fewtune.core.model import DualEncoder
 from fewtune.core.task import ClassSet, Example, Task
+from fewtune.model.dual_encoder import DualEncoder
 
 CONTEXT = 48
 SIZE_PX = 32

@@ -8,11 +8,11 @@ import pytest
 from short_runs import SHOTS, Tuned
 
 from fewtune.analysis.replay import Opened, open_run
-from fewtune.core.strategy import Strategy
-from fewtune.engine.job import Job
-from fewtune.engine.run import run
-from fewtune.engine.tracking import Tracker
+from fewtune.model.strategy import Strategy
 from fewtune.testing import tiny_clip_folder, tiny_task
+from fewtune.training.job import Job
+from fewtune.training.run import run
+from fewtune.training.tracking import Tracker
 
 
 @pytest.fixture(scope="session")

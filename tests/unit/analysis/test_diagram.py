@@ -12,12 +12,13 @@ from short_runs import Tuned
 from torch import Tensor, nn
 
 from fewtune.analysis import diagram
-from fewtune.analysis.anatomy import Anatomy
-from fewtune.analysis.trace import dissect
+from fewtune.analysis.locate_parameters import map_parameters
+from fewtune.analysis.parameter_map import ParameterMap
 from fewtune.core.discovery import load_strategy, plugins
-from fewtune.core.head import Head
-from fewtune.core.model import DualEncoder, Rows
 from fewtune.core.task import ClassSet
+from fewtune.model.dual_encoder import DualEncoder
+from fewtune.model.head import Head
+from fewtune.model.towers import TokenBatch
 from fewtune.strategies.clip_lora import ClipLora
 from fewtune.strategies.clipfit import ClipFit
 from fewtune.strategies.vpt_deep import VptDeep
@@ -27,7 +28,7 @@ PINNED = tomllib.loads((Path(__file__).parents[2] / "values.toml").read_text(enc
 CLASSES = tiny_task().support().classes
 
 
-def places(anatomy: Anatomy) -> dict[tuple[str, str], int]:
+def places(anatomy: ParameterMap) -> dict[tuple[str, str], int]:
     return {(v.tower, v.stage): v.tuned for v in anatomy.levels if v.tuned}
 
 
@@ -39,7 +40,7 @@ def test_every_tensor_has_one_place_and_counts_are_the_pinned_ones(
     model = tiny_clip(backbone)
     head = kind().attach(model, CLASSES).eval()
     required = {n: p.requires_grad for n, p in model.net.named_parameters()}
-    found = dissect(head, CLASSES)
+    found = map_parameters(head, CLASSES)
     assert sum(part.elements for part in found.tuned) == PINNED[name]["parameters"]
     assert found.cuts.image == PINNED[name]["image_cut"]
     assert found.cuts.text == PINNED[name].get("text_cut")
@@ -54,7 +55,7 @@ def test_every_tensor_has_one_place_and_counts_are_the_pinned_ones(
 def test_strategies_are_where_their_papers_put_them(backbone: Path) -> None:
     def of(strategy: str, **options: object) -> dict[tuple[str, str], int]:
         head = load_strategy(strategy)(**options).attach(tiny_clip(backbone), CLASSES).eval()
-        return places(dissect(head, CLASSES))
+        return places(map_parameters(head, CLASSES))
 
     blocks = [f"block.{i}" for i in range(4)]
     # Per block: A and B of q, k, v; rank 2, width 32.
@@ -102,9 +103,9 @@ class Unseen(Head):
         self.shift = nn.Parameter(torch.ones(32))
         self.scale = nn.Parameter(torch.ones(16))
         self.bias = nn.Parameter(torch.zeros(3))
-        model.before(model.text, "block.3", self._move)
+        model.add_hook(model.text, "block.3", self._move)
 
-    def _move(self, x: Tensor, rows: Rows | None) -> Tensor:
+    def _move(self, x: Tensor, rows: TokenBatch | None) -> Tensor:
         return x + self.shift
 
     def text(self, w: Tensor) -> Tensor:
@@ -116,7 +117,7 @@ class Unseen(Head):
 
 
 def test_a_strategy_that_nobody_has_seen_is_placed_as_well(backbone: Path) -> None:
-    found = dissect(Unseen(tiny_clip(backbone), CLASSES).eval(), CLASSES)
+    found = map_parameters(Unseen(tiny_clip(backbone), CLASSES).eval(), CLASSES)
     assert places(found) == {
         ("text", "block.0"): 32,
         ("text", "block.3"): 32,

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 from short_runs import Tuned
 
-from fewtune.analysis import drift
-from fewtune.analysis.layers import Layer
+from fewtune.analysis import weight_change
+from fewtune.analysis.layer_sums import Layer
 from fewtune.core.files import read_json
 from fewtune.strategies.clip_lora import ClipLora
 from fewtune.strategies.clipfit import ClipFit
@@ -32,7 +32,7 @@ def square(tensor: torch.Tensor) -> float:
 def test_a_low_rank_update_counts_as_what_it_changes_in_the_weight(tuned: Tuned) -> None:
     run = tuned(ClipLora(rank=4, alpha=2.0))
     stored = load_file(run.folder.adapter)
-    found = drift.per_layer(drift.changes(run))
+    found = weight_change.per_layer(weight_change.changes(run))
     scale = 2.0 / math.sqrt(4)
     for tower, prefix in (("text", TEXT), ("image", IMAGE)):
         for block in BLOCKS:
@@ -52,7 +52,7 @@ def test_an_unfrozen_tensor_counts_as_its_difference_from_the_checkpoint(
 ) -> None:
     run = tuned(ClipFit())
     before, after = load_file(backbone / "model.safetensors"), load_file(run.folder.adapter)
-    found = drift.per_layer(drift.changes(run))
+    found = weight_change.per_layer(weight_change.changes(run))
 
     def by_hand(*names: str) -> float:
         return sum(square(after[f"model.{n}"].double() - before[n].double()) for n in names)
@@ -85,7 +85,7 @@ def test_added_tokens_count_from_their_own_start_block_by_block(tuned: Tuned) ->
     bound = math.sqrt(6 / (3 * 8**2 + 32))
     assert bound / 2 < start["head.tokens"].abs().max() <= bound
     moved = (stored - start["head.tokens"].double()).square().sum((1, 2))
-    found = drift.per_layer(drift.changes(run))
+    found = weight_change.per_layer(weight_change.changes(run))
     assert found == {
         Layer("image", f"block.{block}", "prompts"): pytest.approx(float(moved[block]), rel=1e-9)
         for block in BLOCKS
@@ -96,22 +96,22 @@ def test_a_start_that_is_made_of_images_is_not_guessed_without_them(
     tuned: Tuned, tmp_path: Path
 ) -> None:
     run = tuned(TipAdapterF())
-    (known,) = drift.changes(run)
+    (known,) = weight_change.changes(run)
     assert known.change is not None
     assert 0 < known.change < known.start
-    blind = drift.analyse([replace(run, task=None)], tmp_path)
+    blind = weight_change.analyse([replace(run, task=None)], tmp_path)
     assert blind["runs"][0]["unknown"] == ["head.keys"]
     assert not (tmp_path / "drift.svg").exists()
 
 
 def test_runs_stand_side_by_side(tuned: Tuned, tmp_path: Path) -> None:
     runs = [tuned(ClipFit()), tuned(ClipFit(regulariser="squared", lambda_=20.0))]
-    facts = drift.analyse(runs, tmp_path)
+    facts = weight_change.analyse(runs, tmp_path)
     assert read_json(tmp_path / "drift.json") == facts
     assert (tmp_path / "drift.svg").exists()
     with (tmp_path / "drift.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["run"] for row in rows} == {run.folder.path.name for run in runs}
     # A penalty on the change keeps weights nearer to where they were.
-    free, held = (sum(c.change or 0 for c in drift.changes(run)) for run in runs)
+    free, held = (sum(c.change or 0 for c in weight_change.changes(run)) for run in runs)
     assert held < free

@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from short_runs import Tuned
 
-from fewtune.analysis import embedding
+from fewtune.analysis import embedding_map
 from fewtune.core.errors import DataError
-from fewtune.engine.images import Pixels
 from fewtune.strategies.clip_lora import ClipLora
 from fewtune.strategies.tip_adapter_f import TipAdapterF
 from fewtune.testing import tiny_clip
+from fewtune.training.image_loader import ImageLoader
 
 
 def test_features_are_those_of_the_backbone_and_of_the_tuned_model(
@@ -27,9 +27,9 @@ def test_features_are_those_of_the_backbone_and_of_the_tuned_model(
     run = tuned(ClipLora(rank=4, alpha=2.0))
     assert run.execution is not None
     examples = run.execution.task.test[:3]
-    before, after = embedding.features(run, examples)
+    before, after = embedding_map.features(run, examples)
     model = tiny_clip(backbone)
-    pixels = Pixels(examples, model.preprocess).batch(range(3), None)
+    pixels = ImageLoader(examples, model.preprocess).batch(range(3), None)
     with torch.no_grad():
         plain = F.normalize(model.net.get_image_features(pixel_values=pixels).pooler_output, dim=-1)
     assert torch.allclose(before, plain, atol=1e-5)
@@ -37,7 +37,7 @@ def test_features_are_those_of_the_backbone_and_of_the_tuned_model(
 
 
 def test_untouched_features_give_the_same_picture_twice(tuned: Tuned) -> None:
-    found = embedding.embed(tuned(TipAdapterF()))
+    found = embedding_map.embed(tuned(TipAdapterF()))
     assert found is not None
     assert found.kept == pytest.approx(1)
     assert found.separation[0] == found.separation[1]
@@ -46,14 +46,14 @@ def test_untouched_features_give_the_same_picture_twice(tuned: Tuned) -> None:
 
 def test_places_are_repeatable_for_every_image(tuned: Tuned) -> None:
     run = tuned(ClipLora(rank=4, alpha=2.0))
-    once, again = (embedding.embed(run, images=12) for _ in range(2))
+    once, again = (embedding_map.embed(run, images=12) for _ in range(2))
     assert once is not None
     assert again is not None
     assert len(once.examples) == 12
-    assert embedding.table(run, once) == embedding.table(run, again)
+    assert embedding_map.table(run, once) == embedding_map.table(run, again)
     assert not np.allclose(once.before, once.after)
     with pytest.raises(DataError, match="3 test images"):
-        embedding.embed(run, images=3)
+        embedding_map.embed(run, images=3)
 
 
 def test_umap_gets_the_shared_start_and_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +70,7 @@ def test_umap_gets_the_shared_start_and_the_seed(monkeypatch: pytest.MonkeyPatch
     module.UMAP = Fake  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "umap", module)
     before, after = torch.randn(2, 9, 5, generator=torch.Generator().manual_seed(0))
-    embedding.place(before, after, 7, "umap")
+    embedding_map.place(before, after, 7, "umap")
     _, first, second = given
     np.testing.assert_array_equal(first.pop("init"), second.pop("init"))
     assert first == second == {"n_neighbors": 8, "random_state": 7, "n_jobs": 1}

@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from short_runs import SHOTS, Tuned
 
 from fewtune.analysis import gradients
-from fewtune.analysis.layers import Layer
+from fewtune.analysis.layer_sums import Layer
 from fewtune.core.draws import few_shot
-from fewtune.engine.fit import epoch_order
-from fewtune.engine.images import Pixels
 from fewtune.strategies.clip_lora import ClipLora
 from fewtune.strategies.clipfit import ClipFit
 from fewtune.testing import tiny_clip, tiny_task
+from fewtune.training.image_loader import ImageLoader
+from fewtune.training.loop import epoch_order
 
 
 def test_the_first_step_is_that_of_autograd(tuned: Tuned, backbone: Path) -> None:
@@ -37,7 +37,7 @@ def test_the_first_step_is_that_of_autograd(tuned: Tuned, backbone: Path) -> Non
     norm = "vision_model.post_layernorm.weight"
     for name in (bias, norm):
         tensors[name].requires_grad_(True)
-    pixels = Pixels(task.train, model.preprocess, run.spec.recipe, seed=3).batch(chosen, 0)
+    pixels = ImageLoader(task.train, model.preprocess, run.spec.recipe, seed=3).batch(chosen, 0)
     z = model.net.get_image_features(pixel_values=pixels).pooler_output
     ids, _ = model.tokenize([f"a photo of {name}." for name in task.classes.names])
     w = F.normalize(model.net.get_text_features(input_ids=ids).pooler_output, dim=-1)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import CLIPConfig, CLIPModel
 
-from fewtune.backbones.catalog import CATALOG, backbone_names, resolve
+from fewtune.backbones.model_names import CATALOG, backbone_names, resolve
 from fewtune.core.errors import ConfigError
 
 

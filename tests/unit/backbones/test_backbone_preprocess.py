@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fewtune.backbones.folder import CLIP_MEAN, CLIP_STD, read_preprocess
+from fewtune.backbones.config_files import CLIP_MEAN, CLIP_STD, read_preprocess
 from fewtune.core.errors import AdapterError
 from fewtune.core.preprocess import Preprocess
 

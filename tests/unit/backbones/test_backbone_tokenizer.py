@@ -37,7 +37,7 @@ def test_bundled_vocabulary_is_that_of_clip(text: str, ids: list[int]) -> None:
 
 
 def test_bundled_vocabulary_comes_with_its_licence() -> None:
-    from fewtune.backbones.catalog import ASSETS
+    from fewtune.backbones.model_names import ASSETS
 
     folder = ASSETS / "clip_bpe"
     assert "Copyright (c) 2021 OpenAI" in (folder / "LICENSE").read_text()

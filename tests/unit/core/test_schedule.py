@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fewtune.core.spec import Recipe
-from fewtune.core.strategy import Strategy
+from fewtune.model.strategy import Strategy
 from fewtune.strategies.clip_lora import ClipLora
 from fewtune.strategies.clipfit import ClipFit
 

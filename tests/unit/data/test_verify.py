@@ -16,11 +16,11 @@ from fewtune.core.paths import cache_dir
 from fewtune.core.task import ClassSet, Example, Task, with_test_split
 from fewtune.data import verify as verify_module
 from fewtune.data.decode import ImageFacts, InMemory, inspect_image
-from fewtune.data.expected import size_findings
+from fewtune.data.findings import DataReport, Finding
 from fewtune.data.layouts import open_task
-from fewtune.data.report import DataReport, Finding
-from fewtune.data.sources import FileSlice
+from fewtune.data.packed_images import FileSlice
 from fewtune.data.verify import repair, verify
+from fewtune.datasets.expected_sizes import size_findings
 from fixtures import class_folders, encoded, picture, split_folders, write_image
 
 

@@ -23,17 +23,17 @@ from torch import Tensor
 from fewtune.backbones import clip
 from fewtune.core.discovery import load_strategy, strategy_names
 from fewtune.core.errors import AdapterError, ConfigError, RunError
-from fewtune.core.model import DualEncoder
 from fewtune.core.task import Example
 from fewtune.data.decode import InMemory
-from fewtune.engine.adapter import load_run
-from fewtune.engine.job import Job
-from fewtune.engine.recipes import configure
-from fewtune.engine.run import train
-from fewtune.engine.tracking import Tracker
 from fewtune.export import FORMATS, export_run, merged, require_equal
-from fewtune.export.probe import Probe, probe_images
+from fewtune.export.parity_probe import Probe, probe_images
+from fewtune.model.dual_encoder import DualEncoder
 from fewtune.testing import tiny_clip_folder, tiny_task
+from fewtune.training.job import Job
+from fewtune.training.load_run import load_run
+from fewtune.training.named_recipes import configure
+from fewtune.training.run import train
+from fewtune.training.tracking import Tracker
 
 BASE = "base_model.model."
 TASK = replace(tiny_task(), test=())

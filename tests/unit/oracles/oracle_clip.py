@@ -19,11 +19,11 @@ from torchvision import transforms
 from transformers import AutoTokenizer, CLIPModel
 
 from fewtune.core.spec import Plan
-from fewtune.core.strategy import Strategy
 from fewtune.core.task import Example, Task
-from fewtune.engine.fit import Training
-from fewtune.engine.run import attach
+from fewtune.model.strategy import Strategy
 from fewtune.testing import tiny_clip
+from fewtune.training.loop import Training
+from fewtune.training.run import attach
 
 Leaves = dict[str, Tensor]
 Update = Callable[[Leaves, Leaves, dict[str, Any], int], None]

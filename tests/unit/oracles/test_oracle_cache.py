@@ -31,15 +31,15 @@ from torch import Tensor
 from fewtune.core.errors import ConfigError
 from fewtune.core.spec import Recipe
 from fewtune.core.task import Example
-from fewtune.engine.adapter import load_run
-from fewtune.engine.fit import prepare
-from fewtune.engine.job import Job
-from fewtune.engine.run import run
-from fewtune.engine.tracking import Tracker
 from fewtune.strategies.clip_lora import ClipLora
 from fewtune.strategies.tip_adapter import CacheHead, TipAdapter
 from fewtune.strategies.tip_adapter_f import TipAdapterF
 from fewtune.testing import tiny_clip, tiny_clip_folder, tiny_task
+from fewtune.training.job import Job
+from fewtune.training.load_run import load_run
+from fewtune.training.loop import prepare
+from fewtune.training.run import run
+from fewtune.training.tracking import Tracker
 
 TASK = tiny_task()
 PLAIN = TipAdapter.recipe.model_copy(update={"crop_scale": None, "views": 2})

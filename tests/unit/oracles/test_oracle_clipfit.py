@@ -28,10 +28,10 @@ from torch import Tensor
 from torch.func import functional_call
 
 from fewtune.core.spec import Plan
-from fewtune.engine.fit import Training
-from fewtune.engine.run import attach
 from fewtune.strategies.clipfit import ClipFit
 from fewtune.testing import tiny_clip, tiny_clip_folder, tiny_task
+from fewtune.training.loop import Training
+from fewtune.training.run import attach
 
 TASK = tiny_task()
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
 from fewtune.backbones.clip import ClipImageTower, ClipTextTower
-from fewtune.core.model import DualEncoder
 from fewtune.core.preprocess import Preprocess
-from fewtune.core.strategy import Strategy
 from fewtune.core.task import ClassSet
+from fewtune.model.dual_encoder import DualEncoder
+from fewtune.model.strategy import Strategy
 from fewtune.strategies.clip_adapter import ClipAdapter
 from fewtune.strategies.clip_lora import ClipLora
 from fewtune.strategies.clipfit import ClipFit

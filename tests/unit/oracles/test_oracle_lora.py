@@ -29,12 +29,12 @@ from oracle_clip import (
 from torch import Tensor
 from torch.func import functional_call
 
-from fewtune.core.dropout import dropout, keep_mask, rounded, rows_from
-from fewtune.core.lora import LoraLinear
-from fewtune.engine.evaluate import scores
-from fewtune.engine.images import Pixels
+from fewtune.model.dropout import dropout, keep_mask, rounded, rows_from
+from fewtune.model.lora import LoraLinear
 from fewtune.strategies.clip_lora import ClipLora
 from fewtune.testing import tiny_clip_folder, tiny_task
+from fewtune.training.image_loader import ImageLoader
+from fewtune.training.scoring import scores
 
 TASK = tiny_task()
 FULL = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "out_proj"}
@@ -139,7 +139,7 @@ def test_evaluation_merges_and_leaves_the_layers(folder: Path) -> None:
     expected = logits_now(training, pixels(TASK.test))
     names = list(training.model.tuned())
     found = scores(
-        training.head, TASK.classes, Pixels(TASK.test, training.model.preprocess), "fp32"
+        training.head, TASK.classes, ImageLoader(TASK.test, training.model.preprocess), "fp32"
     )
     close(found, expected, "logits", 1e-5)
     assert list(training.model.tuned()) == names

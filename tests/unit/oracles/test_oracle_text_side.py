@@ -35,11 +35,11 @@ from torch import Tensor
 from fewtune.backbones.tokenizer import load_tokenizer
 from fewtune.core.errors import ConfigError
 from fewtune.core.task import ClassSet
-from fewtune.engine.job import Job
-from fewtune.engine.recipes import configure
 from fewtune.strategies.coop import WORDS, CoOp, placeholder_glue
 from fewtune.strategies.taskres import TaskRes
 from fewtune.testing import tiny_clip, tiny_clip_folder, tiny_task
+from fewtune.training.job import Job
+from fewtune.training.named_recipes import configure
 
 TASK = tiny_task()
 
@@ -123,10 +123,10 @@ def test_prompts_may_come_in_chunks_of_any_rows(folder: Path) -> None:
     model = tiny_clip(folder)
     head = CoOp(tokens=2, per_class=True, position="middle").attach(model, TASK.classes)
     prompts = head.prompts(TASK.classes)
-    whole = model.encode(prompts).finish(reduce="none")
+    whole = model.encode(prompts).embeddings(reduce="none")
     for some in (slice(0, 1), slice(1, 3), slice(2, 3)):  # each cut to its own longest prompt
         part = model.encode(replace(prompts, texts=prompts.texts[some], owner=prompts.owner[some]))
-        torch.testing.assert_close(part.finish(reduce="none"), whole[some])
+        torch.testing.assert_close(part.embeddings(reduce="none"), whole[some])
 
 
 def test_first_context(folder: Path) -> None:

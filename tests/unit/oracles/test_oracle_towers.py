@@ -8,12 +8,12 @@ import pytest
 import torch
 from oracle_clip import embeddings, normal, pixels, similarity, stock, texts, tokens
 
-from fewtune.core.model import Prompts
 from fewtune.core.task import ClassSet
-from fewtune.engine.evaluate import encode_classes, scores
-from fewtune.engine.images import Pixels
+from fewtune.model.towers import Prompts
 from fewtune.strategies.zero_shot import ZeroShot
 from fewtune.testing import tiny_clip, tiny_clip_folder, tiny_task
+from fewtune.training.image_loader import ImageLoader
+from fewtune.training.scoring import encode_classes, scores
 
 TASK = tiny_task()
 UNEVEN = ["a", "a photo of a very long thing indeed", "dog", "two words"]
@@ -27,13 +27,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_towers_are_those_of_transformers(folder: Path, attention: str) -> None:
     model, oracle = tiny_clip(folder), stock(folder, attention)
-    model.attend(attention)  # type: ignore[arg-type]
+    model.set_attention(attention)  # type: ignore[arg-type]
     x = pixels(TASK.test)
-    image = model.pixels(x).finish()
+    image = model.pixels(x).embeddings()
     with torch.no_grad():
         torch.testing.assert_close(image, embeddings(oracle.get_image_features(pixel_values=x)))
         prompts = Prompts(tuple(UNEVEN), (0, 1, 2, 3), tuple("abcd"))
-        rows = model.encode(prompts).finish(reduce="none")
+        rows = model.encode(prompts).embeddings(reduce="none")
         expected = embeddings(oracle.get_text_features(**tokens(folder, UNEVEN)))
         torch.testing.assert_close(rows, normal(expected))
         assert expected.std(0).min() > 1e-3
@@ -43,11 +43,11 @@ def test_eager_and_sdpa_gradients_agree(folder: Path) -> None:
     gradients = []
     for attention in ("eager", "sdpa"):
         model = tiny_clip(folder)
-        model.attend(attention)  # type: ignore[arg-type]
+        model.set_attention(attention)  # type: ignore[arg-type]
         weights = model.unfreeze("*.encoder.layers.0.self_attn.q_proj.weight")
         prompts = Prompts(tuple(UNEVEN), (0, 1, 2, 3), tuple("abcd"))
         for batch in (model.encode(prompts), model.pixels(pixels(TASK.test))):
-            batch.finish().square()[:, :5].sum().backward()  # type: ignore[no-untyped-call]
+            batch.embeddings().square()[:, :5].sum().backward()  # type: ignore[no-untyped-call]
         gradients.append([weight.grad for weight in weights.values()])
     for one, other in zip(*gradients, strict=True):
         assert one is not None
@@ -61,13 +61,13 @@ def test_every_stop_and_start_gives_the_same_embedding(folder: Path) -> None:
     with torch.no_grad():
         for whole in (model.pixels(pixels(TASK.test)), prompts):
             for stop in range(len(whole.tower.stages()) + 1):
-                torch.testing.assert_close(whole.advance(stop).finish(), whole.finish())
-            assert torch.equal(whole.done().done().finish(), whole.finish())
+                torch.testing.assert_close(whole.advance(stop).embeddings(), whole.embeddings())
+            assert torch.equal(whole.encoded().encoded().embeddings(), whole.embeddings())
 
 
 def test_zero_shot_logits_are_those_of_transformers(folder: Path) -> None:
     head = ZeroShot().attach(tiny_clip(folder), TASK.classes)
-    found = scores(head, TASK.classes, Pixels(TASK.test, head.model.preprocess), "fp32")
+    found = scores(head, TASK.classes, ImageLoader(TASK.test, head.model.preprocess), "fp32")
     with torch.no_grad():
         inputs = tokens(folder, texts(TASK))
         expected = stock(folder)(pixel_values=pixels(TASK.test), **inputs).logits_per_image
@@ -77,7 +77,7 @@ def test_zero_shot_logits_are_those_of_transformers(folder: Path) -> None:
 def test_prompt_ensembles_are_means_of_normalised_embeddings(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fewtune.engine.evaluate.PROMPT_CHUNK", 3)
+    monkeypatch.setattr("fewtune.training.scoring.PROMPT_CHUNK", 3)
     templates = ("a photo of {}.", "art of {}", "{}!")
     own = ("stop", "a light that is red")
     classes = ClassSet(("red", "green_tea", "blue"), templates, (own, (), ()))
@@ -97,16 +97,18 @@ def test_prompt_ensembles_are_means_of_normalised_embeddings(
         ]
         z = embeddings(oracle.get_image_features(pixel_values=pixels(TASK.test)))
         expected = similarity(z, torch.stack(rows), float(oracle.logit_scale.exp()))
-        torch.testing.assert_close(found.finish(), torch.stack(rows), rtol=1e-5, atol=1e-6)
-    logits = scores(head, classes, Pixels(TASK.test, model.preprocess), "fp32")
+        torch.testing.assert_close(found.embeddings(), torch.stack(rows), rtol=1e-5, atol=1e-6)
+    logits = scores(head, classes, ImageLoader(TASK.test, model.preprocess), "fp32")
     torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_owners_in_any_order(folder: Path) -> None:
     model = tiny_clip(folder)
     with torch.no_grad():
-        straight = model.encode(Prompts(("x", "yy", "zzz"), (0, 1, 2), ("a", "b", "c"))).finish()
-        turned = model.encode(Prompts(("zzz", "x", "yy"), (2, 0, 1), ("a", "b", "c"))).finish()
+        straight = model.encode(
+            Prompts(("x", "yy", "zzz"), (0, 1, 2), ("a", "b", "c"))
+        ).embeddings()
+        turned = model.encode(Prompts(("zzz", "x", "yy"), (2, 0, 1), ("a", "b", "c"))).embeddings()
     torch.testing.assert_close(straight, turned)
 
 

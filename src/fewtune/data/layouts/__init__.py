@@ -1,7 +1,8 @@
 """From a path to a `Task`: the layouts that FewTune knows, in the order in which they are tried.
 
 Each layout is a module of this package with a class that has `name`, `detect` and `read`
-(`fewtune.data.table.Layout`); a further one is one more module and one more entry in `LAYOUTS`.
+(`fewtune.data.label_table.Layout`). A further one is one more module and one more entry in
+`LAYOUTS`.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from pathlib import Path
 
 from fewtune.core.errors import DataError, did_you_mean
 from fewtune.core.task import Task
+from fewtune.data.label_table import SPLIT_ALIASES, Layout, sort_names, to_task
 from fewtune.data.layouts.folders import ClassFolders, SplitFolders
 from fewtune.data.layouts.list_folder import ListFolder
 from fewtune.data.layouts.listing import ImageFolder, Listing
 from fewtune.data.layouts.split_file import SplitFile
 from fewtune.data.scan import entries, holds_images, subfolders
-from fewtune.data.table import SPLIT_ALIASES, Layout, sort_names, to_task
-from fewtune.data.text import TABLE_SUFFIXES, read_descriptions
+from fewtune.data.text_files import TABLE_SUFFIXES, read_descriptions
 
 # From the most to the least specific: every folder with subfolders looks like class folders.
 LAYOUTS: tuple[Layout, ...] = (

@@ -12,8 +12,15 @@ from collections import Counter
 from pathlib import Path
 
 from fewtune.core.errors import DataError
+from fewtune.data.label_table import (
+    SPLIT_ALIASES,
+    LabelledRow,
+    LabelTable,
+    counted,
+    ignored_note,
+    plain,
+)
 from fewtune.data.scan import holds_images, images_below, subfolders
-from fewtune.data.table import SPLIT_ALIASES, Row, Table, counted, ignored_note, plain
 
 
 class SplitFolders:
@@ -27,9 +34,9 @@ class SplitFolders:
             subfolders(folder) and not holds_images(folder) for folder in _split_folders(location)
         )
 
-    def read(self, location: Path) -> Table:
+    def read(self, location: Path) -> LabelTable:
         """Return the images of all split folders."""
-        rows: list[Row] = []
+        rows: list[LabelledRow] = []
         ignored: Counter[str] = Counter()
         notes: list[str] = []
         seen: dict[str, Path] = {}
@@ -52,7 +59,7 @@ class SplitFolders:
         beside = [f.name for f in subfolders(location) if f not in _split_folders(location)]
         if beside:
             notes.append(f"ignored folders beside the splits: {', '.join(beside[:5])}")
-        return Table(self.name, tuple(rows), notes=(*notes, *ignored_note(ignored)))
+        return LabelTable(self.name, tuple(rows), notes=(*notes, *ignored_note(ignored)))
 
 
 class ClassFolders:
@@ -64,21 +71,21 @@ class ClassFolders:
         """Return whether there is a subfolder."""
         return location.is_dir() and bool(subfolders(location))
 
-    def read(self, location: Path) -> Table:
+    def read(self, location: Path) -> LabelTable:
         """Return the images of all class folders."""
         ignored: Counter[str] = Counter()
         rows = _class_rows(location, "train", "", ignored)
         notes: tuple[str, ...] = ignored_note(ignored)
         if holds_images(location):
             notes = ("ignored images outside class folders", *notes)
-        return Table(self.name, tuple(rows), notes=notes)
+        return LabelTable(self.name, tuple(rows), notes=notes)
 
 
 def _split_folders(location: Path) -> list[Path]:
     return [folder for folder in subfolders(location) if folder.name.lower() in SPLIT_ALIASES]
 
 
-def _class_rows(folder: Path, split: str, prefix: str, ignored: Counter[str]) -> list[Row]:
+def _class_rows(folder: Path, split: str, prefix: str, ignored: Counter[str]) -> list[LabelledRow]:
     """Return the rows of all class folders in `folder`."""
     rows = []
     for class_folder in subfolders(folder):
@@ -94,5 +101,5 @@ def _class_rows(folder: Path, split: str, prefix: str, ignored: Counter[str]) ->
         name = plain(class_folder.name)
         for file in found:
             key = plain(f"{prefix}{class_folder.name}/{file.relative}")
-            rows.append(Row(split, key, name, file.path, file.size_bytes))
+            rows.append(LabelledRow(split, key, name, file.path, file.size_bytes))
     return rows

@@ -13,10 +13,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from fewtune.core.errors import DataError
+from fewtune.data.label_table import LabelledRow, LabelTable, is_number, plain
 from fewtune.data.layouts.listing import NUMBERED_NOTE, name_row
 from fewtune.data.scan import listed_file
-from fewtune.data.table import Row, Table, is_number, plain
-from fewtune.data.text import read_class_names, read_lines
+from fewtune.data.text_files import read_class_names, read_lines
 
 TRAIN_LISTS = ("train800val200.txt", "train800.txt")
 
@@ -30,7 +30,7 @@ class ListFolder:
         """Return whether there is a list of training images."""
         return location.is_dir() and any((location / name).is_file() for name in TRAIN_LISTS)
 
-    def read(self, location: Path) -> Table:
+    def read(self, location: Path) -> LabelTable:
         """Return the images of all lists."""
         notes = []
         whole = location / TRAIN_LISTS[0]
@@ -48,14 +48,14 @@ class ListFolder:
             names = tuple(str(i) for i in range(1 + max(int(row.class_name) for row in rows)))
             notes.append(NUMBERED_NOTE)
         named = tuple(name_row(row, names, names_file) for row in rows)
-        return Table(self.name, named, names, tuple(notes))
+        return LabelTable(self.name, named, names, tuple(notes))
 
 
-def _read_optional(path: Path, split: str) -> list[Row]:
+def _read_optional(path: Path, split: str) -> list[LabelledRow]:
     return read_list(path, split) if path.is_file() else []
 
 
-def read_list(path: Path, split: str, folder: Path | None = None) -> list[Row]:
+def read_list(path: Path, split: str, folder: Path | None = None) -> list[LabelledRow]:
     """Return the rows of a list of lines "PATH LABEL"; their class names are the labels.
 
     Args:
@@ -76,7 +76,9 @@ def read_list(path: Path, split: str, folder: Path | None = None) -> list[Row]:
                 "label from 0 up, such as 'images/test/000000.jpg 17'."
             )
         file = listed_file(folder or path.parent, relative, where)
-        rows.append(Row(split, plain(file.relative), label, file.path, file.size_bytes, where))
+        rows.append(
+            LabelledRow(split, plain(file.relative), label, file.path, file.size_bytes, where)
+        )
     if not rows:
         raise DataError(f"{path} lists no images.")
     return rows

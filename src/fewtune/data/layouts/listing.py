@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from fewtune.core.errors import DataError, did_you_mean
+from fewtune.data.label_table import SPLIT_ALIASES, LabelledRow, LabelTable, is_number, plain
 from fewtune.data.scan import size_of, subfolders
-from fewtune.data.table import SPLIT_ALIASES, Row, Table, is_number, plain
-from fewtune.data.text import (
+from fewtune.data.text_files import (
     TABLE_SUFFIXES,
     Record,
     read_class_names,
@@ -44,7 +44,7 @@ class Listing:
         """Return whether it is a file with the suffix of a table."""
         return location.is_file() and location.suffix.lower() in TABLE_SUFFIXES
 
-    def read(self, location: Path) -> Table:
+    def read(self, location: Path) -> LabelTable:
         """Return the images that the file lists."""
         rows = _read(location, location.parent, "train")
         return _with_class_names(self.name, rows, location.parent)
@@ -62,9 +62,9 @@ class ImageFolder:
             for columns in map(read_columns, _metadata_files(location))
         )
 
-    def read(self, location: Path) -> Table:
+    def read(self, location: Path) -> LabelTable:
         """Return the images that the metadata files list."""
-        rows: list[Row] = []
+        rows: list[LabelledRow] = []
         for table in _metadata_files(location):
             split = "" if table.parent == location else SPLIT_ALIASES[table.parent.name.lower()]
             rows += _read(table, location, split)
@@ -77,9 +77,9 @@ def _metadata_files(location: Path) -> list[Path]:
     return [file for file in files if file.is_file()]
 
 
-def _read(table: Path, root: Path, split: str) -> list[Row]:
+def _read(table: Path, root: Path, split: str) -> list[LabelledRow]:
     """Return the rows of a table; `split` "" means: the first folder of the path may name it."""
-    rows: list[Row] = []
+    rows: list[LabelledRow] = []
     missing: list[str] = []
     prefix = table.parent.relative_to(root).as_posix()
     reader: _Reader | None = None
@@ -93,7 +93,7 @@ def _read(table: Path, root: Path, split: str) -> list[Row]:
         if size_bytes is None:
             missing.append(f"'{path}' ({where})")
         rows.append(
-            Row(
+            LabelledRow(
                 of_row or split or SPLIT_ALIASES.get(key.split("/")[0].lower(), "train"),
                 plain(key),
                 label,
@@ -174,18 +174,18 @@ def _label(value: Any, where: str) -> str:
     return name
 
 
-def _with_class_names(layout: str, rows: list[Row], folder: Path) -> Table:
+def _with_class_names(layout: str, rows: list[LabelledRow], folder: Path) -> LabelTable:
     """Give numbered classes the names in classnames.txt, where there is one."""
     if not all(is_number(row.class_name) for row in rows):
-        return Table(layout, tuple(rows))
+        return LabelTable(layout, tuple(rows))
     names_file = folder / "classnames.txt"
     if not names_file.is_file():
-        return Table(layout, tuple(rows), notes=(NUMBERED_NOTE,))
+        return LabelTable(layout, tuple(rows), notes=(NUMBERED_NOTE,))
     names = read_class_names(names_file)
-    return Table(layout, tuple(name_row(row, names, names_file) for row in rows), names)
+    return LabelTable(layout, tuple(name_row(row, names, names_file) for row in rows), names)
 
 
-def name_row(row: Row, names: Sequence[str], names_file: Path) -> Row:
+def name_row(row: LabelledRow, names: Sequence[str], names_file: Path) -> LabelledRow:
     """Return a row with a number for a class as one with the class's name.
 
     Raises:
@@ -198,7 +198,7 @@ def name_row(row: Row, names: Sequence[str], names_file: Path) -> Row:
             f"({names_file.name} has {len(names)} names).",
             hint="Correct the label or add the missing class names.",
         )
-    return Row(row.split, row.key, names[label], row.source, row.size_bytes, row.where)
+    return LabelledRow(row.split, row.key, names[label], row.source, row.size_bytes, row.where)
 
 
 def _first(options: Sequence[str], columns: Sequence[str]) -> str | None:

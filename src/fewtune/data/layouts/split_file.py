@@ -11,9 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from fewtune.core.errors import DataError
+from fewtune.data.label_table import LabelTable
 from fewtune.data.scan import entries, size_of, subfolders
 from fewtune.data.split_json import class_names, locate, read_split_json
-from fewtune.data.table import Table
 
 
 class SplitFile:
@@ -25,7 +25,7 @@ class SplitFile:
         """Return whether there is a file split_*.json."""
         return location.is_dir() and bool(_split_files(location))
 
-    def read(self, location: Path) -> Table:
+    def read(self, location: Path) -> LabelTable:
         """Return the images that the split file lists."""
         files = _split_files(location)
         if len(files) > 1:
@@ -37,7 +37,7 @@ class SplitFile:
         listed = read_split_json(files[0])
         folder = image_folder(location, [entry.path for entry in listed[:1]])
         rows = locate(listed, folder, lambda entry: entry.name, files[0])
-        return Table(self.name, tuple(rows), class_names(listed, files[0]))
+        return LabelTable(self.name, tuple(rows), class_names(listed, files[0]))
 
 
 def image_folder(location: Path, sample: list[str]) -> Path:

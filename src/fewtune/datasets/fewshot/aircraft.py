@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.aircraft import Aircraft
-from fewtune.data.readers.noah import NoahLists
-from fewtune.datasets.downloads import AIRCRAFT
-from fewtune.datasets.words import coop, listed
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.prompts import coop, listed
+from fewtune.datasets.published_files import AIRCRAFT
+from fewtune.datasets.readers.fgvc_aircraft import Aircraft
+from fewtune.datasets.readers.noah import NoahLists
 
 TEMPLATE = "a photo of a {}, a type of aircraft."
 
@@ -28,7 +28,7 @@ DATASET = Dataset(
         **coop(TEMPLATE),
         **dict.fromkeys(
             ("clip", "clip-benchmark"),
-            Wording((TEMPLATE, "a photo of the {}, a type of aircraft.")),
+            PromptSet((TEMPLATE, "a photo of the {}, a type of aircraft.")),
         ),
     },
     readers=(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.torchvision_archive import TorchvisionArchive
-from fewtune.data.readers.zhou import ZhouSplit
-from fewtune.datasets.downloads import CALTECH101
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.prompts import PHOTO, coop
+from fewtune.datasets.published_files import CALTECH101
+from fewtune.datasets.readers.torchvision_archive import TorchvisionArchive
+from fewtune.datasets.readers.zhou import ZhouSplit
 from fewtune.datasets.vtab.caltech101 import (
     CITATION,
     HOMEPAGE,
@@ -14,7 +15,6 @@ from fewtune.datasets.vtab.caltech101 import (
     TEMPLATES,
 )
 from fewtune.datasets.vtab.caltech101 import CLASSES as OF_VTAB
-from fewtune.datasets.words import PHOTO, coop
 
 IGNORED = ("background_google", "faces_easy")
 RENAMED = {
@@ -39,7 +39,7 @@ DATASET = Dataset(
         **coop(PHOTO),
         **dict.fromkeys(
             ("clip", "clip-benchmark"),
-            Wording(
+            PromptSet(
                 TEMPLATES,
                 {RENAMED.get(n, n): OPENAI_NAMES[n] for n in FOLDERS if n in OPENAI_NAMES},
             ),

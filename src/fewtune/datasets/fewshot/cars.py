@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.noah import NoahLists
-from fewtune.data.readers.torchvision_archive import TorchvisionArchive
-from fewtune.data.readers.zhou import ZhouSplit
-from fewtune.datasets.words import PHOTO, coop, listed
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.prompts import PHOTO, coop, listed
+from fewtune.datasets.readers.noah import NoahLists
+from fewtune.datasets.readers.torchvision_archive import TorchvisionArchive
+from fewtune.datasets.readers.zhou import ZhouSplit
 
 NAMES = listed("stanford_cars")
 
@@ -44,7 +44,7 @@ DATASET = Dataset(
     sizes={"train": 6509, "val": 1635, "test": 8041},
     wordings={
         **coop(PHOTO),
-        **dict.fromkeys(("clip", "clip-benchmark"), Wording(TEMPLATES, OPENAI_NAMES)),
+        **dict.fromkeys(("clip", "clip-benchmark"), PromptSet(TEMPLATES, OPENAI_NAMES)),
     },
     readers=(
         ZhouSplit(("stanford_cars", "StanfordCars"), "split_zhou_StanfordCars.json", ""),

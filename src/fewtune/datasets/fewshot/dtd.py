@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.torchvision_archive import TorchvisionArchive
-from fewtune.data.readers.zhou import ZhouSplit
-from fewtune.datasets.downloads import DTD
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.prompts import coop
+from fewtune.datasets.published_files import DTD
+from fewtune.datasets.readers.torchvision_archive import TorchvisionArchive
+from fewtune.datasets.readers.zhou import ZhouSplit
 from fewtune.datasets.vtab.dtd import CITATION, CLASSES, HOMEPAGE, LICENCE, TEMPLATES
-from fewtune.datasets.words import coop
 
 DATASET = Dataset(
     title="Describable Textures",
@@ -19,8 +19,8 @@ DATASET = Dataset(
     sizes={"train": 2820, "val": 1128, "test": 1692},
     wordings={
         **coop("{} texture."),
-        "clipfit": Wording(("a photo of a {}, a type of texture.",)),
-        **dict.fromkeys(("clip", "clip-benchmark"), Wording(TEMPLATES)),
+        "clipfit": PromptSet(("a photo of a {}, a type of texture.",)),
+        **dict.fromkeys(("clip", "clip-benchmark"), PromptSet(TEMPLATES)),
     },
     readers=(
         ZhouSplit(("dtd", "DTD"), "split_zhou_DescribableTextures.json", "images"),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.torchvision_archive import TorchvisionArchive
-from fewtune.data.readers.zhou import ZhouSplit
-from fewtune.datasets.downloads import EUROSAT
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.prompts import coop
+from fewtune.datasets.published_files import EUROSAT
+from fewtune.datasets.readers.torchvision_archive import TorchvisionArchive
+from fewtune.datasets.readers.zhou import ZhouSplit
 from fewtune.datasets.vtab.eurosat import (
     CITATION,
     COOP_NAMES,
@@ -15,7 +16,6 @@ from fewtune.datasets.vtab.eurosat import (
     OPENAI_NAMES,
     TEMPLATES,
 )
-from fewtune.datasets.words import coop
 
 DATASET = Dataset(
     title="EuroSAT",
@@ -29,7 +29,7 @@ DATASET = Dataset(
         **coop(COOP_TEMPLATE),
         **dict.fromkeys(
             ("clip", "clip-benchmark"),
-            Wording(TEMPLATES, {COOP_NAMES[folder]: n for folder, n in OPENAI_NAMES.items()}),
+            PromptSet(TEMPLATES, {COOP_NAMES[folder]: n for folder, n in OPENAI_NAMES.items()}),
         ),
     },
     readers=(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.noah import NoahLists
-from fewtune.data.readers.torchvision_archive import TorchvisionArchive
-from fewtune.data.readers.zhou import ZhouSplit
-from fewtune.datasets.downloads import FLOWERS
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.prompts import coop
+from fewtune.datasets.published_files import FLOWERS
+from fewtune.datasets.readers.noah import NoahLists
+from fewtune.datasets.readers.torchvision_archive import TorchvisionArchive
+from fewtune.datasets.readers.zhou import ZhouSplit
 from fewtune.datasets.vtab.flowers102 import CITATION, HOMEPAGE, LICENCE, TEMPLATE
 from fewtune.datasets.vtab.flowers102 import CLASSES as NAMES
-from fewtune.datasets.words import coop
 
 OPENAI_NAMES = {
     "globe-flower": "globe flower",
@@ -28,7 +28,7 @@ DATASET = Dataset(
     sizes={"train": 4093, "val": 1633, "test": 2463},
     wordings={
         **coop(TEMPLATE),
-        **dict.fromkeys(("clip", "clip-benchmark"), Wording((TEMPLATE,), OPENAI_NAMES)),
+        **dict.fromkeys(("clip", "clip-benchmark"), PromptSet((TEMPLATE,), OPENAI_NAMES)),
     },
     readers=(
         ZhouSplit(("oxford_flowers", "Flower102"), "split_zhou_OxfordFlowers.json", "jpg"),

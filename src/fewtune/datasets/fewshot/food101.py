@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.noah import NoahLists
-from fewtune.data.readers.torchvision_archive import TorchvisionArchive
-from fewtune.data.readers.zhou import ZhouSplit
-from fewtune.datasets.downloads import FOOD101
-from fewtune.datasets.words import coop, listed
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.prompts import coop, listed
+from fewtune.datasets.published_files import FOOD101
+from fewtune.datasets.readers.noah import NoahLists
+from fewtune.datasets.readers.torchvision_archive import TorchvisionArchive
+from fewtune.datasets.readers.zhou import ZhouSplit
 
 TEMPLATE = "a photo of {}, a type of food."
 
@@ -26,7 +26,7 @@ DATASET = Dataset(
     sizes={"train": 50500, "val": 20200, "test": 30300},
     wordings={
         **coop(TEMPLATE),
-        **dict.fromkeys(("clip", "clip-benchmark"), Wording((TEMPLATE,))),
+        **dict.fromkeys(("clip", "clip-benchmark"), PromptSet((TEMPLATE,))),
     },
     readers=(
         ZhouSplit(("food-101", "Food101"), "split_zhou_Food101.json", "images"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fewtune.data.declaration import Dataset, Wording, WordingSource
-from fewtune.data.readers.imagenet import ImageNet
-from fewtune.data.readers.noah import NoahLists
-from fewtune.datasets.words import PHOTO, coop, listed
+from fewtune.datasets.declaration import Dataset, PromptSet, PromptSource
+from fewtune.datasets.prompts import PHOTO, coop, listed
+from fewtune.datasets.readers.imagenet_folders import ImageNet
+from fewtune.datasets.readers.noah import NoahLists
 
 # WordNet id, then name, in the order of the ids, which is that of the labels.
 WNIDS, CLASSES = zip(*(line.split(" ", 1) for line in listed("imagenet")), strict=True)
@@ -32,11 +32,13 @@ BY_HAND = (
 )
 
 
-def wordings(classes: Sequence[str]) -> dict[WordingSource, Wording]:
+def wordings(classes: Sequence[str]) -> dict[PromptSource, PromptSet]:
     """Return what the sources say of ImageNet and of test sets with some of its classes."""
     names = {name: twice for name, twice in TWICE.items() if name in classes}
-    of_coop = {source: Wording(wording.templates, names) for source, wording in coop(PHOTO).items()}
-    openai = Wording(OPENAI_TEMPLATES, names)
+    of_coop = {
+        source: PromptSet(wording.templates, names) for source, wording in coop(PHOTO).items()
+    }
+    openai = PromptSet(OPENAI_TEMPLATES, names)
     return {**of_coop, "clip": openai, "clip-benchmark": openai}
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.noah import NoahLists
-from fewtune.data.readers.torchvision_archive import TorchvisionArchive
-from fewtune.data.readers.zhou import ZhouSplit
-from fewtune.datasets.downloads import OXFORD_PETS
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.prompts import coop, renamed
+from fewtune.datasets.published_files import OXFORD_PETS
+from fewtune.datasets.readers.noah import NoahLists
+from fewtune.datasets.readers.torchvision_archive import TorchvisionArchive
+from fewtune.datasets.readers.zhou import ZhouSplit
 from fewtune.datasets.vtab.pets import CITATION, HOMEPAGE, LICENCE, OPENAI_NAMES, TEMPLATE
 from fewtune.datasets.vtab.pets import CLASSES as NAMES
-from fewtune.datasets.words import coop, renamed
 
 CLASSES = tuple(name.lower().replace(" ", "_") for name in NAMES)
 
@@ -23,10 +23,10 @@ DATASET = Dataset(
     sizes={"train": 2944, "val": 736, "test": 3669},
     wordings={
         **coop(TEMPLATE),
-        "clip": Wording(
+        "clip": PromptSet(
             (TEMPLATE,), renamed(CLASSES, [OPENAI_NAMES.get(name, name) for name in NAMES])
         ),
-        "clip-benchmark": Wording((TEMPLATE,), renamed(CLASSES, NAMES)),
+        "clip-benchmark": PromptSet((TEMPLATE,), renamed(CLASSES, NAMES)),
     },
     readers=(
         ZhouSplit(("oxford_pets", "OxfordPets"), "split_zhou_OxfordPets.json", "images"),

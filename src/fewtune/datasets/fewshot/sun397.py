@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.torchvision_archive import TorchvisionArchive
-from fewtune.data.readers.zhou import ZhouSplit
-from fewtune.datasets.downloads import SUN397
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.prompts import PHOTO, coop, renamed
+from fewtune.datasets.published_files import SUN397
+from fewtune.datasets.readers.torchvision_archive import TorchvisionArchive
+from fewtune.datasets.readers.zhou import ZhouSplit
 from fewtune.datasets.vtab.sun397 import CITATION, COOP_NAMES, HOMEPAGE, LICENCE, TEMPLATES
 from fewtune.datasets.vtab.sun397 import CLASSES as OPENAI_NAMES
-from fewtune.datasets.words import PHOTO, coop, renamed
 
 DATASET = Dataset(
     title="SUN397",
@@ -21,7 +21,7 @@ DATASET = Dataset(
     wordings={
         **coop(PHOTO),
         **dict.fromkeys(
-            ("clip", "clip-benchmark"), Wording(TEMPLATES, renamed(COOP_NAMES, OPENAI_NAMES))
+            ("clip", "clip-benchmark"), PromptSet(TEMPLATES, renamed(COOP_NAMES, OPENAI_NAMES))
         ),
     },
     readers=(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.zhou import ZhouSplit
-from fewtune.datasets.downloads import UCF101
-from fewtune.datasets.words import coop, listed
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.prompts import coop, listed
+from fewtune.datasets.published_files import UCF101
+from fewtune.datasets.readers.zhou import ZhouSplit
 
 # "ApplyEyeMakeup" is "Apply_Eye_Makeup" in CoOp's files.
 CLASSES = tuple("_".join(re.findall("[A-Z][^A-Z]*", name)) for name in listed("ucf101"))
@@ -33,7 +33,7 @@ DATASET = Dataset(
     sizes={"train": 7639, "val": 1898, "test": 3783},
     wordings={
         **coop("a photo of a person doing {}."),
-        "clip": Wording(OPENAI_TEMPLATES, {"Handstand_Pushups": "Hand Stand Pushups"}),
+        "clip": PromptSet(OPENAI_TEMPLATES, {"Handstand_Pushups": "Hand Stand Pushups"}),
     },
     readers=(ZhouSplit(("ucf101", "UCF101"), "split_zhou_UCF101.json", "UCF-101-midframes"),),
     default_wording="coop",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset
-from fewtune.data.readers.imagenet import ImageNetVariant
-from fewtune.datasets.downloads import IMAGENET_R
+from fewtune.datasets.declaration import Dataset
 from fewtune.datasets.fewshot.imagenet import CLASSES as ALL
 from fewtune.datasets.fewshot.imagenet import WNIDS, wordings
-from fewtune.datasets.words import listed
+from fewtune.datasets.prompts import listed
+from fewtune.datasets.published_files import IMAGENET_R
+from fewtune.datasets.readers.imagenet_folders import ImageNetVariant
 
 CLASSES = tuple(ALL[WNIDS.index(wnid)] for wnid in listed("imagenet_r"))
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset
-from fewtune.data.readers.imagenet import ImageNetVariant
-from fewtune.datasets.downloads import IMAGENET_V2
+from fewtune.datasets.declaration import Dataset
 from fewtune.datasets.fewshot.imagenet import CLASSES, wordings
+from fewtune.datasets.published_files import IMAGENET_V2
+from fewtune.datasets.readers.imagenet_folders import ImageNetVariant
 
 DATASET = Dataset(
     title="ImageNetV2",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.list_folder import VtabLists
-from fewtune.data.readers.raw_files import Caltech101
-from fewtune.data.readers.tfds import Tfds
-from fewtune.data.readers.webdataset import WebDataset
-from fewtune.data.vtab_slices import Slices
-from fewtune.datasets.downloads import wds
-from fewtune.datasets.words import PHOTO, listed
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.prompts import PHOTO, listed
+from fewtune.datasets.published_files import wds
+from fewtune.datasets.readers.raw_files import Caltech101
+from fewtune.datasets.readers.tfds import Tfds
+from fewtune.datasets.readers.vtab_lists import VtabLists
+from fewtune.datasets.readers.webdataset import WebDataset
+from fewtune.datasets.vtab_slices import Slices
 
 CLASSES = listed("caltech101")
 CITATION = """@inproceedings{feifei2004learning,
@@ -67,10 +67,10 @@ DATASET = Dataset(
     sizes={"train": 2754, "val": 306, "test": 6084},
     other_sizes={"train": (2753,), "test": (6085,)},
     wordings={
-        "clip-benchmark": Wording(TEMPLATES, OPENAI_NAMES),
-        "clip": Wording(TEMPLATES, OPENAI_NAMES),
-        "coop": Wording((PHOTO,)),
-        "seed": Wording(("a photo of a {}",)),
+        "clip-benchmark": PromptSet(TEMPLATES, OPENAI_NAMES),
+        "clip": PromptSet(TEMPLATES, OPENAI_NAMES),
+        "coop": PromptSet((PHOTO,)),
+        "seed": PromptSet(("a photo of a {}",)),
     },
     readers=(
         Tfds("caltech101:3.*.*", slices=SLICES),

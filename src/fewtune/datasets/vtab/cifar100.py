@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.list_folder import VtabLists
-from fewtune.data.readers.raw_arrays import CIFAR100_BINARY, CIFAR100_PYTHON
-from fewtune.data.readers.tfds import Tfds
-from fewtune.data.readers.webdataset import WebDataset
-from fewtune.data.vtab_slices import Slices
-from fewtune.datasets.downloads import wds
-from fewtune.datasets.words import listed
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.prompts import listed
+from fewtune.datasets.published_files import wds
+from fewtune.datasets.readers.raw_arrays import CIFAR100_BINARY, CIFAR100_PYTHON
+from fewtune.datasets.readers.tfds import Tfds
+from fewtune.datasets.readers.vtab_lists import VtabLists
+from fewtune.datasets.readers.webdataset import WebDataset
+from fewtune.datasets.vtab_slices import Slices
 
 PATTERNS = (
     "a photo of a {}.",
@@ -39,9 +39,9 @@ DATASET = Dataset(
     classes=listed("cifar100"),
     sizes={"train": 45000, "val": 5000, "test": 10000},
     wordings={
-        "clip-benchmark": Wording(TEMPLATES),
-        "clip": Wording(TEMPLATES),
-        "seed": Wording(("a photo of a {}",)),
+        "clip-benchmark": PromptSet(TEMPLATES),
+        "clip": PromptSet(TEMPLATES),
+        "seed": PromptSet(("a photo of a {}",)),
     },
     readers=(
         Tfds("cifar100:3.*.*", slices=SLICES),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.list_folder import VtabLists
-from fewtune.data.readers.raw_structured import Clevr
-from fewtune.data.readers.tfds import Tfds, clevr_count
-from fewtune.data.readers.webdataset import WebDataset
-from fewtune.data.vtab_slices import Slices
-from fewtune.datasets.downloads import wds
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.published_files import wds
+from fewtune.datasets.readers.raw_structured import Clevr
+from fewtune.datasets.readers.tfds import Tfds, clevr_count
+from fewtune.datasets.readers.vtab_lists import VtabLists
+from fewtune.datasets.readers.webdataset import WebDataset
+from fewtune.datasets.vtab_slices import Slices
 
 CLASSES = tuple(map(str, range(3, 11)))
 WORDS = ("three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -34,11 +34,11 @@ DATASET = Dataset(
     classes=CLASSES,
     sizes=SIZES,
     wordings={
-        "clip-benchmark": Wording(
+        "clip-benchmark": PromptSet(
             ("a picture of {} objects",), dict(zip(CLASSES, WORDS, strict=True))
         ),
-        "clip": Wording(("a photo of {} objects.",)),
-        "seed": Wording(
+        "clip": PromptSet(("a photo of {} objects.",)),
+        "seed": PromptSet(
             ("there are {} objects in the image",),
             {number: f"{word} things" for number, word in zip(CLASSES, WORDS, strict=True)},
         ),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.list_folder import VtabLists
-from fewtune.data.readers.raw_structured import Clevr
-from fewtune.data.readers.tfds import Tfds, clevr_distance
-from fewtune.data.readers.webdataset import WebDataset
-from fewtune.datasets.downloads import wds
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.published_files import wds
+from fewtune.datasets.readers.raw_structured import Clevr
+from fewtune.datasets.readers.tfds import Tfds, clevr_distance
+from fewtune.datasets.readers.vtab_lists import VtabLists
+from fewtune.datasets.readers.webdataset import WebDataset
 from fewtune.datasets.vtab.clevr_count import CITATION, HOMEPAGE, LICENCE, SIZES, SLICES
 
 CLASSES = ("0-8.0", "8.0-8.5", "8.5-9.0", "9.0-9.5", "9.5-10.0", "10.0-100")
@@ -22,8 +22,8 @@ DATASET = Dataset(
     classes=CLASSES,
     sizes=SIZES,
     wordings={
-        "clip-benchmark": Wording(("{} shapes.",), dict(zip(CLASSES, WORDS, strict=True))),
-        "seed": Wording(
+        "clip-benchmark": PromptSet(("{} shapes.",), dict(zip(CLASSES, WORDS, strict=True))),
+        "seed": PromptSet(
             ("the closest object is {} away from the camera",),
             {name: f"{name}M" for name in CLASSES},
         ),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.list_folder import VtabLists
-from fewtune.data.readers.raw_arrays import Dmlab
-from fewtune.data.readers.tfds import Tfds
-from fewtune.data.readers.webdataset import WebDataset
-from fewtune.datasets.downloads import wds
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.published_files import wds
+from fewtune.datasets.readers.raw_arrays import Dmlab
+from fewtune.datasets.readers.tfds import Tfds
+from fewtune.datasets.readers.vtab_lists import VtabLists
+from fewtune.datasets.readers.webdataset import WebDataset
 
 CLASSES = tuple(f"class {label}" for label in range(6))
 FRUIT = (
@@ -42,8 +42,8 @@ DATASET = Dataset(
     classes=CLASSES,
     sizes={"train": 65550, "val": 22628, "test": 22735},
     wordings={
-        "clip-benchmark": Wording(("{}",), dict(zip(CLASSES, FRUIT, strict=True))),
-        "seed": Wording(
+        "clip-benchmark": PromptSet(("{}",), dict(zip(CLASSES, FRUIT, strict=True))),
+        "seed": PromptSet(
             ("a photo of a {}",),
             {name: f"a {words}" for name, words in zip(CLASSES, REWARD, strict=True)},
         ),

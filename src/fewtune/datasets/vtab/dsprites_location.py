@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.labels import dsprites_location
-from fewtune.data.readers.list_folder import VtabLists
-from fewtune.data.readers.raw_structured import DSprites
-from fewtune.data.readers.regenerated import RegeneratedDSprites
-from fewtune.data.readers.tfds import Stored, Tfds
-from fewtune.data.readers.webdataset import WebDataset
-from fewtune.data.vtab_slices import Slices
-from fewtune.datasets.downloads import wds
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.published_files import wds
+from fewtune.datasets.readers.raw_structured import DSprites
+from fewtune.datasets.readers.regenerated import RegeneratedDSprites
+from fewtune.datasets.readers.tfds import Stored, Tfds
+from fewtune.datasets.readers.vtab_lists import VtabLists
+from fewtune.datasets.readers.webdataset import WebDataset
+from fewtune.datasets.vtab_labels import dsprites_location
+from fewtune.datasets.vtab_slices import Slices
 
 POSITIONS = 32
 # Two of the 32 positions a class, written as shares of the way.
@@ -38,7 +38,7 @@ DATASET = Dataset(
     classes=CLASSES,
     sizes=SIZES,
     wordings={
-        "seed": Wording(
+        "seed": PromptSet(
             ("the shape is located at x_position {}",),
             {name: f"{index / 15:.3f}" for index, name in enumerate(CLASSES)},
         ),

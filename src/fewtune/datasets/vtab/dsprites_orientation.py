@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.labels import dsprites_orientation
-from fewtune.data.readers.list_folder import VtabLists
-from fewtune.data.readers.raw_structured import DSprites
-from fewtune.data.readers.regenerated import RegeneratedDSprites
-from fewtune.data.readers.tfds import Stored, Tfds
-from fewtune.data.readers.webdataset import WebDataset
-from fewtune.datasets.downloads import wds
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.published_files import wds
+from fewtune.datasets.readers.raw_structured import DSprites
+from fewtune.datasets.readers.regenerated import RegeneratedDSprites
+from fewtune.datasets.readers.tfds import Stored, Tfds
+from fewtune.datasets.readers.vtab_lists import VtabLists
+from fewtune.datasets.readers.webdataset import WebDataset
 from fewtune.datasets.vtab.dsprites_location import CITATION, HOMEPAGE, LICENCE, SIZES, SLICES
+from fewtune.datasets.vtab_labels import dsprites_orientation
 
 ORIENTATIONS = 40
 STEP_DEGREES = 360 / (ORIENTATIONS - 1)
@@ -31,7 +31,7 @@ DATASET = Dataset(
     classes=CLASSES,
     sizes=SIZES,
     wordings={
-        "seed": Wording(
+        "seed": PromptSet(
             ("the shape oriented at {}",),
             {name: f"{24 * label} degrees" for label, name in enumerate(CLASSES)},
         ),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.list_folder import VtabLists
-from fewtune.data.readers.raw_files import DTD
-from fewtune.data.readers.tfds import Tfds
-from fewtune.data.readers.webdataset import WebDataset
-from fewtune.datasets.downloads import wds
-from fewtune.datasets.words import listed
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.prompts import listed
+from fewtune.datasets.published_files import wds
+from fewtune.datasets.readers.raw_files import DTD
+from fewtune.datasets.readers.tfds import Tfds
+from fewtune.datasets.readers.vtab_lists import VtabLists
+from fewtune.datasets.readers.webdataset import WebDataset
 
 CLASSES = listed("dtd")
 CITATION = """@inproceedings{cimpoi2014describing,
@@ -35,10 +35,10 @@ DATASET = Dataset(
     classes=CLASSES,
     sizes={"train": 1880, "val": 1880, "test": 1880},
     wordings={
-        "clip-benchmark": Wording(TEMPLATES),
-        "clip": Wording(TEMPLATES),
-        "coop": Wording(("{} texture.",)),
-        "seed": Wording(("a photo of a {}",)),
+        "clip-benchmark": PromptSet(TEMPLATES),
+        "clip": PromptSet(TEMPLATES),
+        "coop": PromptSet(("{} texture.",)),
+        "seed": PromptSet(("a photo of a {}",)),
     },
     readers=(
         Tfds("dtd:3.*.*"),

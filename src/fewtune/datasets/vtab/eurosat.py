@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.list_folder import VtabLists
-from fewtune.data.readers.raw_files import EUROSAT
-from fewtune.data.readers.tfds import Tfds
-from fewtune.data.readers.webdataset import WebDataset
-from fewtune.data.vtab_slices import Slices
-from fewtune.datasets.downloads import wds
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.published_files import wds
+from fewtune.datasets.readers.raw_files import EUROSAT
+from fewtune.datasets.readers.tfds import Tfds
+from fewtune.datasets.readers.vtab_lists import VtabLists
+from fewtune.datasets.readers.webdataset import WebDataset
+from fewtune.datasets.vtab_slices import Slices
 
 OPENAI_NAMES = {
     "AnnualCrop": "annual crop land",
@@ -60,10 +60,10 @@ DATASET = Dataset(
     classes=tuple(OPENAI_NAMES),
     sizes={"train": 16200, "val": 5400, "test": 5400},
     wordings={
-        "clip-benchmark": Wording(TEMPLATES, OPENAI_NAMES),
-        "clip": Wording(TEMPLATES, OPENAI_NAMES),
-        "coop": Wording((COOP_TEMPLATE,), COOP_NAMES),
-        "seed": Wording(("a photo of a {}",)),
+        "clip-benchmark": PromptSet(TEMPLATES, OPENAI_NAMES),
+        "clip": PromptSet(TEMPLATES, OPENAI_NAMES),
+        "coop": PromptSet((COOP_TEMPLATE,), COOP_NAMES),
+        "seed": PromptSet(("a photo of a {}",)),
     },
     readers=(
         Tfds("eurosat/rgb:2.*.*", slices=SLICES),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.list_folder import VtabLists
-from fewtune.data.readers.raw_files import FLOWERS102
-from fewtune.data.readers.tfds import Tfds
-from fewtune.data.readers.webdataset import WebDataset
-from fewtune.datasets.downloads import wds
-from fewtune.datasets.words import listed
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.prompts import listed
+from fewtune.datasets.published_files import wds
+from fewtune.datasets.readers.raw_files import FLOWERS102
+from fewtune.datasets.readers.tfds import Tfds
+from fewtune.datasets.readers.vtab_lists import VtabLists
+from fewtune.datasets.readers.webdataset import WebDataset
 
 CLASSES = listed("flowers102")
 CITATION = """@inproceedings{nilsback2008automated,
@@ -30,10 +30,10 @@ DATASET = Dataset(
     classes=CLASSES,
     sizes={"train": 1020, "val": 1020, "test": 6149},
     wordings={
-        "clip-benchmark": Wording((TEMPLATE,)),
-        "clip": Wording((TEMPLATE,)),
-        "coop": Wording((TEMPLATE,)),
-        "seed": Wording(
+        "clip-benchmark": PromptSet((TEMPLATE,)),
+        "clip": PromptSet((TEMPLATE,)),
+        "coop": PromptSet((TEMPLATE,)),
+        "seed": PromptSet(
             ("a photo of a {}",),
             {
                 "globe flower": "globe-flower",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.list_folder import VtabLists
-from fewtune.data.readers.raw_structured import Kitti
-from fewtune.data.readers.tfds import Tfds, kitti_distance
-from fewtune.data.readers.webdataset import WebDataset
-from fewtune.datasets.downloads import wds
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.published_files import wds
+from fewtune.datasets.readers.raw_structured import Kitti
+from fewtune.datasets.readers.tfds import Tfds, kitti_distance
+from fewtune.datasets.readers.vtab_lists import VtabLists
+from fewtune.datasets.readers.webdataset import WebDataset
 
 CLASSES = (
     "vehicle within 8 m",
@@ -42,9 +42,9 @@ DATASET = Dataset(
     classes=CLASSES,
     sizes={"train": 6347, "val": 423, "test": 711},
     wordings={
-        "clip-benchmark": Wording(("{}",), dict(zip(CLASSES, OPENAI_NAMES, strict=True))),
-        "clip": Wording(("{}",), dict(zip(CLASSES, OPENAI_NAMES, strict=True))),
-        "seed": Wording(("a photo with {}",), dict(zip(CLASSES, SEED_NAMES, strict=True))),
+        "clip-benchmark": PromptSet(("{}",), dict(zip(CLASSES, OPENAI_NAMES, strict=True))),
+        "clip": PromptSet(("{}",), dict(zip(CLASSES, OPENAI_NAMES, strict=True))),
+        "seed": PromptSet(("a photo with {}",), dict(zip(CLASSES, SEED_NAMES, strict=True))),
     },
     readers=(
         Tfds("kitti:3.2.*", kitti_distance),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.list_folder import VtabLists
-from fewtune.data.readers.raw_arrays import PatchCamelyon
-from fewtune.data.readers.tfds import Tfds
-from fewtune.data.readers.webdataset import WebDataset
-from fewtune.datasets.downloads import wds
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.published_files import wds
+from fewtune.datasets.readers.raw_arrays import PatchCamelyon
+from fewtune.datasets.readers.tfds import Tfds
+from fewtune.datasets.readers.vtab_lists import VtabLists
+from fewtune.datasets.readers.webdataset import WebDataset
 
 CLASSES = ("lymph node", "lymph node containing metastatic tumor tissue")
 
@@ -25,11 +25,11 @@ DATASET = Dataset(
     classes=CLASSES,
     sizes={"train": 262144, "val": 32768, "test": 32768},
     wordings={
-        "clip-benchmark": Wording(
+        "clip-benchmark": PromptSet(
             ("a histopathology slide showing {}", "histopathology image of {}")
         ),
-        "clip": Wording(("this is a photo of {}",)),
-        "seed": Wording(
+        "clip": PromptSet(("this is a photo of {}",)),
+        "seed": PromptSet(
             ("a photo of a {}",),
             dict(zip(CLASSES, ("normal lymph node tissue", "lymph node metastasis"), strict=True)),
         ),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.list_folder import VtabLists
-from fewtune.data.readers.raw_files import PETS
-from fewtune.data.readers.tfds import Tfds
-from fewtune.data.readers.webdataset import WebDataset
-from fewtune.data.vtab_slices import Slices
-from fewtune.datasets.downloads import wds
-from fewtune.datasets.words import listed
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.prompts import listed
+from fewtune.datasets.published_files import wds
+from fewtune.datasets.readers.raw_files import PETS
+from fewtune.datasets.readers.tfds import Tfds
+from fewtune.datasets.readers.vtab_lists import VtabLists
+from fewtune.datasets.readers.webdataset import WebDataset
+from fewtune.datasets.vtab_slices import Slices
 
 CLASSES = listed("pets")
 CITATION = """@inproceedings{parkhi2012cats,
@@ -48,10 +48,10 @@ DATASET = Dataset(
     classes=CLASSES,
     sizes={"train": 2944, "val": 736, "test": 3669},
     wordings={
-        "clip-benchmark": Wording((TEMPLATE,)),
-        "clip": Wording((TEMPLATE,), OPENAI_NAMES),
-        "coop": Wording((TEMPLATE,), {name: name.lower() for name in CLASSES}),
-        "seed": Wording(("a photo of a {}",), OPENAI_NAMES),
+        "clip-benchmark": PromptSet((TEMPLATE,)),
+        "clip": PromptSet((TEMPLATE,), OPENAI_NAMES),
+        "coop": PromptSet((TEMPLATE,), {name: name.lower() for name in CLASSES}),
+        "seed": PromptSet(("a photo of a {}",), OPENAI_NAMES),
     },
     readers=(
         Tfds("oxford_iiit_pet:3.*.*", slices=SLICES),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.list_folder import VtabLists
-from fewtune.data.readers.raw_files import RESISC45
-from fewtune.data.readers.tfds import Tfds
-from fewtune.data.readers.webdataset import WebDataset
-from fewtune.data.vtab_slices import Slices
-from fewtune.datasets.downloads import wds
-from fewtune.datasets.words import listed
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.prompts import listed
+from fewtune.datasets.published_files import wds
+from fewtune.datasets.readers.raw_files import RESISC45
+from fewtune.datasets.readers.tfds import Tfds
+from fewtune.datasets.readers.vtab_lists import VtabLists
+from fewtune.datasets.readers.webdataset import WebDataset
+from fewtune.datasets.vtab_slices import Slices
 
 OPENAI_TEMPLATES = tuple(
     f"{kind} of{article} {{}}."
@@ -42,7 +42,7 @@ DATASET = Dataset(
     classes=listed("resisc45"),
     sizes={"train": 18900, "val": 6300, "test": 6300},
     wordings={
-        "clip-benchmark": Wording(
+        "clip-benchmark": PromptSet(
             (
                 "a sattelite image of {}",
                 "an aerial view of {}",
@@ -50,8 +50,8 @@ DATASET = Dataset(
                 "{} from above",
             )
         ),
-        "clip": Wording(OPENAI_TEMPLATES),
-        "seed": Wording(("satellite imagery of {}",)),
+        "clip": PromptSet(OPENAI_TEMPLATES),
+        "seed": PromptSet(("satellite imagery of {}",)),
     },
     readers=(
         Tfds("resisc45:3.*.*", slices=SLICES),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.list_folder import VtabLists
-from fewtune.data.readers.raw_files import Retinopathy
-from fewtune.data.readers.tfds import Tfds
-from fewtune.data.readers.webdataset import WebDataset
-from fewtune.datasets.downloads import wds
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.published_files import wds
+from fewtune.datasets.readers.raw_files import Retinopathy
+from fewtune.datasets.readers.tfds import Tfds
+from fewtune.datasets.readers.vtab_lists import VtabLists
+from fewtune.datasets.readers.webdataset import WebDataset
 
 DATASET = Dataset(
     title="Diabetic Retinopathy",
@@ -28,7 +28,7 @@ DATASET = Dataset(
         "proliferative diabetic retinopathy",
     ),
     sizes={"train": 35126, "val": 10906, "test": 42670},
-    wordings={"clip-benchmark": Wording(("a retinal image with {}",))},
+    wordings={"clip-benchmark": PromptSet(("a retinal image with {}",))},
     readers=(
         Tfds("diabetic_retinopathy_detection/btgraham-300:3.*.*"),
         VtabLists("diabetic_retinopathy", "retinopathy"),

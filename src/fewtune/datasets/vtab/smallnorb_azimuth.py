@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.list_folder import VtabLists
-from fewtune.data.readers.raw_structured import SmallNorb
-from fewtune.data.readers.tfds import Stored, Tfds
-from fewtune.data.readers.webdataset import WebDataset
-from fewtune.data.vtab_slices import Slices
-from fewtune.datasets.downloads import wds
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.published_files import wds
+from fewtune.datasets.readers.raw_structured import SmallNorb
+from fewtune.datasets.readers.tfds import Stored, Tfds
+from fewtune.datasets.readers.vtab_lists import VtabLists
+from fewtune.datasets.readers.webdataset import WebDataset
+from fewtune.datasets.vtab_slices import Slices
 
 CLASSES = tuple(f"{degrees} degrees" for degrees in range(0, 360, 20))
 CITATION = """@inproceedings{lecun2004learning,
@@ -38,10 +38,10 @@ DATASET = Dataset(
     classes=CLASSES,
     sizes=SIZES,
     wordings={
-        "clip-benchmark": Wording(
+        "clip-benchmark": PromptSet(
             TEMPLATES, {name: str(label) for label, name in enumerate(CLASSES)}
         ),
-        "seed": Wording(
+        "seed": PromptSet(
             ("the camera azimuth is {} degrees",),
             {name: name.removesuffix(" degrees") for name in CLASSES},
         ),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.list_folder import VtabLists
-from fewtune.data.readers.raw_structured import SmallNorb
-from fewtune.data.readers.tfds import Stored, Tfds
-from fewtune.data.readers.webdataset import WebDataset
-from fewtune.datasets.downloads import wds
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.published_files import wds
+from fewtune.datasets.readers.raw_structured import SmallNorb
+from fewtune.datasets.readers.tfds import Stored, Tfds
+from fewtune.datasets.readers.vtab_lists import VtabLists
+from fewtune.datasets.readers.webdataset import WebDataset
 from fewtune.datasets.vtab.smallnorb_azimuth import (
     CITATION,
     HOMEPAGE,
@@ -28,10 +28,10 @@ DATASET = Dataset(
     classes=CLASSES,
     sizes=SIZES,
     wordings={
-        "clip-benchmark": Wording(
+        "clip-benchmark": PromptSet(
             TEMPLATES, {name: str(label) for label, name in enumerate(CLASSES)}
         ),
-        "seed": Wording(
+        "seed": PromptSet(
             ("the camera elevation is {} degrees",),
             {name: name.removesuffix(" degrees") for name in CLASSES},
         ),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.list_folder import VtabLists
-from fewtune.data.readers.raw_files import Sun397
-from fewtune.data.readers.tfds import Tfds
-from fewtune.datasets.words import PHOTO, listed
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.prompts import PHOTO, listed
+from fewtune.datasets.readers.raw_files import Sun397
+from fewtune.datasets.readers.tfds import Tfds
+from fewtune.datasets.readers.vtab_lists import VtabLists
 
 # In the order of TFDS and of the authors' ClassName.txt, "a/apartment_building/outdoor".
 PATHS = listed("sun397")
@@ -32,10 +32,10 @@ DATASET = Dataset(
     classes=CLASSES,
     sizes={"train": 76128, "val": 10875, "test": 21750},
     wordings={
-        "clip-benchmark": Wording(TEMPLATES),
-        "clip": Wording(TEMPLATES),
-        "coop": Wording((PHOTO,), dict(zip(CLASSES, COOP_NAMES, strict=True))),
-        "seed": Wording(("a photo of a {}",)),
+        "clip-benchmark": PromptSet(TEMPLATES),
+        "clip": PromptSet(TEMPLATES),
+        "coop": PromptSet((PHOTO,), dict(zip(CLASSES, COOP_NAMES, strict=True))),
+        "seed": PromptSet(("a photo of a {}",)),
     },
     readers=(
         Tfds("sun397/tfds:4.*.*"),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from fewtune.data.declaration import Dataset, Wording
-from fewtune.data.readers.list_folder import VtabLists
-from fewtune.data.readers.raw_arrays import SVHN
-from fewtune.data.readers.tfds import Tfds
-from fewtune.data.readers.webdataset import WebDataset
-from fewtune.data.vtab_slices import Slices
-from fewtune.datasets.downloads import wds
+from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets.published_files import wds
+from fewtune.datasets.readers.raw_arrays import SVHN
+from fewtune.datasets.readers.tfds import Tfds
+from fewtune.datasets.readers.vtab_lists import VtabLists
+from fewtune.datasets.readers.webdataset import WebDataset
+from fewtune.datasets.vtab_slices import Slices
 
 CLASSES = tuple(map(str, range(10)))
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -29,7 +29,7 @@ DATASET = Dataset(
     classes=CLASSES,
     sizes={"train": 65931, "val": 7326, "test": 26032},
     wordings={
-        "clip-benchmark": Wording(
+        "clip-benchmark": PromptSet(
             (
                 "a photo of the number {} written on a sign",
                 "an outdoor house number {}",
@@ -40,7 +40,7 @@ DATASET = Dataset(
             ),
             dict(zip(CLASSES, WORDS, strict=True)),
         ),
-        "seed": Wording(("a photo of a digital number {}",)),
+        "seed": PromptSet(("a photo of a digital number {}",)),
     },
     readers=(
         Tfds("svhn_cropped:3.*.*", slices=SLICES),

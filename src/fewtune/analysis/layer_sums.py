@@ -1,0 +1,182 @@
+"""Numbers by layer: sums over the tensors of a stage that are of one kind, as tables and figures.
+
+A figure has a panel a tower, stages from input to output, and a row a run.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from fewtune.analysis.parameter_map import GROUPS, ParameterGroup, ParameterMap, TowerName
+from fewtune.core.files import write_json, write_text
+from fewtune.reports.figures import COLOURS, GRID, MARKERS
+from fewtune.reports.tables import csv_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TOWERS: tuple[TowerName, ...] = ("text", "image", "both")
+TITLES = {
+    "text": "block of the text tower",
+    "image": "block of the image tower",
+    "both": "decision",
+}
+BLOCK = "block."
+STAGE_IN, LEAST_IN = 0.3, 0.9
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a stage has of one kind of tensors."""
+
+    tower: TowerName
+    stage: str
+    group: str
+
+
+def layer_of(part: ParameterGroup) -> Layer:
+    """Return the layer that a tensor belongs to."""
+    return Layer(part.tower, part.stage, part.group)
+
+
+def sums(values: Iterable[tuple[ParameterGroup, float]]) -> dict[Layer, float]:
+    """Add up the values of each layer's tensors."""
+    totals: dict[Layer, float] = defaultdict(float)
+    for part, value in values:
+        totals[layer_of(part)] += value
+    return dict(totals)
+
+
+def groups(values: Mapping[Layer, float]) -> list[dict[str, Any]]:
+    """Return the layers of each tower and kind: their values by stage."""
+    found: dict[tuple[TowerName, str], dict[str, float]] = defaultdict(dict)
+    for layer, value in values.items():
+        found[layer.tower, layer.group][layer.stage] = value
+    return [
+        {
+            "tower": tower,
+            "group": group,
+            "mean": fmean(of.values()),
+            "largest": max(of, key=lambda stage: of[stage]),
+            "stages": of,
+        }
+        for (tower, group), of in sorted(
+            found.items(), key=lambda item: (TOWERS.index(item[0][0]), GROUPS.index(item[0][1]))
+        )
+    ]
+
+
+def write_numbers(stem: Path, rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> None:
+    """Write rows with the same keys as CSV, and facts as JSON; an unknown number is empty."""
+    header = [list(rows[0])] if rows else []
+    text = csv_text([*header, *(list(row.values()) for row in rows)])
+    write_text(stem.with_name(f"{stem.name}.csv"), text)
+    write_json(stem.with_name(f"{stem.name}.json"), facts)
+
+
+def axis_of(
+    anatomies: Sequence[ParameterMap], values: Iterable[Layer]
+) -> dict[TowerName, list[str]]:
+    """Return the stages to show of each tower, input first: all blocks, and others with values.
+
+    A tower without values is left out. Of several backbones the deepest sets the scale.
+    """
+    found = {(layer.tower, layer.stage) for layer in values}
+    shown: dict[TowerName, list[str]] = {}
+    for tower in TOWERS:
+        deepest = max((anatomy.tower(tower) for anatomy in anatomies), key=len)
+        stages = [
+            level.stage
+            for level in deepest
+            if level.stage.startswith(BLOCK) or (tower, level.stage) in found
+        ]
+        if any((tower, stage) in found for stage in stages):
+            shown[tower] = stages
+    return shown
+
+
+def draw(
+    shown: Mapping[TowerName, list[str]],
+    rows: Sequence[tuple[str, Mapping[Layer, float]]],
+    quantity: str,
+    *,
+    logarithmic: bool = True,
+) -> Figure:
+    """Draw rows of panels, a panel a tower, on one scale.
+
+    Args:
+        shown: Stages of each tower, as of `axis_of`.
+        rows: A title and the values of each row.
+        quantity: What the values are, with its unit.
+        logarithmic: Then only values above 0 are drawn.
+    """
+    from matplotlib.figure import Figure
+
+    every = {layer for _, values in rows for layer in values}
+    widths = [max(LEAST_IN, STAGE_IN * len(stages)) for stages in shown.values()]
+    figure = Figure(figsize=(sum(widths) + 1.3, 2.1 * len(rows) + 0.9), layout="constrained")
+    grid = figure.subplots(
+        len(rows), len(shown), sharey=True, sharex="col", squeeze=False,
+        gridspec_kw={"width_ratios": widths},
+    )  # fmt: skip
+    for line, (title, values) in zip(grid, rows, strict=True):
+        for axis, (tower, stages) in zip(line, shown.items(), strict=True):
+            _panel(axis, values, tower, stages)
+            if logarithmic:
+                _logarithmic(axis)
+        if title:
+            line[0].set_title(title, loc="left", size=9, pad=4)
+    for axis, tower in zip(grid[-1], shown, strict=True):
+        axis.set_xlabel(TITLES[tower])
+    figure.align_xlabels()
+    figure.supylabel(quantity, size=9)
+    _legend(figure, every)
+    return figure
+
+
+def _logarithmic(axis: Axes) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _panel(axis: Axes, values: Mapping[Layer, float], tower: TowerName, stages: list[str]) -> None:
+    for index, group in enumerate(GROUPS):
+        points = [
+            (place, value)
+            for place, stage in enumerate(stages)
+            if (value := values.get(Layer(tower, stage, group))) is not None
+        ]
+        if points:
+            axis.plot(
+                *zip(*points, strict=True), color=COLOURS[index], marker=MARKERS[index],
+                markersize=4, linewidth=1.2,
+            )  # fmt: skip
+    axis.set_xlim(-0.5, len(stages) - 0.5)
+    axis.set_xticks(range(len(stages)), [s.removeprefix(BLOCK) for s in stages])
+    for label in axis.get_xticklabels():
+        label.set(rotation=0 if label.get_text().isdigit() else 90)
+    axis.grid(axis="y", color=GRID, linewidth=0.6)
+    axis.set_axisbelow(True)
+
+
+def _legend(figure: Figure, every: Collection[Layer]) -> None:
+    from matplotlib.lines import Line2D
+
+    used = [group for group in GROUPS if any(layer.group == group for layer in every)]
+    handles = [
+        Line2D([], [], color=COLOURS[GROUPS.index(g)], marker=MARKERS[GROUPS.index(g)],
+               markersize=4, linewidth=1.2, label=g)
+        for g in used
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(used)),
+                  frameon=False)  # fmt: skip

@@ -1,0 +1,186 @@
+"""Checkpoints of the Hugging Face hub: the cached snapshot if there is one, else a download.
+
+A complete snapshot in the cache is used as it is, without a request to the network: the same name
+means the same weights tomorrow, and a run records the commit. Only the files that a backbone needs
+are downloaded, all of one commit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fewtune.backbones.config_files import (
+    OPEN_CLIP_CONFIG,
+    PREPROCESSOR_FILES,
+    TOKENIZER_FILES,
+    holds_clip_config,
+)
+from fewtune.backbones.model_names import BackboneSource
+from fewtune.backbones.weight_files import (
+    OPEN_CLIP_WEIGHTS,
+    TRANSFORMERS_WEIGHTS,
+    find_weights,
+    shards,
+)
+from fewtune.core.errors import AdapterError
+
+PROBE_TIMEOUT_S = 10.0
+
+
+def cached_snapshot(source: BackboneSource) -> Path | None:
+    """Return the folder of a complete cached snapshot, the one that "main" names if possible."""
+    from huggingface_hub import constants
+
+    repo = Path(constants.HF_HUB_CACHE) / ("models--" + source.repo.replace("/", "--"))
+    try:
+        main = (repo / "refs" / "main").read_text(encoding="utf-8").strip()
+    except OSError:
+        main = ""
+    snapshots = [path for path in (repo / "snapshots").glob("*") if path.is_dir()]
+    snapshots.sort(key=lambda path: (path.name != main, -path.stat().st_mtime))
+    for folder in snapshots:
+        if not missing_files(folder, source, repo / ".no_exist" / folder.name):
+            return folder
+    return None
+
+
+def missing_files(folder: Path, source: BackboneSource, known_absent: Path = Path()) -> list[str]:
+    """Return what a backbone still needs in `folder`; `known_absent` marks what the hub lacks.
+
+    The catalog's checkpoints all use CLIP's own preprocessing, so they do without that file.
+    """
+    if (folder / OPEN_CLIP_CONFIG).is_file() and find_weights(folder, OPEN_CLIP_WEIGHTS):
+        return []
+    missing = [] if holds_clip_config(folder) else ["config.json"]
+    if not find_weights(folder):
+        missing.append("model.safetensors or pytorch_model.bin")
+    absent = any((known_absent / name).is_file() for name in PREPROCESSOR_FILES)
+    found = any((folder / name).is_file() for name in PREPROCESSOR_FILES)
+    if not (found or absent or source.catalogued):
+        missing.append("preprocessor_config.json")
+    return missing
+
+
+def snapshot(source: BackboneSource) -> Path:
+    """Return the folder that holds one commit of a hub checkpoint; its name is the commit.
+
+    Raises:
+        AdapterError: It is neither cached nor to be had from the hub.
+    """
+    folder = cached_snapshot(source)
+    if folder is not None:
+        return folder
+    with _quiet_hub():
+        _probe(source)
+        return _download(source)
+
+
+def download_command(source: BackboneSource) -> str:
+    """Return the command that fetches the checkpoint into the cache."""
+    return f'hf download {source.repo} --exclude "*.h5" --exclude "*.msgpack"'
+
+
+def _download(source: BackboneSource) -> Path:
+    config = _get(source, "config.json", "main")
+    if config is not None and holds_clip_config(config.parent):
+        styles = [TRANSFORMERS_WEIGHTS, OPEN_CLIP_WEIGHTS]
+        folder = config.parent
+    else:
+        styles = [OPEN_CLIP_WEIGHTS]
+        anchor = _get(source, OPEN_CLIP_CONFIG, config.parent.name if config else "main")
+        if anchor is None:
+            raise AdapterError(
+                f"'{source.repo}' on the hub holds no CLIP model: it has neither a CLIP "
+                f"config.json nor {OPEN_CLIP_CONFIG}.",
+                hint="Only checkpoints of the CLIP family are supported.",
+            )
+        folder = anchor.parent
+    for name in (OPEN_CLIP_CONFIG, *PREPROCESSOR_FILES, *TOKENIZER_FILES):
+        _get(source, name, folder.name)
+    for name in (name for style in styles for name in style):
+        weights = _get(source, name, folder.name)
+        if weights is not None:
+            for shard in shards(weights):
+                _get(source, shard, folder.name)
+            return folder
+    raise AdapterError(
+        f"'{source.repo}' on the hub holds no weights that can be read: none of "
+        f"{', '.join(name for style in styles for name in style)}.",
+        hint="Convert them to safetensors and pass the local folder.",
+    )
+
+
+def _get(source: BackboneSource, name: str, revision: str) -> Path | None:
+    """Return the cached or downloaded file, None when the checkpoint has no such file."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        RemoteEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        return Path(hf_hub_download(source.repo, name, revision=revision))
+    except RemoteEntryNotFoundError:
+        return None
+    except GatedRepoError as error:
+        raise AdapterError(
+            f"'{source.repo}' is gated on the hub.",
+            hint=f"Accept its terms at https://huggingface.co/{source.repo}, then run "
+            "`hf auth login`.",
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise AdapterError(
+            f"There is no model '{source.repo}' on the hub, nor a local folder of that name.",
+            hint="Check the spelling; for a private model run `hf auth login`.",
+        ) from error
+    # The HTTP library below huggingface_hub, and so its errors, differ between versions.
+    except Exception as error:
+        raise _unreachable(source, [name], error) from error
+
+
+def _probe(source: BackboneSource) -> None:
+    """Raise at once when the hub cannot be reached, instead of after a minute of retries."""
+    from huggingface_hub import constants, get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=PROBE_TIMEOUT_S)
+    except Exception as error:
+        raise _unreachable(source, _missing_in_cache(source), error) from error
+
+
+def _missing_in_cache(source: BackboneSource) -> list[str]:
+    from huggingface_hub import constants
+
+    repo = Path(constants.HF_HUB_CACHE) / ("models--" + source.repo.replace("/", "--"))
+    lists = [missing_files(folder, source) for folder in sorted((repo / "snapshots").glob("*"))]
+    return min(lists, key=len, default=missing_files(repo, source))
+
+
+def _unreachable(source: BackboneSource, missing: list[str], error: Exception) -> AdapterError:
+    from huggingface_hub import constants
+
+    label = source.repo if source.name == source.repo else f"{source.name} ({source.repo})"
+    why = "HF_HUB_OFFLINE is set" if constants.is_offline_mode() else "the hub cannot be reached"
+    detail = str(error).strip().splitlines()[0] if why.startswith("the") and str(error) else ""
+    return AdapterError(
+        f"Backbone {label} is not complete in the local cache: {' and '.join(missing)} missing, "
+        f"and {why}{f' ({detail})' if detail else ''}.",
+        hint=f"On a machine with network, run `{download_command(source)}`, or point to a local "
+        "folder that holds the files: --backbone /path/to/folder.",
+    )
+
+
+@contextmanager
+def _quiet_hub() -> Iterator[None]:
+    """Keep retries and hints of huggingface_hub off the terminal; its progress bars stay."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,116 @@
+"""The backbones that have a name of their own, and what any other name means.
+
+Licences and parameter counts are facts about the published weights; everything else about a
+backbone is read from its files.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fewtune.core.errors import ConfigError, did_you_mean
+
+ASSETS = Path(__file__).parents[1] / "assets"
+DEFAULT_BACKBONE = "ViT-B16"
+EMBEDDED = "picto"
+
+_WEIGHT_SUFFIXES = {".pt", ".pth", ".bin", ".ckpt", ".safetensors"}
+
+
+@dataclass(frozen=True)
+class CatalogEntry:
+    """A published checkpoint: its short name, its hub id, its licence, all its parameters."""
+
+    name: str
+    repo: str
+    licence: str
+    parameters: int
+
+
+@dataclass(frozen=True)
+class BackboneSource:
+    """Where a backbone is to be looked for.
+
+    Attributes:
+        name: Canonical name, as it stands in records.
+        kind: "hub" (`repo` is set), "embedded" or "local" (`path` is set).
+        licence: Licence of the weights, "" where unknown.
+        parameters: Published parameter count, None where unknown.
+    """
+
+    name: str
+    kind: Literal["hub", "embedded", "local"]
+    repo: str = ""
+    path: Path = Path()
+    licence: str = ""
+    parameters: int | None = None
+
+    @property
+    def catalogued(self) -> bool:
+        """Whether this is one of the published checkpoints of `CATALOG`."""
+        return self.kind == "hub" and self.name != self.repo
+
+
+_B32, _B16, _L14 = 151_277_313, 149_620_737, 427_616_513
+
+CATALOG: tuple[CatalogEntry, ...] = (
+    CatalogEntry("ViT-B32", "openai/clip-vit-base-patch32", "MIT", _B32),
+    CatalogEntry("ViT-B16", "openai/clip-vit-base-patch16", "MIT", _B16),
+    CatalogEntry("ViT-L14", "openai/clip-vit-large-patch14", "MIT", _L14),
+    CatalogEntry("MetaCLIP-B32-400M", "facebook/metaclip-b32-400m", "CC-BY-NC-4.0", _B32),
+    CatalogEntry("MetaCLIP-B32-2.5B", "facebook/metaclip-b32-fullcc2.5b", "CC-BY-NC-4.0", _B32),
+    CatalogEntry("MetaCLIP-B16-400M", "facebook/metaclip-b16-400m", "CC-BY-NC-4.0", _B16),
+    CatalogEntry("MetaCLIP-B16-2.5B", "facebook/metaclip-b16-fullcc2.5b", "CC-BY-NC-4.0", _B16),
+)
+
+
+def backbone_names() -> tuple[str, ...]:
+    """Return every short name, the embedded backbone last."""
+    return (*(entry.name for entry in CATALOG), EMBEDDED)
+
+
+def resolve(name: str) -> BackboneSource:
+    """Return where the backbone called `name` is to be found; opens no file.
+
+    Short names come first (in any case, "-", "_" and "/" alike: "vit_b16", "ViT-B/16"), then
+    existing folders and files, then "org/model" as an id on the Hugging Face hub.
+
+    Raises:
+        ConfigError: `name` is none of these.
+    """
+    folded = _fold(name)
+    if folded == _fold(EMBEDDED):
+        return BackboneSource(EMBEDDED, "embedded", path=ASSETS / EMBEDDED, licence="CC-BY-4.0")
+    for entry in CATALOG:
+        if folded == _fold(entry.name) or name == entry.repo:
+            return BackboneSource(
+                entry.name,
+                "hub",
+                repo=entry.repo,
+                licence=entry.licence,
+                parameters=entry.parameters,
+            )
+    path = Path(name).expanduser()
+    if name and path.exists():
+        return BackboneSource(name, "local", path=path)
+    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) and path.suffix not in _WEIGHT_SUFFIXES:
+        return BackboneSource(name, "hub", repo=name)
+    if path.suffix in _WEIGHT_SUFFIXES or "/" in name or "\\" in name:
+        raise ConfigError(
+            f"Backbone '{name}' looks like a path, but there is no such file or folder.",
+            hint="Give an existing folder or file, a hub id such as 'openai/clip-vit-base-patch16'"
+            f", or one of: {', '.join(backbone_names())}.",
+        )
+    raise ConfigError(
+        f"There is no backbone named '{name}'.",
+        hint=did_you_mean(name, backbone_names())
+        + " A folder with a CLIPModel or a hub id such as 'org/model' works too.",
+    )
+
+
+def _fold(name: str) -> str:
+    """Return `name` without case, separators and dots."""
+    return re.sub(r"[-_/. ]", "", name).lower()

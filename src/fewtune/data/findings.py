@@ -1,0 +1,300 @@
+"""What is wrong, doubtful or worth knowing about a task's images: findings, worst first."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from fewtune.core.task import Task
+from fewtune.data.decode import ImageFacts
+from fewtune.data.label_table import counted
+
+Level = Literal["error", "warning", "info"]
+LEVELS: tuple[Level, ...] = ("error", "warning", "info")
+
+TINY_PX = 8
+IMBALANCE_RATIO = 10
+SHOWN = 3
+
+# Suffixes that a format may have; formats that are not here are not judged.
+_SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "MPO": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "GIF": (".gif",),
+    "WEBP": (".webp",),
+    "BMP": (".bmp", ".dib"),
+    "TIFF": (".tif", ".tiff"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of a data report.
+
+    Attributes:
+        level: "error" (results would be wrong or a run would stop), "warning" or "info".
+        kind: Short name, stable over releases ("leak").
+        message: What was found, with a few examples.
+        keys: All images concerned.
+        hint: What to do about it.
+    """
+
+    level: Level
+    kind: str
+    message: str
+    keys: tuple[str, ...] = ()
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """The result of decoding every image of a task once.
+
+    Attributes:
+        task: Name of the task.
+        counts: Images by class name, by split.
+        facts: What was found in each image, by key.
+        findings: Errors first, then warnings, then information.
+        notes: How the task was read.
+    """
+
+    task: str
+    counts: Mapping[str, Mapping[str, int]]
+    facts: Mapping[str, ImageFacts]
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def images(self) -> int:
+        """Number of images, unreadable ones included."""
+        return len(self.facts)
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings of level "error"."""
+        return tuple(finding for finding in self.findings if finding.level == "error")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return counts, findings and notes as JSON values, without the facts of each image."""
+        return {
+            "task": self.task,
+            "images": self.images,
+            "counts": {split: dict(counts) for split, counts in self.counts.items()},
+            "findings": [asdict(finding) for finding in self.findings],
+            "notes": list(self.notes),
+        }
+
+
+def make_report(task: Task, facts: Mapping[str, ImageFacts], shots: int | None) -> DataReport:
+    """Judge the facts of a task's images."""
+    counts = count(task)
+    findings = [
+        *_unreadable(facts),
+        *_duplicates(task, facts),
+        *_balance(counts, shots),
+        *_oddities(task, facts),
+    ]
+    if task.benchmark:
+        findings = [_of_benchmark(finding) for finding in findings]
+    findings.sort(key=lambda finding: LEVELS.index(finding.level))
+    return DataReport(task.name, counts, facts, tuple(findings), task.notes)
+
+
+def count(task: Task) -> dict[str, dict[str, int]]:
+    """Return the number of images by class name, by split; empty splits are left out."""
+    counts = {}
+    for split, examples in task.splits().items():
+        found = Counter(example.label for example in examples)
+        if examples:
+            counts[split] = {name: found[label] for label, name in enumerate(task.classes.names)}
+    return counts
+
+
+def shown(items: Iterable[str]) -> str:
+    """Return the first few items, and dots if there are more."""
+    listed = list(items)
+    return ", ".join(listed[:SHOWN]) + (", ..." if len(listed) > SHOWN else "")
+
+
+def _unreadable(facts: Mapping[str, ImageFacts]) -> Iterator[Finding]:
+    bad = {key: fact.error for key, fact in facts.items() if fact.error is not None}
+    if bad:
+        yield Finding(
+            "error",
+            "unreadable",
+            f"{counted(len(bad), 'image')} cannot be read: "
+            f"{shown(f'{key} ({reason})' for key, reason in bad.items())}",
+            tuple(bad),
+            "Replace or remove them; `fit` leaves them out.",
+        )
+
+
+def _duplicates(task: Task, facts: Mapping[str, ImageFacts]) -> Iterator[Finding]:
+    """Yield a finding for each way in which images with equal pixels stand side by side."""
+    places: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
+    for split, examples in task.splits().items():
+        for example in examples:
+            digest = facts[example.key].digest
+            if digest:
+                places[digest].append((split, example.key, example.label))
+    groups: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    for same in places.values():
+        if len(same) > 1:
+            keys = tuple(key for _, key, _ in same)
+            for kind in _kinds_of_duplicate(same):
+                groups[kind].append(keys)
+    for kind, (level, text, hint) in _DUPLICATES.items():
+        if kind in groups:
+            pairs = (" = ".join(keys[:2]) for keys in groups[kind])
+            yield Finding(
+                level,
+                kind,
+                f"{counted(len(groups[kind]), 'picture')} {text}: {shown(pairs)}",
+                tuple(key for keys in groups[kind] for key in keys),
+                hint,
+            )
+
+
+_DUPLICATES: dict[str, tuple[Level, str, str]] = {
+    "leak": (
+        "error",
+        "both in the test split and in another",
+        "Test scores would count remembered images; `fit` leaves such test images out.",
+    ),
+    "conflict": ("error", "with different labels", "Correct the labels; one of them is wrong."),
+    "validation-leak": (
+        "warning",
+        "both in the training and in the validation split",
+        "Validation scores count remembered images; remove one copy.",
+    ),
+    "duplicate": ("warning", "more than once in a split", "Remove the copies."),
+}
+
+
+def _of_benchmark(finding: Finding) -> Finding:
+    """Return the finding as it is for splits that are compared with those of papers."""
+    if finding.kind not in ("leak", "conflict"):
+        return finding
+    return replace(
+        finding,
+        level="warning",
+        hint="The benchmark is published like this and kept, so that scores can be compared.",
+    )
+
+
+def _kinds_of_duplicate(same: list[tuple[str, str, int]]) -> Iterator[str]:
+    splits = Counter(split for split, _, _ in same)
+    if "test" in splits and len(splits) > 1:
+        yield "leak"
+    if "train" in splits and "val" in splits:
+        yield "validation-leak"
+    if len({label for _, _, label in same}) > 1:
+        yield "conflict"
+    if max(splits.values()) > 1:
+        yield "duplicate"
+
+
+def _balance(counts: Mapping[str, Mapping[str, int]], shots: int | None) -> Iterator[Finding]:
+    train = counts.get("train", {})
+    filled = {name: number for name, number in train.items() if number}
+    empty = [name for name in train if name not in filled]
+    if empty:
+        yield Finding(
+            "warning",
+            "no-training-images",
+            f"{counted(len(empty), 'class', 'classes')} without training images: {shown(empty)}",
+            hint="Such classes are known by their prompts alone.",
+        )
+    if shots is not None:
+        few = [f"{name} ({number})" for name, number in filled.items() if number < shots]
+        if few:
+            yield Finding(
+                "warning",
+                "fewer-than-shots",
+                f"{counted(len(few), 'class', 'classes')} with fewer than {shots} training images: "
+                f"{shown(few)}",
+                hint="All images of such a class are used.",
+            )
+    if not filled:
+        return
+    most, least = max(filled, key=lambda n: filled[n]), min(filled, key=lambda n: filled[n])
+    if filled[most] >= IMBALANCE_RATIO * filled[least]:
+        yield Finding(
+            "warning",
+            "imbalance",
+            f"Classes differ in size by a factor of {filled[most] / filled[least]:.0f}: "
+            f"{most} has {filled[most]:,} training images, {least} has {filled[least]:,}",
+            hint="--shots K draws the same number from each class; mean per-class recall is "
+            "reported beside accuracy.",
+        )
+
+
+def _oddities(task: Task, facts: Mapping[str, ImageFacts]) -> Iterator[Finding]:
+    """Yield a finding for each property of single images that a user may not expect."""
+    for level, kind, text, hint, test in _ODDITIES:
+        odd = [key for key, fact in facts.items() if fact.error is None and test(key, fact)]
+        if odd:
+            yield Finding(
+                level, kind, f"{counted(len(odd), 'image')} {text}: {shown(odd)}", tuple(odd), hint
+            )
+    modes = Counter(fact.mode for fact in facts.values() if fact.mode not in ("", "RGB"))
+    if modes:
+        kinds = ", ".join(f"{mode} {number:,}" for mode, number in modes.most_common())
+        keys = tuple(key for key, fact in facts.items() if fact.mode not in ("", "RGB"))
+        yield Finding(
+            "info",
+            "not-rgb",
+            f"{counted(len(keys), 'image')} stored in other modes than RGB ({kinds})",
+            keys,
+            "They are converted to RGB.",
+        )
+
+
+def _has_wrong_suffix(key: str, fact: ImageFacts) -> bool:
+    suffix = "." + key.rpartition(".")[2].lower()
+    allowed = _SUFFIXES.get(fact.format, ())
+    # A record of a larger file has no suffix of its own.
+    named = any(suffix in suffixes for suffixes in _SUFFIXES.values())
+    return named and bool(allowed) and suffix not in allowed
+
+
+_ODDITIES: tuple[tuple[Level, str, str, str, Callable[[str, ImageFacts], bool]], ...] = (
+    (
+        "warning",
+        "tiny",
+        f"smaller than {TINY_PX} pixels a side",
+        "Little can be seen in them; check where they come from.",
+        lambda _, fact: min(fact.width, fact.height) < TINY_PX,
+    ),
+    (
+        "info",
+        "animated",
+        "with several frames or pages",
+        "The first one is used.",
+        lambda _, fact: fact.frames > 1,
+    ),
+    (
+        "info",
+        "16-bit",
+        "with 16 bits a channel",
+        "They are scaled to 8 bits.",
+        lambda _, fact: fact.bits == 16,
+    ),
+    (
+        "info",
+        "transparent",
+        "with transparency",
+        "It is dropped: the colours stored under it show.",
+        lambda _, fact: fact.transparent,
+    ),
+    (
+        "info",
+        "wrong-suffix",
+        "named after another format than they have",
+        "They are read by content; rename them if other programs shall read them.",
+        _has_wrong_suffix,
+    ),
+)

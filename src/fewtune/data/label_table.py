@@ -1,0 +1,219 @@
+"""What every layout reads into: a table of labelled rows, checked once and made into a `Task`.
+
+A layout is a module in `data/layouts/` with a `Layout` of its own: `detect` says cheaply whether a
+location is laid out that way, `read` returns a `LabelTable`.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from fewtune.core.errors import DataError, did_you_mean
+from fewtune.core.task import (
+    DEFAULT_TEMPLATES,
+    ClassSet,
+    Example,
+    ImageSource,
+    PublishedDraw,
+    Task,
+)
+
+SPLITS = ("train", "val", "test")
+SPLIT_ALIASES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass(frozen=True)
+class LabelledRow:
+    """One labelled image as a layout found it.
+
+    Attributes:
+        key: POSIX path relative to the root.
+        class_name: Its class.
+        where: Place that names it, for messages ("labels.csv line 3"); empty for folders.
+    """
+
+    split: str
+    key: str
+    class_name: str
+    source: Path | ImageSource = field(compare=False, repr=False)
+    size_bytes: int = 0
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """All rows of a data set.
+
+    Attributes:
+        layout: Name of the layout, for people ("class folders").
+        classes: Class names in label order where the data set gives them; such a class may lack
+            training images. Empty: gather them from the rows and sort them.
+        notes: What a user should know of how it was read.
+        draws: Few-shot draws that come with the data.
+    """
+
+    layout: str
+    rows: tuple[LabelledRow, ...]
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    draws: tuple[PublishedDraw, ...] = ()
+
+
+class Layout(Protocol):
+    """One way to lay out a labelled set of images."""
+
+    name: str
+
+    def detect(self, location: Path) -> bool:
+        """Return whether `location` is laid out this way; cheap, opens no image.
+
+        Raises:
+            DataError: A folder cannot be read.
+        """
+
+    def read(self, location: Path) -> LabelTable:
+        """Return all rows.
+
+        Raises:
+            DataError: The location is laid out this way but something in it is wrong.
+        """
+
+
+def plain(text: str) -> str:
+    """Return `text` in Unicode form NFC and encodable as UTF-8.
+
+    Systems differ in how they spell "é"; draws and fingerprints must not. Bytes of a file name that
+    are no UTF-8 are written as escapes.
+    """
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFC", text).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def sort_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the distinct names: in numeric order if all are numbers, else in text order."""
+    distinct = set(names)
+    numeric = all(is_number(name) for name in distinct)
+    return tuple(sorted(distinct, key=lambda name: (int(name) if numeric else 0, name)))
+
+
+def is_number(name: str) -> bool:
+    """Return whether the name is a label such as "0" or "12"."""
+    return name.isascii() and name.isdigit() and len(name) <= 9
+
+
+def to_task(
+    table: LabelTable,
+    name: str,
+    *,
+    templates: Sequence[str] | None = None,
+    descriptions: Mapping[str, Sequence[str]] | None = None,
+    licence: str = "",
+    citation: str = "",
+) -> Task:
+    """Check the rows and return them as a task.
+
+    Raises:
+        DataError: No images, one class, a class that is only in the test split (where the data does
+            not list its classes), or an image that is listed in two ways.
+    """
+    rows, repeated = _unique(table.rows)
+    trained = {row.class_name for row in rows if row.split == "train"}
+    if not trained and not (table.classes and rows):
+        raise DataError(
+            f"'{name}' ({table.layout}) has no training images.",
+            hint="Put them in DIR/train/CLASS/, or in DIR/CLASS/ without splits.",
+        )
+    if not table.classes:
+        _refuse_untrained(rows, trained)
+    names = table.classes or sort_names(trained)
+    label = {name: index for index, name in enumerate(names)}
+    splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
+    for row in rows:
+        splits[row.split].append(
+            Example(row.key, label[row.class_name], row.source, row.size_bytes)
+        )
+    classes = ClassSet(
+        names,
+        tuple(templates or DEFAULT_TEMPLATES),
+        tuple(tuple(descriptions.get(name, ())) for name in names) if descriptions else (),
+    )
+    return Task(
+        name,
+        classes,
+        tuple(splits["train"]),
+        tuple(splits["val"]),
+        tuple(splits["test"]),
+        licence,
+        citation,
+        notes=_notes(table, repeated, [name for name in names if name not in trained]),
+        published=table.draws,
+    )
+
+
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """Return "1 image" or "3 images"."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def ignored_note(ignored: Counter[str]) -> tuple[str, ...]:
+    """Return a note on files that are not images, by suffix; none if there are none."""
+    if not ignored:
+        return ()
+    kinds = ", ".join(f"{suffix or 'no suffix'} {n}" for suffix, n in ignored.most_common(5))
+    return (f"ignored {counted(ignored.total(), 'file')} of other kinds ({kinds})",)
+
+
+def _notes(table: LabelTable, repeated: int, untrained: Sequence[str]) -> tuple[str, ...]:
+    """Return what a user should know of how the table became a task."""
+    notes = [f"layout: {table.layout}", *table.notes]
+    if repeated:
+        notes.append(f"left out {counted(repeated, 'row')} that named an image again")
+    if untrained and len(untrained) == len(table.classes):
+        notes.append("no training images: a test set for what was trained on other images")
+    elif untrained:
+        kinds = counted(len(untrained), "class", "classes")
+        named = ", ".join(map(repr, untrained[:3])) + (", ..." if len(untrained) > 3 else "")
+        notes.append(f"{kinds} without training images: {named}")
+    return tuple(notes)
+
+
+def _unique(rows: Sequence[LabelledRow]) -> tuple[list[LabelledRow], int]:
+    """Drop rows that repeat another, and refuse those that contradict one."""
+    by_key: dict[str, LabelledRow] = {}
+    for row in rows:
+        first = by_key.setdefault(row.key, row)
+        if first.class_name != row.class_name or first.split != row.split:
+            kind = "two classes" if first.class_name != row.class_name else "two splits"
+            places = " and ".join(place for place in (first.where, row.where) if place)
+            raise DataError(
+                f"Image '{row.key}' is in {kind}{f' ({places})' if places else ''}.",
+                hint="Keep one of the two.",
+            )
+    return list(by_key.values()), len(rows) - len(by_key)
+
+
+def _refuse_untrained(rows: Sequence[LabelledRow], trained: set[str]) -> None:
+    """Refuse a class that is only in other splits: most often a misspelt folder."""
+    for row in rows:
+        if row.class_name not in trained:
+            name = row.class_name
+            raise DataError(
+                f"Class {name!r} has images in the {row.split} split but none in the training "
+                f"split.",
+                hint=f"{did_you_mean(name, trained)} Add training images of it or remove it.",
+            )

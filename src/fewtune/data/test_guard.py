@@ -1,0 +1,128 @@
+"""Test images under guard: from the start of a run to its evaluation nobody reads them.
+
+Training is given no test images. A guard catches code that finds them by itself, in their files or
+in the cache, by mistake or to cheat: whatever hands out pixels asks here first. An image is known
+by its place, so another spelling of its path, or a link to its folder, is the same image. A guard
+holds in all threads of the process. It does not see code that opens files without FewTune.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Hashable, Iterable, Iterator, Set
+from contextlib import contextmanager
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+from fewtune.core.errors import DataError
+from fewtune.core.task import Example
+from fewtune.data.label_table import counted, plain
+
+Examples = tuple[Example, ...]
+
+
+class _Guard:
+    """Places that are not to be read, and what the run is doing meanwhile."""
+
+    def __init__(self, places: Set[Hashable]) -> None:
+        self.places = places
+        self.activity = "training"
+
+
+_active: list[_Guard] = []
+
+
+@contextmanager
+def guarded(test: Examples, support: Iterable[Example] = ()) -> Iterator[None]:
+    """Refuse to read test images within the context.
+
+    Args:
+        support: Training and validation images, which must be other ones.
+
+    Raises:
+        DataError: An image stands in both.
+    """
+    guard = _Guard(_places_of(test))
+    both = [example for example in support if test and place(example.source) in guard.places]
+    if both:
+        raise DataError(
+            f"Training and validation hold {counted(len(both), 'test image')}, for example "
+            f"{plain(both[0].key)}.",
+            hint="Take them out of one of the splits.",
+        )
+    _active.append(guard)
+    try:
+        yield
+    finally:
+        _active.remove(guard)
+
+
+@contextmanager
+def allowed() -> Iterator[None]:
+    """Let test images be read within the context: the run is evaluated."""
+    kept, _active[:] = list(_active), []
+    try:
+        yield
+    finally:
+        _active[:] = kept
+
+
+def enter(name: str) -> None:
+    """Say what the run is doing, for the message of a broken guard."""
+    if _active:
+        _active[-1].activity = name
+
+
+def activity(source: Any) -> str:
+    """Return what the run is doing while its test image is asked for; "" for other images."""
+    if not _active:
+        return ""
+    where = place(source)
+    return next((guard.activity for guard in reversed(_active) if where in guard.places), "")
+
+
+def place(source: Any) -> Hashable:
+    """Return what is equal for two sources of one stored image, however it is decoded."""
+    if isinstance(source, str | Path):
+        folder, name = os.path.split(source)
+        return _real(folder, "" if os.path.isabs(folder) else os.getcwd()), name
+    inner = getattr(source, "slice", source)
+    if not dataclasses.is_dataclass(inner):
+        return id(inner)
+    kind: Any = type(inner)
+    values = [getattr(inner, name) for name in _fields(kind)]
+    if len(values) == 1 and not _plain(values[0]):  # in memory
+        return place(values[0])
+    return kind.__name__, *(v if _plain(v) else place(v) for v in values)
+
+
+@functools.cache
+def _fields(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, str | Integral)
+
+
+@functools.lru_cache(maxsize=4096)
+def _real(folder: str, base: str) -> str:
+    """Return a folder's path without links; `base` is the working folder of a relative path."""
+    return os.path.realpath(os.path.join(base, folder))
+
+
+class _Last:
+    """The places of the list that was sealed last: the runs of a sweep share their test images."""
+
+    examples: Examples = ()
+    places: Set[Hashable] = frozenset()
+
+
+def _places_of(examples: Examples) -> Set[Hashable]:
+    if _Last.examples is not examples:
+        _Last.places = frozenset(place(example.source) for example in examples)
+        _Last.examples = examples
+    return _Last.places

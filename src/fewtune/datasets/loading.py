@@ -1,0 +1,154 @@
+"""From a declaration to a task: find the data on disk, read it, word its classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from fewtune.core.errors import ConfigError, DataError, did_you_mean
+from fewtune.core.task import Task
+from fewtune.data.label_table import to_task
+from fewtune.data.text_files import read_descriptions
+from fewtune.datasets.declaration import Dataset, PromptSet, Reader, Subset
+
+VTAB = ("natural", "specialised", "structured")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a data set is to be read; None leaves the choice to FewTune.
+
+    Attributes:
+        wording: Source of class names and templates for prompts.
+        subset: Training images of VTAB.
+        layout: The form to read.
+        templates: Prompt templates that replace those of the source.
+        descriptions: File with full prompts by class.
+        few_shot: A few images of each class will be drawn.
+    """
+
+    wording: str | None = None
+    subset: Subset | None = None
+    layout: str | None = None
+    templates: Sequence[str] | None = None
+    descriptions: Path | None = None
+    few_shot: bool = False
+
+
+def open_data_set(
+    name: str, dataset: Dataset, root: Path, choice: Choice, notes: Sequence[str] = ()
+) -> Task:
+    """Return a declared data set as a task.
+
+    Args:
+        root: Folder below which it lies.
+        notes: What else is to be said of it.
+
+    Raises:
+        ConfigError: The data set has no such subset, layout or wording.
+        DataError: It is not below `root`, or cannot be read.
+    """
+    subset = _subset(name, dataset, choice)
+    source, wording = _wording(name, dataset, choice.wording)
+    there = _find(name, dataset, root, choice.layout)
+    reader, location = there[0]
+    table = reader.read(location, dataset, subset)
+    texts = read_descriptions(choice.descriptions, dataset.classes) if choice.descriptions else None
+    task = to_task(
+        table,
+        name.replace("/", "-"),
+        templates=choice.templates or wording.templates,
+        descriptions=texts,
+        licence=dataset.licence,
+        citation=dataset.citation,
+    )
+    others = ", ".join(other.layout for other, _ in there[1:])
+    said = (
+        *notes,
+        *task.notes,
+        *([f"subset: {_SUBSETS[subset]}"] if dataset.group in VTAB else []),
+        *([f"also there: {others} (--layout)"] if others else []),
+        f"prompts: {source}",
+        *dataset.notes,
+    )
+    classes = replace(task.classes, words=words(dataset, wording))
+    return replace(task, classes=classes, notes=tuple(said), benchmark=True)
+
+
+def places(readers: Sequence[Reader], root: Path) -> list[tuple[Reader, Path]]:
+    """Return the readers that find their form below a folder, and where."""
+    found = [(reader, reader.find(root)) for reader in readers]
+    return [(reader, location) for reader, location in found if location is not None]
+
+
+def words(dataset: Dataset, wording: PromptSet) -> tuple[str, ...]:
+    """Return what stands for each class in prompts, in label order; () if it is the names."""
+    if not wording.names:
+        return ()
+    return tuple(wording.names.get(known, known) for known in dataset.classes)
+
+
+_SUBSETS: dict[Subset, str] = {
+    "1000": "VTAB-1k's 1,000 training images",
+    "800": "VTAB-1k's 800 training and 200 validation images",
+    "full": "whole training and validation splits",
+}
+
+
+def _subset(name: str, dataset: Dataset, choice: Choice) -> Subset:
+    if dataset.group in VTAB:
+        return choice.subset or ("full" if choice.few_shot else "1000")
+    if choice.subset not in (None, "full"):
+        raise ConfigError(
+            f"{name} has no subset of {choice.subset} images; such are of VTAB's tasks.",
+            hint="Leave out --subset, or draw with --shots.",
+        )
+    return "full"
+
+
+def _wording(name: str, dataset: Dataset, source: str | None) -> tuple[str, PromptSet]:
+    known = {str(name_of): wording for name_of, wording in dataset.wordings.items()}
+    chosen = source or dataset.default_wording
+    if chosen not in known:
+        raise ConfigError(
+            f"{name} has no prompts of {chosen!r}.",
+            hint=f"{did_you_mean(chosen, known)} With --template any other can be given.",
+        )
+    return chosen, known[chosen]
+
+
+def _find(name: str, dataset: Dataset, root: Path, layout: str | None) -> list[tuple[Reader, Path]]:
+    """Return the forms in which the data set lies below a folder, the most trustworthy first."""
+    readers = dataset.readers
+    if layout is not None:
+        readers = tuple(r for r in readers if _fold(layout) in _fold(r.layout))
+        if not readers:
+            raise ConfigError(
+                f"{name} is not read from a layout called {layout!r}.",
+                hint=did_you_mean(layout, [reader.layout for reader in dataset.readers]),
+            )
+    there = places(readers, root)
+    if there:
+        return there
+    looked = "; ".join(f"{reader.layout} ({_folder(reader)})" for reader in readers)
+    raise DataError(
+        f"{name} is not below {root}. Looked for: {looked}.",
+        hint=f"{_way_to_get(name, dataset)} Another folder is named with --root.",
+    )
+
+
+def _way_to_get(name: str, dataset: Dataset) -> str:
+    download = f"Download it with: fewtune data download {name}." if dataset.downloads else ""
+    return " ".join(part for part in (download, dataset.by_hand) if part)
+
+
+def _folder(reader: Any) -> str:
+    """Return what the first field of a reader says: the folder or the archive it looks for."""
+    value = next((getattr(reader, field.name) for field in fields(reader)), "")
+    return " or ".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _fold(text: str) -> str:
+    return text.lower().replace("_", "-").replace(" ", "-")

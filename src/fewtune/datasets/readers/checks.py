@@ -1,0 +1,106 @@
+"""What readers of every form have in common: naming classes, and saying what is not as declared."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from fewtune.core.errors import DataError
+from fewtune.data.label_table import LabelledRow, LabelTable
+from fewtune.datasets.declaration import Dataset, Subset
+from fewtune.datasets.vtab_slices import Slices, choose, slice_notes
+from fewtune.datasets.vtab_subset import TRAIN, VAL, own_draw, take_subset
+
+
+def class_name(dataset: Dataset, label: int, where: str) -> str:
+    """Return the class with this label.
+
+    Raises:
+        DataError: There is no such class; `where` says what carries the label.
+    """
+    if not 0 <= label < len(dataset.classes):
+        raise DataError(
+            f"{where} has label {label}, but the labels of {dataset.title} run from 0 to "
+            f"{len(dataset.classes) - 1}.",
+            hint="Check that this folder holds that data set.",
+        )
+    return dataset.classes[label]
+
+
+def make_table(
+    layout: str,
+    rows: Iterable[LabelledRow],
+    dataset: Dataset,
+    subset: Subset,
+    notes: Sequence[str] = (),
+) -> LabelTable:
+    """Return the table of a form without official lists: whole splits, or FewTune's own draw."""
+    whole = tuple(rows)
+    chosen, drawn = take_subset(whole, subset)
+    splits = ("train", "val", "test") if subset == "full" else ("test",)
+    return LabelTable(
+        layout, chosen, dataset.classes, (*drawn, *notes, *size_notes(whole, dataset, splits))
+    )
+
+
+def sliced_table(
+    layout: str,
+    keys: Mapping[str, Sequence[str]],
+    row: Callable[[str, str, str], LabelledRow],
+    slices: Slices,
+    dataset: Dataset,
+    subset: Subset,
+    *,
+    notes: Sequence[str] = (),
+    doubt: str = "",
+) -> LabelTable:
+    """Return the table of a form whose images TFDS stores in an order that can be told.
+
+    Args:
+        keys: TFDS's keys of all images, by TFDS's split.
+        row: Makes the row of an image from its split, TFDS's split and TFDS's key.
+        doubt: Why the images need not be the official ones.
+    """
+    rows = tuple(row(*chosen) for chosen in choose(keys, slices, subset))
+    counts = {stored: len(of_split) for stored, of_split in keys.items()}
+    told = slice_notes(counts, slices, dataset, subset, doubt=doubt)
+    return LabelTable(layout, rows, dataset.classes, (*told, *notes))
+
+
+def size_notes(
+    rows: Iterable[LabelledRow], dataset: Dataset, splits: Sequence[str]
+) -> tuple[str, ...]:
+    """Return a note for each split with another number of images than is declared."""
+    found = Counter(row.split for row in rows)
+    return tuple(
+        f"{found[split]:,} {split} images, where the data set has {dataset.sizes[split]:,}"
+        for split in splits
+        if found[split] and not dataset.has_size(split, found[split])
+    )
+
+
+def is_official_size(rows: Iterable[LabelledRow], subset: Subset) -> bool:
+    """Return whether train and val are as large as VTAB-1k's."""
+    found = Counter(row.split for row in rows)
+    expected = (TRAIN + VAL, 0) if subset == "1000" else (TRAIN, VAL)
+    return (found["train"], found["val"]) == expected
+
+
+def divide(rows: Sequence[LabelledRow], shares: Sequence[tuple[str, float]]) -> list[LabelledRow]:
+    """Return the rows in splits of the given shares, stratified and by key alone.
+
+    Args:
+        shares: Split and share, of which the last takes what is left.
+    """
+    ordered = own_draw(rows, "+".join(split for split, _ in shares))
+    divided: list[LabelledRow] = []
+    for split, share in shares[:-1]:
+        start = len(divided)
+        part = ordered[start : start + int(share * len(rows))]
+        divided += [as_split(row, split) for row in part]
+    return divided + [as_split(row, shares[-1][0]) for row in ordered[len(divided) :]]
+
+
+def as_split(row: LabelledRow, split: str) -> LabelledRow:
+    """Return the row in another split."""
+    return LabelledRow(split, row.key, row.class_name, row.source, row.size_bytes, row.where)

@@ -1,0 +1,74 @@
+"""FGVC-Aircraft with its own lists, which CoOp uses as they are.
+
+    ROOT/fgvc_aircraft/images_variant_train.txt    "0034309 Boeing 707-320"; val and test likewise
+    ROOT/fgvc_aircraft/variants.txt                a class a line
+    ROOT/fgvc_aircraft/images/0034309.jpg
+
+The archive, and torchvision, have the same files in fgvc-aircraft-2013b/data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fewtune.core.errors import DataError
+from fewtune.data.label_table import SPLITS, LabelledRow, LabelTable, plain
+from fewtune.data.split_json import SplitEntry, inside, locate
+from fewtune.data.text_files import read_class_names, read_lines
+from fewtune.datasets.declaration import Dataset, Subset
+from fewtune.datasets.readers.checks import size_notes
+from fewtune.datasets.readers.few_shot_lists import read_jsonl_draws
+from fewtune.datasets.readers.locations import find_folder
+from fewtune.datasets.readers.zhou import match_classes
+
+LIST = "images_variant_{}.txt"
+
+
+@dataclass(frozen=True)
+class Aircraft:
+    """FGVC-Aircraft by variant.
+
+    Attributes:
+        folders: Names of the folder of the lists, CoOp's first.
+    """
+
+    folders: tuple[str, ...] = ("fgvc_aircraft", "fgvc-aircraft-2013b", "fgvc-aircraft")
+
+    layout = "FGVC-Aircraft lists"
+
+    def find(self, root: Path) -> Path | None:
+        """Return the folder of the lists."""
+        folders = [path for name in self.folders for path in (name, f"{name}/data")]
+        return find_folder(root, folders, LIST.format("train"), "variants.txt")
+
+    def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
+        """Return the images of the three lists, in their order."""
+        variants = read_class_names(location / "variants.txt")
+        names, notes = match_classes(variants, dataset, location / "variants.txt")
+        label = {variant: number for number, variant in enumerate(variants)}
+        rows: list[LabelledRow] = []
+        for split in SPLITS:
+            file = location / LIST.format(split)
+            entries = _entries(file, split, label)
+            rows += locate(entries, location / "images", lambda entry: names[entry.label], file)
+        draws = read_jsonl_draws(location, rows, dataset)
+        notes = (*notes, *size_notes(rows, dataset, SPLITS))
+        return LabelTable(self.layout, tuple(rows), dataset.classes, notes, draws)
+
+
+def _entries(file: Path, split: str, label: dict[str, int]) -> list[SplitEntry]:
+    found = []
+    for number, line in enumerate(read_lines(file), start=1):
+        if not line.strip():
+            continue
+        image, _, variant = line.strip().partition(" ")
+        where = f"{file.name} line {number}"
+        name = plain(variant.strip())
+        if name not in label:
+            raise DataError(
+                f"{where} in {file.parent} names {name!r}, which is not in variants.txt.",
+                hint="A line is the number of an image, a space and a variant.",
+            )
+        found.append(SplitEntry(split, inside(f"{image}.jpg", where), label[name], name, where))
+    return found

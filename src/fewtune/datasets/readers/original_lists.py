@@ -1,0 +1,219 @@
+"""What the authors' archives hold: class folders, lists, and .mat files.
+
+Each function returns all labelled images of one archive. Keys are paths relative to the folder of
+the images, as in CoOp's split files. The split of a row is the authors', "" where they have none.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fewtune.core.errors import DataError
+from fewtune.data.label_table import LabelledRow, is_number
+from fewtune.data.scan import subfolders
+from fewtune.data.split_json import SplitEntry, inside, locate
+from fewtune.data.text_files import read_lines
+from fewtune.datasets.declaration import Dataset
+from fewtune.datasets.matlab import read_mat
+from fewtune.datasets.readers.checks import class_name
+from fewtune.datasets.readers.class_folders import class_folders, class_rows
+from fewtune.datasets.readers.zhou import fold, match_classes
+
+# What CoOp leaves out of Caltech101.
+SECOND_FACES = ("BACKGROUND_Google", "Faces_easy")
+FLOWER_SPLITS = {"train": "trnid", "val": "valid", "test": "tstid"}
+
+
+def caltech101(location: Path, dataset: Dataset) -> list[LabelledRow]:
+    """Return 101_ObjectCategories/accordion/image_0001.jpg; CoOp leaves two of 102 folders out.
+
+    CoOp sorts the folders with capital letters first, TFDS without regard to case.
+    """
+    coop = dataset.group == "few-shot"
+    ignored = SECOND_FACES if coop else ()
+    return _sorted_folders(location / "101_ObjectCategories", dataset, ignored, fold_case=not coop)
+
+
+def eurosat(location: Path, dataset: Dataset) -> list[LabelledRow]:
+    """Return 2750/AnnualCrop/AnnualCrop_1.jpg."""
+    return _sorted_folders(location / "2750", dataset)
+
+
+def food101(location: Path, dataset: Dataset) -> list[LabelledRow]:
+    """Return images/apple_pie/1005649.jpg, without the authors' split, which CoOp does not use."""
+    return _sorted_folders(location / "images", dataset)
+
+
+def dtd(location: Path, dataset: Dataset) -> list[LabelledRow]:
+    """Return images/banded/banded_0002.jpg, in the first of the authors' ten splits."""
+    label = {fold(name): number for number, name in enumerate(dataset.classes)}
+    rows = []
+    for split in ("train", "val", "test"):
+        file = location / "labels" / f"{split}1.txt"
+        entries = []
+        for where, line in _lines(file):
+            name = line.partition("/")[0]
+            if fold(name) not in label:
+                raise DataError(f"{where} in {file.parent} names the unknown texture {name!r}.")
+            entries.append(SplitEntry(split, inside(line, where), label[fold(name)], name, where))
+        rows += locate(entries, location / "images", _by_label(dataset), file)
+    return rows
+
+
+def flowers102(location: Path, dataset: Dataset) -> list[LabelledRow]:
+    """Return jpg/image_00001.jpg, labelled in imagelabels.mat from 1, in the splits of setid.mat.
+
+    Without setid.mat, as CoOp leaves it, all images have no split.
+    """
+    file, sets_file = location / "imagelabels.mat", location / "setid.mat"
+    labels = read_mat(file, "labels").ravel().tolist()
+    splits: dict[str, Sequence[int]] = {"": range(1, len(labels) + 1)}
+    if sets_file.is_file():
+        splits = {
+            split: read_mat(sets_file, name).ravel().tolist()
+            for split, name in FLOWER_SPLITS.items()
+        }
+    entries = []
+    for split, images in splits.items():
+        for image in images:
+            where = f"{file.name}, image {image}"
+            if not 1 <= image <= len(labels):
+                raise DataError(f"{sets_file} names image {image} of {len(labels)}.")
+            entries.append(
+                SplitEntry(split, f"image_{image:05d}.jpg", labels[image - 1] - 1, "", where)
+            )
+    return locate(entries, location / "jpg", _by_label(dataset), file)
+
+
+def pets(location: Path, dataset: Dataset) -> list[LabelledRow]:
+    """Return annotations/{trainval,test}.txt: "Abyssinian_100 1 1 1", image and class from 1."""
+    rows = []
+    for split, name in (("train", "trainval"), ("test", "test")):
+        file = location / "annotations" / f"{name}.txt"
+        entries = []
+        for where, line in _lines(file):
+            image, number = [*line.split(), "", ""][:2]
+            if not is_number(number):
+                raise DataError(f"{where} in {file.parent} is {line[:60]!r}, expected NAME CLASS.")
+            path = inside(f"{image}.jpg", where)
+            entries.append(SplitEntry(split, path, int(number) - 1, "", where))
+        rows += locate(entries, location / "images", _by_label(dataset), file)
+    return rows
+
+
+def cars(location: Path, dataset: Dataset) -> list[LabelledRow]:
+    """Return cars_train/ and cars_test/, with file names and classes from 1 in .mat files."""
+    meta = location / "devkit" / "cars_meta.mat"
+    names = [_year_first(str(name)) for name in _variable(meta, "class_names")]
+    matched, _ = match_classes(names, dataset, meta)
+    rows = []
+    for split, folder, path in (
+        ("train", "cars_train", "devkit/cars_train_annos.mat"),
+        ("test", "cars_test", "cars_test_annos_withlabels.mat"),
+    ):
+        file = location / path
+        entries = []
+        for number, annotation in enumerate(_variable(file, "annotations"), start=1):
+            where = f"{file.name}, annotation {number}"
+            try:
+                image, label = str(annotation["fname"]), int(annotation["class"]) - 1
+            except (KeyError, IndexError, TypeError, ValueError) as error:
+                raise DataError(f"{where} has no file name and class: {error}.") from error
+            class_name(dataset, label, where)
+            entries.append(SplitEntry(split, inside(f"{folder}/{image}", where), label, "", where))
+        rows += locate(entries, location, lambda entry: matched[entry.label], file)
+    return rows
+
+
+def sun397(location: Path, dataset: Dataset) -> list[LabelledRow]:
+    """Return SUN397/a/abbey/sun_aaalbzqrimafwbiv.jpg, with the first of the authors' partitions.
+
+    Without Training_01.txt and Testing_01.txt, as torchvision leaves it, all images have no split.
+    """
+    images = location / "SUN397" if (location / "SUN397").is_dir() else location
+    known = {frozenset(fold(name).split()): name for name in dataset.classes}
+    lists = {split: location / f"{split}ing_01.txt" for split in ("Train", "Test")}
+    if all(file.is_file() for file in lists.values()):
+        rows = []
+        for split, file in lists.items():
+            paths = ((inside(line.lstrip("/"), where), where) for where, line in _lines(file))
+            entries = [SplitEntry(split.lower(), path, 0, "", where) for path, where in paths]
+            rows += locate(entries, images, lambda entry: _place(entry.path, known), file)
+        return rows
+    letters = {path.name: "" for path in subfolders(images) if len(path.name) == 1}
+    found = class_rows(images, "", letters)
+    return [LabelledRow("", r.key, _place(r.key, known), r.source, r.size_bytes) for r in found]
+
+
+def _variables(path: Path) -> dict[str, Any]:
+    """Return the variables of a MATLAB file of version 5 that holds structures.
+
+    Raises:
+        DataError: The file cannot be read, or SciPy is not installed.
+    """
+    try:
+        loader = importlib.import_module("scipy.io")
+    except ImportError as error:
+        raise DataError(
+            f"The package 'scipy' is needed to read {path.name}, but it is not installed.",
+            hint="Type: pip install 'fewtune[originals]'",
+        ) from error
+    try:
+        values: dict[str, Any] = loader.loadmat(path, squeeze_me=True)
+    except Exception as error:  # SciPy raises whatever a damaged file leads to
+        raise DataError(f"Cannot read {path} as a MATLAB file: {error}.") from error
+    return values
+
+
+def _sorted_folders(
+    folder: Path, dataset: Dataset, ignored: Sequence[str] = (), *, fold_case: bool = False
+) -> list[LabelledRow]:
+    """Return the images of class folders, whose sorted names are in the order of the labels."""
+    folders = class_folders(folder, dataset, ignored)
+    if fold_case:
+        folders = tuple(sorted(folders, key=str.lower))
+    return list(class_rows(folder, "", dict(zip(folders, dataset.classes, strict=True))))
+
+
+def _by_label(dataset: Dataset) -> Any:
+    return lambda entry: class_name(dataset, entry.label, entry.where)
+
+
+def _lines(file: Path) -> list[tuple[str, str]]:
+    """Return (place for messages, line) of the lines of a list that are not empty."""
+    lines = enumerate(read_lines(file), start=1)
+    return [(f"{file.name} line {n}", line.strip()) for n, line in lines if line.strip()]
+
+
+def _variable(path: Path, name: str) -> Any:
+    """Return a variable of a MATLAB file as an array of one dimension.
+
+    Raises:
+        DataError: The file cannot be read or has no such variable.
+    """
+    import numpy as np
+
+    values = _variables(path)
+    if name not in values:
+        raise DataError(f"{path} has no variable '{name}'.", hint="Download it again.")
+    return np.atleast_1d(values[name]).ravel()
+
+
+def _year_first(name: str) -> str:
+    """Return "2012 Acura RL Sedan" for "Acura RL Sedan 2012"."""
+    model, _, year = name.rpartition(" ")
+    return f"{year} {model}"
+
+
+def _place(path: str, known: dict[frozenset[str], str]) -> str:
+    """Return the class of "a/apartment_building/outdoor/sun_x.jpg".
+
+    Sources order the words differently: "apartment building outdoor", "outdoor apartment building".
+    """
+    name = known.get(frozenset(fold(" ".join(path.split("/")[1:-1])).split()))
+    if name is None:
+        raise DataError(f"'{path}' is in no folder of a class.", hint="Unpack SUN397.tar.gz again.")
+    return name

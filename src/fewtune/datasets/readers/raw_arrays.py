@@ -1,0 +1,269 @@
+"""VTAB's tasks whose original files hold many images each.
+
+CIFAR-100 (binary or Python version), SVHN (.mat), PatchCamelyon (.h5, by h5py) and DMLab
+(record files).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fewtune.core.errors import DataError
+from fewtune.data.decode import InMemory
+from fewtune.data.label_table import LabelledRow, LabelTable
+from fewtune.data.packed_images import FileSlice
+from fewtune.data.scan import entries
+from fewtune.datasets.declaration import Dataset, Subset
+from fewtune.datasets.matlab import optional, read_mat
+from fewtune.datasets.readers.checks import class_name, sliced_table
+from fewtune.datasets.readers.locations import find_folder
+from fewtune.datasets.readers.tfds import Stored
+from fewtune.datasets.tfrecord import Features, Span, locate_records, map_file, read_example
+from fewtune.datasets.vtab_slices import PLAIN, Slices
+
+PIXELS = 3 * 32 * 32
+# Of the files in cifar-100-python.tar.gz.
+CIFAR100_MD5 = {
+    "train": "16019d7e3df5f24257cddd939b257f8d",
+    "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+}
+
+
+@dataclass(frozen=True)
+class PixelArrays:
+    """CIFAR-100 or SVHN: two arrays of images with their labels.
+
+    Attributes:
+        layout: The form, for people.
+        folders: Names of the folder.
+        needed: What the folder holds.
+        load: Returns labels (N,) and pixels (N, 32, 32, 3) of "train" or "test".
+    """
+
+    layout: str
+    folders: tuple[str, ...]
+    needed: tuple[str, ...]
+    load: Callable[[Path, str], tuple[list[int], Any]]
+
+    slices = Slices("train[:90%]", "train[90%:]", "test")
+
+    def find(self, root: Path) -> Path | None:
+        """Return the folder."""
+        return find_folder(root, self.folders, *self.needed)
+
+    def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
+        """Return the rows; the images are held in memory (up to 300 MiB)."""
+        arrays = {stored: self.load(location, stored) for stored in ("train", "test")}
+
+        def row(split: str, stored: str, key: str) -> LabelledRow:
+            index = int(key)
+            labels, pixels = arrays[stored]
+            where = f"{location.name}, {stored} image {index}"
+            named = class_name(dataset, labels[index], where)
+            source = InMemory(pixels[index])
+            return LabelledRow(
+                split, f"{stored}/{index:05d}", named, source, pixels[index].nbytes, where
+            )
+
+        keys = {stored: list(map(str, range(len(of)))) for stored, (of, _) in arrays.items()}
+        return sliced_table(self.layout, keys, row, self.slices, dataset, subset)
+
+
+def cifar_binary(location: Path, split: str) -> tuple[list[int], Any]:
+    """Read NAME.bin: of each image the coarse label, the fine label, and three planes of pixels."""
+    import numpy as np
+
+    path = location / f"{split}.bin"
+    data = np.frombuffer(_contents(path), np.uint8)
+    if data.size == 0 or data.size % (2 + PIXELS):
+        raise DataError(f"{path} does not consist of whole images.", hint="Fetch it again.")
+    records = data.reshape(-1, 2 + PIXELS)
+    return records[:, 1].tolist(), _upright(records[:, 2:])
+
+
+def cifar_pickle(location: Path, split: str) -> tuple[list[int], Any]:
+    """Read the Python version; a pickle can run code, so other bytes than the authors' are refused.
+
+    Raises:
+        DataError: It is not the file that the authors publish.
+    """
+    path = location / split
+    data = _contents(path)
+    found = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    if found != CIFAR100_MD5[split]:
+        raise DataError(
+            f"{path} is not the file that the authors of CIFAR-100 publish (MD5 {found}); a "
+            "pickle of others is not opened.",
+            hint="Fetch cifar-100-python.tar.gz again, or use cifar-100-binary.tar.gz.",
+        )
+    values = pickle.loads(data, encoding="latin1")
+    return list(values["fine_labels"]), _upright(values["data"])
+
+
+def svhn(location: Path, split: str) -> tuple[list[int], Any]:
+    """Read NAME_32x32.mat of the cropped digits; the digit 0 is stored as 10."""
+    import numpy as np
+
+    path = location / f"{split}_32x32.mat"
+    pixels, digits = read_mat(path, "X"), read_mat(path, "y").ravel()
+    if pixels.dtype != np.uint8 or pixels.shape != (32, 32, 3, digits.size):
+        raise DataError(
+            f"{path} holds pixels of shape {pixels.shape}, expected (32, 32, 3, {digits.size}).",
+            hint="Fetch it again.",
+        )
+    return [int(digit) % 10 for digit in digits], np.moveaxis(pixels, 3, 0)
+
+
+CIFAR100_BINARY = PixelArrays(
+    "CIFAR-100, binary version",
+    ("cifar-100-binary", "cifar100/cifar-100-binary"),
+    ("train.bin", "test.bin"),
+    cifar_binary,
+)
+CIFAR100_PYTHON = PixelArrays(
+    "CIFAR-100, Python version",
+    ("cifar-100-python", "cifar100/cifar-100-python"),
+    ("train", "test", "meta"),
+    cifar_pickle,
+)
+SVHN = PixelArrays("SVHN mat files", ("svhn", "SVHN"), ("train_32x32.mat", "test_32x32.mat"), svhn)
+
+
+@dataclass(frozen=True, slots=True)
+class H5Image:
+    """An image of an HDF5 file's array "x"."""
+
+    path: Path
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.index} of {self.path}"
+
+    def read(self) -> Any:
+        """Return an array (height, width, 3) of uint8."""
+        with optional("h5py", "read .h5 files").File(self.path, "r") as file:
+            return file["x"][self.index]
+
+
+@dataclass(frozen=True)
+class PatchCamelyon:
+    """camelyonpatch_level_2_split_{train,valid,test}_{x,y}.h5."""
+
+    layout = "PatchCamelyon HDF5 files"
+
+    def find(self, root: Path) -> Path | None:
+        """Return the folder with the six files."""
+        needed = [_pcam_name(split, part).name for split in _PCAM.values() for part in "xy"]
+        return find_folder(root, ("pcam", "PCAM", "patch_camelyon", "pcamv1"), *needed)
+
+    def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
+        """Return the rows."""
+        h5py = optional("h5py", "read .h5 files")
+        labels: dict[str, list[int]] = {}
+        for stored, short in _PCAM.items():
+            path = location / _pcam_name(short, "y")
+            try:
+                with h5py.File(path, "r") as file:
+                    labels[stored] = file["y"][()].ravel().tolist()
+                path = location / _pcam_name(short, "x")
+                with h5py.File(path, "r") as file:
+                    shape = file["x"].shape
+            except Exception as error:  # h5py raises whatever a damaged file leads to
+                raise DataError(
+                    f"Cannot read {path}: {error}.", hint="Fetch the file again (gunzip it)."
+                ) from error
+            if len(shape) != 4 or shape[0] != len(labels[stored]):
+                raise DataError(f"{path} has shape {shape} for {len(labels[stored])} labels.")
+
+        def row(split: str, stored: str, key: str) -> LabelledRow:
+            short, _, number = key.partition("_")
+            index = int(number)
+            source = H5Image(location / _pcam_name(short, "x"), index)
+            where = f"{_pcam_name(short, 'y')} image {index}"
+            named = class_name(dataset, labels[stored][index], where)
+            return LabelledRow(split, f"{short}/{index:06d}", named, source, 0, where)
+
+        keys = {
+            stored: [f"{short}_{index}" for index in range(len(labels[stored]))]
+            for stored, short in _PCAM.items()
+        }
+        return sliced_table(self.layout, keys, row, PLAIN, dataset, subset)
+
+
+@dataclass(frozen=True)
+class Dmlab:
+    """The record files of dmlab.tar.gz, dmlab-{train,validation,test}.tfrecord*."""
+
+    layout = "DMLab record files"
+
+    def find(self, root: Path) -> Path | None:
+        """Return the folder with record files of every split."""
+        for place in (root, root / "dmlab", root / "DMLab"):
+            if place.is_dir() and set(_dmlab_files(place)) == {"train", "validation", "test"}:
+                return place
+        return None
+
+    def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
+        """Return the rows; a record holds image, file name and label."""
+        found: dict[str, dict[str, tuple[Path, Span, int, str]]] = {}
+        for stored, paths in _dmlab_files(location).items():
+            found[stored] = {}
+            for path in paths:
+                data = map_file(path)
+                for index, record in enumerate(locate_records(data, path)):
+                    where = f"{path.name} record {index}"
+                    example = read_example(data, record, path)
+                    image, name = (_bytes(example, part, where) for part in ("image", "filename"))
+                    key = bytes(data[name.offset : name.offset + name.size]).decode("latin-1")
+                    found[stored][key] = path, image, Stored()(example), where
+
+        def row(split: str, stored: str, key: str) -> LabelledRow:
+            path, image, label, where = found[stored][key]
+            named = class_name(dataset, label, where)
+            source = FileSlice(path, image.offset, image.size)
+            return LabelledRow(split, f"{stored}/{key}", named, source, image.size, where)
+
+        keys = {stored: list(of_split) for stored, of_split in found.items()}
+        return sliced_table(self.layout, keys, row, PLAIN, dataset, subset)
+
+
+_PCAM: Mapping[str, str] = {"train": "train", "validation": "valid", "test": "test"}
+
+
+def _contents(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
+
+
+def _upright(planes: Any) -> Any:
+    """Return planes (N, 3072) as images (N, 32, 32, 3)."""
+    return planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+
+
+def _pcam_name(split: str, part: str) -> Path:
+    return Path(f"camelyonpatch_level_2_split_{split}_{part}.h5")
+
+
+def _dmlab_files(folder: Path) -> dict[str, list[Path]]:
+    """Return the record files by split."""
+    found: dict[str, list[Path]] = {}
+    for entry in entries(folder):
+        named = re.fullmatch(r"dmlab-(train|validation|test)\.tfrecord(-\d+-of-\d+)?", entry.name)
+        if named:
+            found.setdefault(named[1], []).append(Path(entry.path))
+    return found
+
+
+def _bytes(example: Features, name: str, where: str) -> Span:
+    values = example.get(name, [])
+    if len(values) != 1 or not isinstance(values[0], Span):
+        raise DataError(f"{where} holds no {name}.")
+    return values[0]

@@ -1,0 +1,304 @@
+"""VTAB's tasks whose original files are one an image.
+
+Splits are VTAB's by `fewtune.datasets.vtab_slices`, except Caltech101's, which TFDS drew from a
+listing of files in the order of somebody's disk.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fewtune.core.errors import DataError
+from fewtune.data.label_table import LabelledRow, LabelTable, is_number
+from fewtune.data.scan import listed_file, subfolders
+from fewtune.data.text_files import read_lines, records
+from fewtune.datasets.declaration import Dataset, Subset
+from fewtune.datasets.matlab import read_mat
+from fewtune.datasets.readers.checks import (
+    as_split,
+    class_name,
+    divide,
+    make_table,
+    sliced_table,
+)
+from fewtune.datasets.readers.class_folders import class_rows
+from fewtune.datasets.readers.locations import find_folder
+from fewtune.datasets.readers.original_lists import pets
+from fewtune.datasets.vtab_labels import retinopathy_grade
+from fewtune.datasets.vtab_slices import PLAIN, Slices
+from fewtune.datasets.vtab_subset import own_draw
+
+# The key of an example was its path on the machine of whoever prepared the folder.
+PATH_NOTE = (
+    "divided as by TFDS 4; folders prepared by TFDS 2 and earlier are divided in another way"
+)
+
+
+@dataclass(frozen=True)
+class AuthorsFiles:
+    """A data set whose images the authors list or put into class folders.
+
+    Attributes:
+        layout: The form, for people.
+        folders: Names of its folder.
+        needed: What the folder holds.
+        rows: Returns all rows, their keys relative to the folder of images; their split is the
+            authors', or "" where they have none.
+        slices: VTAB's splits in TFDS's, which are the authors', or "train" alone.
+        notes: What to say of the images.
+    """
+
+    layout: str
+    folders: tuple[str, ...]
+    needed: tuple[str, ...]
+    rows: Callable[[Path, Dataset], list[LabelledRow]]
+    slices: Slices = PLAIN
+    notes: tuple[str, ...] = ()
+
+    def find(self, root: Path) -> Path | None:
+        """Return the folder."""
+        return find_folder(root, self.folders, *self.needed)
+
+    def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
+        """Return the rows in VTAB's splits."""
+        found: dict[str, dict[str, LabelledRow]] = {
+            part.stored: {} for part in self.slices.parts("full")
+        }
+        for row in self.rows(location, dataset):
+            stored = {"": "train", "val": "validation"}.get(row.split, row.split)
+            # Of an image in class folders, TFDS's key is "CLASS_NAME".
+            key = row.key if row.split else row.key.replace("/", "_")
+            found[stored][key] = row
+        return sliced_table(
+            self.layout,
+            {stored: list(of_split) for stored, of_split in found.items()},
+            lambda split, stored, key: as_split(found[stored][key], split),
+            self.slices,
+            dataset,
+            subset,
+            notes=self.notes,
+        )
+
+
+def dtd(location: Path, dataset: Dataset) -> list[LabelledRow]:
+    """Return the images of the first of ten divisions: labels/train1.txt and so on."""
+    rows = []
+    for split in ("train", "val", "test"):
+        name = f"labels/{split}1.txt"
+        for line, content in enumerate(read_lines(location / name), start=1):
+            if not content.strip():
+                continue
+            where = f"{name} line {line}"
+            texture = content.strip().partition("/")[0]
+            if texture not in dataset.classes:
+                raise DataError(f"{where} in {location} names the unknown class '{texture}'.")
+            file = listed_file(location / "images", content, where)
+            rows.append(
+                LabelledRow(split, file.relative, texture, file.path, file.size_bytes, where)
+            )
+    return rows
+
+
+def flowers102(location: Path, dataset: Dataset) -> list[LabelledRow]:
+    """Return the images that setid.mat divides, labelled from 1 in imagelabels.mat."""
+    of_image = read_mat(location / "imagelabels.mat", "labels").ravel().tolist()
+    rows = []
+    for split, name in (("train", "trnid"), ("val", "valid"), ("test", "tstid")):
+        for number in read_mat(location / "setid.mat", name).ravel().tolist():
+            where = f"setid.mat, {name} {number}"
+            if not 1 <= number <= len(of_image):
+                raise DataError(f"{where} is none of the {len(of_image)} labelled images.")
+            file = listed_file(location / "jpg", f"image_{number:05d}.jpg", where)
+            named = class_name(dataset, of_image[number - 1] - 1, where)
+            rows.append(LabelledRow(split, file.relative, named, file.path, file.size_bytes, where))
+    return rows
+
+
+def eurosat(location: Path, dataset: Dataset) -> list[LabelledRow]:
+    """Return 2750/AnnualCrop/AnnualCrop_1.jpg."""
+    return list(class_rows(location / "2750", "", {name: name for name in dataset.classes}))
+
+
+def resisc45(location: Path, dataset: Dataset) -> list[LabelledRow]:
+    """Return airplane/airplane_001.jpg."""
+    folders = {name.replace(" ", "_"): name for name in dataset.classes}
+    return list(class_rows(location, "", folders))
+
+
+SIXTY = Slices("train[:60%]", "train[60%:80%]", "train[80%:]")
+DTD = AuthorsFiles(
+    "dtd/{images,labels}",
+    ("dtd/dtd", "dtd", "DTD"),
+    ("labels/train1.txt", "labels/test1.txt", "images"),
+    dtd,
+)
+EUROSAT = AuthorsFiles(
+    "EuroSAT's folder 2750",
+    ("eurosat", "EuroSAT"),
+    ("2750/AnnualCrop",),
+    eurosat,
+    SIXTY,
+    (PATH_NOTE,),
+)
+FLOWERS102 = AuthorsFiles(
+    "Oxford's jpg and mat files",
+    ("flowers-102", "oxford_flowers102", "flowers102", "oxford_flowers"),
+    ("jpg", "imagelabels.mat", "setid.mat"),
+    flowers102,
+)
+PETS = AuthorsFiles(
+    "Oxford-IIIT Pet's images and annotations",
+    ("oxford-iiit-pet", "oxford_iiit_pet", "oxford_pets", "pets"),
+    ("images", "annotations/trainval.txt", "annotations/test.txt"),
+    pets,
+    Slices("train[:80%]", "train[80%:]", "test"),
+)
+RESISC45 = AuthorsFiles(
+    "NWPU-RESISC45's class folders",
+    ("NWPU-RESISC45", "resisc45/NWPU-RESISC45", "resisc45", "RESISC45"),
+    ("airplane", "circular_farmland", "wetland"),
+    resisc45,
+    SIXTY,
+    (PATH_NOTE,),
+)
+
+
+@dataclass(frozen=True)
+class Caltech101:
+    """101_ObjectCategories: 30 images of each class for training, the others for testing."""
+
+    layout = "101_ObjectCategories"
+
+    def find(self, root: Path) -> Path | None:
+        """Return the folder that holds 101_ObjectCategories."""
+        folders = ("caltech101", "caltech-101", "Caltech101")
+        return find_folder(root, folders, "101_ObjectCategories/accordion")
+
+    def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
+        """Return an own split of TFDS's sizes."""
+        of_class: dict[str, list[LabelledRow]] = {name: [] for name in dataset.classes}
+        images = location / "101_ObjectCategories"
+        known = {name.lower(): name for name in dataset.classes}
+        folders = {
+            f.name: known[f.name.lower()] for f in subfolders(images) if f.name.lower() in known
+        }
+        for row in class_rows(images, "", folders):
+            of_class[row.class_name].append(row)
+        train: list[LabelledRow] = []
+        test: list[LabelledRow] = []
+        for rows in of_class.values():
+            drawn = own_draw(rows, "caltech101")
+            train += drawn[:30]
+            test += [as_split(row, "test") for row in drawn[30:]]
+        divided = divide(train, (("train", 0.9), ("val", 0.1)))
+        note = "own test split: which 30 images of a class TFDS drew depends on a machine's listing"
+        return make_table(self.layout, [*divided, *test], dataset, subset, (note,))
+
+
+@dataclass(frozen=True)
+class Sun397:
+    """SUN397/a/abbey/IMAGE, divided by TFDS's lists.
+
+    The lists sun397_tfds_{tr,va,te}.txt are a part of the package tensorflow-datasets; they are
+    looked for there, in the folder, and beside it. The package is not imported.
+    """
+
+    layout = "SUN397 folders and TFDS's lists"
+
+    def find(self, root: Path) -> Path | None:
+        """Return the folder with a folder for each letter, if the lists can be found."""
+        found = find_folder(root, ("SUN397", "sun397/SUN397", "sun397"), "a/abbey")
+        return found if found and _sun_lists(found) else None
+
+    def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
+        """Return the listed images."""
+        classes = {name.replace(" ", "_"): name for name in dataset.classes}
+        files: dict[str, tuple[str, str]] = {}
+        keys: dict[str, list[str]] = {}
+        for stored, path in _sun_lists(location).items():
+            keys[stored] = []
+            for line, name in enumerate(read_lines(path), start=1):
+                key = name.strip()
+                keys[stored].append(key)
+                files[key] = key.lstrip("/"), f"{path.name} line {line}"
+
+        def row(split: str, _: str, key: str) -> LabelledRow:
+            relative, where = files[key]
+            file = listed_file(location, relative, where)
+            folder = "_".join(relative.split("/")[1:-1])
+            named = classes.get(folder)
+            if named is None:
+                raise DataError(f"{where} names the class '{folder}', which SUN397 does not have.")
+            return LabelledRow(split, file.relative, named, file.path, file.size_bytes, where)
+
+        return sliced_table(self.layout, keys, row, PLAIN, dataset, subset)
+
+
+@dataclass(frozen=True)
+class Retinopathy:
+    """Kaggle's diabetic-retinopathy-detection: trainLabels.csv, retinopathy_solution.csv, images.
+
+    Images of `train/` and `test/` are used as they are. VTAB's are those of TFDS's configuration
+    btgraham-300: the eye scaled to a radius of 300 px, the local mean subtracted, the rim cut off.
+    """
+
+    layout = "Kaggle's csv files and images"
+    note = (
+        "images as they lie there; VTAB's are preprocessed (TFDS's btgraham-300: eye radius "
+        "300 px, local mean subtracted)"
+    )
+
+    def find(self, root: Path) -> Path | None:
+        """Return the folder with the csv files."""
+        folders = (
+            "diabetic-retinopathy-detection",
+            "diabetic_retinopathy",
+            "diabetic_retinopathy_detection",
+            "retinopathy",
+        )
+        return find_folder(root, folders, "trainLabels.csv", "retinopathy_solution.csv")
+
+    def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
+        """Return the labelled images; validation is Kaggle's public part of the test images."""
+        levels: dict[str, tuple[str, int, str]] = {}
+        keys: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+        stored_of = {"": "train", "public": "validation", "private": "test"}
+        for table, folder in (("trainLabels.csv", "train"), ("retinopathy_solution.csv", "test")):
+            for record in records(location / table):
+                where = f"{table} line {record.line}"
+                name, level = str(record.values.get("image")), str(record.values.get("level"))
+                usage = str(record.values.get("usage") or "").lower()
+                if not is_number(level) or usage not in stored_of:
+                    raise DataError(
+                        f"{where} in {location} is {record.values}, expected image, level (0 to 4)"
+                        " and, of test images, Usage (Public or Private)."
+                    )
+                keys[stored_of[usage]].append(name)
+                levels[name] = f"{folder}/{name}", retinopathy_grade(int(level)), where
+
+        def row(split: str, _: str, key: str) -> LabelledRow:
+            stem, grade, where = levels[key]
+            suffixes = (".jpeg", ".jpg", ".png")
+            named = next((s for s in suffixes if (location / f"{stem}{s}").is_file()), ".jpeg")
+            file = listed_file(location, f"{stem}{named}", where)
+            label = class_name(dataset, grade, where)
+            return LabelledRow(split, file.relative, label, file.path, file.size_bytes, where)
+
+        return sliced_table(self.layout, keys, row, PLAIN, dataset, subset, notes=(self.note,))
+
+
+def _sun_lists(location: Path) -> dict[str, Path]:
+    """Return TFDS's lists by split, from the folder or the installed package; none if not there."""
+    folders = [location, location.parent]
+    package = importlib.util.find_spec("tensorflow_datasets")
+    for place in (package.submodule_search_locations or ()) if package else ():
+        folders.append(Path(place) / "image_classification")
+    names = {"train": "tr", "validation": "va", "test": "te"}
+    for folder in folders:
+        lists = {split: folder / f"sun397_tfds_{short}.txt" for split, short in names.items()}
+        if all(path.is_file() for path in lists.values()):
+            return lists
+    return {}

@@ -1,0 +1,144 @@
+"""Which images are VTAB's, by the order in which TensorFlow Datasets stores them.
+
+VTAB cuts its splits and the 800 + 200 images of VTAB-1k out of TFDS's splits by position. TFDS
+stores the examples of a split sorted by the MD5 of the split's name and the example's key, and the
+key is a file name or an index in the original files. So positions, and with them the official
+images, follow from the original files alone. Checked against TFDS 4.9 and against the first ids of
+CIFAR-10 that TFDS is known to give (train_16399, train_01680, train_47917, ..).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fewtune.datasets.declaration import Dataset, Subset
+from fewtune.datasets.vtab_subset import OFFICIAL_NOTE, TRAIN, VAL
+
+SPLITS = ("train", "val", "test")
+_SLICE = re.compile(r"(\w+)(?:\[(?:(\d+)%)?:(?:(\d+)%)?\])?")
+
+
+@dataclass(frozen=True)
+class Slices:
+    """VTAB's splits as slices of TFDS's: "train", "train[:90%]" (rounded down), "test[50%:]"."""
+
+    train: str = "train"
+    val: str = "validation"
+    test: str = "test"
+
+    def parts(self, subset: Subset) -> tuple[SlicePart, ...]:
+        """Return what a subset takes from which slice."""
+        limits = (None, None, None) if subset == "full" else (TRAIN, VAL, None)
+        into = ("train", "train", "test") if subset == "1000" else SPLITS
+        expressions = (self.train, self.val, self.test)
+        return tuple(map(SlicePart.of, SPLITS, into, expressions, limits))
+
+
+PLAIN = Slices()
+
+
+@dataclass(frozen=True)
+class SlicePart:
+    """The beginning of a slice.
+
+    Attributes:
+        split: VTAB's split of which it is a part.
+        into: The split that its images are used in.
+        stored: TFDS's split.
+        first: Where the slice begins, in percent.
+        last: Where it ends.
+        limit: How many images are taken; None for all.
+    """
+
+    split: str
+    into: str
+    stored: str
+    first: int
+    last: int
+    limit: int | None
+
+    @classmethod
+    def of(cls, split: str, into: str, expression: str, limit: int | None) -> SlicePart:
+        """Return the part that an expression names.
+
+        Raises:
+            ValueError: A declaration is wrong.
+        """
+        parsed = _SLICE.fullmatch(expression)
+        if parsed is None:
+            raise ValueError(f"{expression!r} is no slice")
+        return cls(split, into, parsed[1], int(parsed[2] or 0), int(parsed[3] or 100), limit)
+
+    def positions(self, count: int) -> range:
+        """Return the positions of the whole slice in a split of so many images."""
+        return range(count * self.first // 100, count * self.last // 100)
+
+    def taken(self, count: int) -> range:
+        """Return the positions of the images that are taken."""
+        return self.positions(count)[: self.limit]
+
+
+def choose(
+    keys: Mapping[str, Sequence[str]], slices: Slices, subset: Subset
+) -> list[tuple[str, str, str]]:
+    """Return (split, TFDS's split, key) of each image of a subset.
+
+    Args:
+        keys: TFDS's keys of all images, by TFDS's split.
+    """
+    ordered = {split: tfds_order(of_split, split) for split, of_split in keys.items()}
+    return [
+        (part.into, part.stored, ordered[part.stored][position])
+        for part in slices.parts(subset)
+        for position in part.taken(len(ordered[part.stored]))
+    ]
+
+
+def tfds_order(keys: Sequence[str], split: str) -> list[str]:
+    """Return the keys of a split in the order in which TFDS stores the examples."""
+    salted = hashlib.md5(split.encode(), usedforsecurity=False)
+
+    def rank(key: str) -> bytes:
+        hashed = salted.copy()
+        hashed.update(key.encode())
+        return hashed.digest()
+
+    return sorted(keys, key=rank)
+
+
+def slice_notes(
+    counts: Mapping[str, int],
+    slices: Slices,
+    dataset: Dataset,
+    subset: Subset,
+    *,
+    complete: bool = False,
+    doubt: str = "",
+) -> list[str]:
+    """Return whether the images are the official ones, and what is not as declared.
+
+    Positions shift when an image is missing, so only a complete data set has the official images.
+
+    Args:
+        counts: Images of TFDS's splits.
+        complete: The data set is known to be complete, whatever the declared sizes.
+        doubt: Why not even the images of a complete data set need be the official ones.
+    """
+    parts = slices.parts(subset)
+    sizes = {part.split: len(part.positions(counts[part.stored])) for part in parts}
+    short = any(len(part.taken(counts[part.stored])) < (part.limit or 0) for part in parts)
+    wrong = [
+        f"{sizes[split]:,} {split} images, where the data set has {dataset.sizes[split]:,}"
+        for split in SPLITS
+        if not dataset.has_size(split, sizes[split])
+    ]
+    if subset == "full":
+        return [doubt, *wrong] if doubt else wrong
+    if doubt:
+        return [f"VTAB-1k's slices, but not surely its images: {doubt}", *wrong]
+    if short or (wrong and not complete):
+        return ["not the official images of VTAB-1k: the data set is not complete", *wrong]
+    return [f"{OFFICIAL_NOTE}, by the order of TFDS", *wrong]

@@ -1,0 +1,1 @@
+"""CLIP as towers of stages, and what a strategy changes and adds."""

@@ -1,0 +1,201 @@
+"""CLIP as two towers, and what a strategy has changed in them."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fewtune.core.errors import AdapterError, ConfigError
+from fewtune.core.preprocess import Preprocess
+from fewtune.model.towers import Activations, Prompts, StageFunction, TokenBatch, Tower
+
+
+class Tokenize(Protocol):
+    """Turns texts into ids (P, L), cut to the longest, and end-of-text positions (P,)."""
+
+    context: int
+
+    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return ids and end positions; a text longer than `context` raises DataError."""
+
+
+class DualEncoder:
+    """A private copy of a CLIP-like backbone that a strategy may change.
+
+    Everything is frozen and in evaluation mode at first. What a strategy unfreezes or injects is
+    remembered, so that exactly that is trained, saved, and undone by `original`.
+
+    Attributes:
+        net: The stock transformers model.
+        image: The image tower.
+        text: The text tower.
+        dim: D.
+        logit_scale: The factor on cosines, exponentiated (100 for OpenAI's weights).
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        image: Tower,
+        text: Tower,
+        tokenize: Tokenize,
+        *,
+        dim: int,
+        logit_scale: float,
+        preprocess: Preprocess,
+        name: str,
+        revision: str,
+    ) -> None:
+        self.net = net.requires_grad_(False).eval()
+        self.image = image
+        self.text = text
+        self.tokenize = tokenize
+        self.dim = dim
+        self.logit_scale = logit_scale
+        self.preprocess = preprocess
+        self.name = name
+        self.revision = revision
+        self.initial: dict[str, Tensor] = {}
+        self._injected: dict[str, tuple[nn.Module, nn.Module]] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.net.parameters()).device
+
+    def encode(self, prompts: Prompts) -> Activations:
+        """Tokenise prompts: a batch that enters the text tower."""
+        ids, end = self.tokenize(prompts.texts)
+        owner = torch.tensor(prompts.owner)
+        alike = int((ids == ids[:1]).all(0).cumprod(0).sum())
+        common = min(alike, int(end.min()))
+        rows = TokenBatch(owner.to(self.device), end.to(self.device), prompts.classes, common)
+        return Activations(self.text, ids.to(self.device), rows=rows)
+
+    def pixels(self, x: Tensor) -> Activations:
+        """Wrap normalised pixels (B, 3, H, W): a batch that enters the image tower."""
+        return Activations(self.image, x.to(self.device))
+
+    def unfreeze(self, *globs: str) -> dict[str, nn.Parameter]:
+        """Make matching parameters trainable and return them by name ("*" crosses dots).
+
+        Raises:
+            ConfigError: A pattern matches nothing.
+        """
+        chosen: dict[str, nn.Parameter] = {}
+        parameters = dict(self.net.named_parameters())
+        for glob in globs:
+            matching = fnmatch.filter(parameters, glob)
+            if not matching:
+                raise ConfigError(f"No parameter of {self.name} matches {glob!r}.")
+            chosen.update((name, parameters[name]) for name in matching)
+        for name, parameter in chosen.items():
+            self.initial.setdefault(name, parameter.detach().clone())
+            parameter.requires_grad_(True)
+        return chosen
+
+    def inject(self, name: str, make: Callable[[nn.Module], nn.Module]) -> None:
+        """Put `make(module)` in the place of the module called `name`.
+
+        Raises:
+            ConfigError: The module was replaced before, or a parameter of it is unfrozen.
+        """
+        if any(used == name or used.startswith(f"{name}.") for used in self._touched()):
+            raise ConfigError(f"{name} of {self.name} was changed before it was replaced.")
+        module = self.net.get_submodule(name)
+        replacement = make(module).to(self.device).eval()
+        self._injected[name] = (module, replacement)
+        self._place(name, replacement)
+
+    def merge(self) -> None:
+        """Put one plain layer in the place of each injected module, for good.
+
+        Raises:
+            AdapterError: An injected module has no `merged()`, which returns that layer.
+        """
+        for name, (_, replacement) in self._injected.items():
+            merged = getattr(replacement, "merged", None)
+            if merged is None:
+                raise AdapterError(
+                    f"{type(replacement).__name__} at {name} cannot be merged into plain weights."
+                )
+            self._place(name, merged())
+        self._injected.clear()
+
+    def add_hook(self, tower: Tower, stage: str, hook: StageFunction) -> None:
+        """Let `hook` change what enters `stage` ("block.0") of one of the two towers."""
+        if stage not in [s.name for s in tower.stages()]:
+            raise ConfigError(f"{self.name} has no stage {stage!r}.")
+        tower.hooks.setdefault(stage, []).append(hook)
+
+    def set_attention(self, how: Literal["sdpa", "eager-text", "eager"]) -> None:
+        """Choose how the towers attend where a gradient is wanted (`Plan.attention`)."""
+        self.image.attention = "eager" if how == "eager" else "sdpa"
+        self.text.attention = "sdpa" if how == "sdpa" else "eager"
+
+    def freeze(self) -> None:
+        """Stop training what is unfrozen or injected so far; it stays part of the run."""
+        self.net.requires_grad_(False)
+
+    def tuned(self) -> dict[str, nn.Parameter]:
+        """Return what this run has unfrozen or injected, by name: what a run saves."""
+        fresh: set[str] = set(self.initial)
+        for name, (module, replacement) in self._injected.items():
+            old = {id(p) for p in module.parameters()}
+            fresh.update(
+                f"{name}.{inner}" for inner, p in replacement.named_parameters() if id(p) not in old
+            )
+        return {name: p for name, p in self.net.named_parameters() if name in fresh}
+
+    def training(self, mode: bool) -> None:
+        """Switch injected modules (their dropout) to training or evaluation."""
+        for _, replacement in self._injected.values():
+            replacement.train(mode)
+
+    @contextlib.contextmanager
+    def merged(self) -> Iterator[None]:
+        """Within this context plain layers stand in for the injected ones that can be merged."""
+        plain = {
+            name: merged()
+            for name, (_, replacement) in self._injected.items()
+            if callable(merged := getattr(replacement, "merged", None))
+        }
+        try:
+            for name, layer in plain.items():
+                self._place(name, layer)
+            yield
+        finally:
+            for name in plain:
+                self._place(name, self._injected[name][1])
+
+    @contextlib.contextmanager
+    def original(self) -> Iterator[None]:
+        """Within this context the towers compute what the untouched backbone computes."""
+        hooks = (self.image.hooks, self.text.hooks)
+        parameters = dict(self.net.named_parameters())
+        tuned = {name: parameters[name].data for name in self.initial}
+        try:
+            self.image.hooks, self.text.hooks = {}, {}
+            for name, value in self.initial.items():
+                parameters[name].data = value.to(self.device)
+            for name, (module, _) in self._injected.items():
+                self._place(name, module)
+            yield
+        finally:
+            self.image.hooks, self.text.hooks = hooks
+            for name, value in tuned.items():
+                parameters[name].data = value
+            for name, (_, replacement) in self._injected.items():
+                self._place(name, replacement)
+
+    def _touched(self) -> tuple[str, ...]:
+        return (*self.initial, *self._injected)
+
+    def _place(self, name: str, module: nn.Module) -> None:
+        parent, _, attribute = name.rpartition(".")
+        setattr(self.net.get_submodule(parent), attribute, module)

@@ -1,0 +1,56 @@
+"""The BibTeX that a run owes: FewTune's, its method's, its backbone's and its data's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from fewtune.backbones.model_names import resolve
+from fewtune.core.discovery import load_strategy
+from fewtune.core.errors import ConfigError
+
+REFERENCES = Path(__file__).parents[1] / "assets" / "references.bib"
+FEWTUNE = "fewtune"
+# By the organisation that published the weights; every CLIP descends from the first.
+BACKBONES = {"openai": "radford2021clip", "facebook": "xu2024metaclip"}
+
+_ENTRY = re.compile(r"^@\w+\{([^,\s]+),.*?^\}", re.MULTILINE | re.DOTALL)
+
+
+def references() -> dict[str, str]:
+    """Return the BibTeX entries that FewTune knows, by key."""
+    return entries(REFERENCES.read_text(encoding="utf-8"))
+
+
+def entries(text: str) -> dict[str, str]:
+    """Return the BibTeX entries of a text, by key; an entry ends with "}" on a line of its own."""
+    return {found.group(1): found.group(0) for found in _ENTRY.finditer(text)}
+
+
+def owed(runs: Iterable[tuple[dict[str, Any], dict[str, Any]]]) -> tuple[str, list[str]]:
+    """Return the BibTeX of some runs, each entry once, and what has to be cited but is no BibTeX.
+
+    Args:
+        runs: spec.json and task.json of each run.
+    """
+    known = references()
+    keys, words = [FEWTUNE], list[str]()
+    given: dict[str, str] = {}
+    for spec, task in runs:
+        keys += [load_strategy(spec["strategy"]).paper, _backbone(spec["backbone"])]
+        found = entries(task["citation"])
+        given |= found
+        if task["citation"] and not found:
+            words.append(f"{task['name']}: {task['citation']}")
+    chosen = {key: known[key] for key in keys if key in known} | given
+    return "\n\n".join(chosen.values()) + "\n", list(dict.fromkeys(words))
+
+
+def _backbone(name: str) -> str:
+    try:
+        publisher = resolve(name).repo.partition("/")[0]
+    except ConfigError:  # a folder that was moved since
+        publisher = ""
+    return BACKBONES.get(publisher, "radford2021clip")

@@ -1,0 +1,145 @@
+"""One self-contained web page that compares runs: nothing is loaded from anywhere.
+
+It has no script; light and dark follow the reader's system; it fits a screen of 375 px.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from PIL import Image
+
+from fewtune.backbones.model_names import EMBEDDED
+from fewtune.core.errors import RunError
+from fewtune.core.files import write_text
+from fewtune.core.spec import Spec
+from fewtune.core.task import Task
+from fewtune.data.decode import open_image
+from fewtune.reports import summary
+from fewtune.training.run import Result
+from fewtune.training.run_folder import RunFolder
+
+TEMPLATES = Path(__file__).parent / "templates"
+SAMPLES = 10
+SAMPLE_PX = 160
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A test image with what two runs make of it; names of classes, and a data URI."""
+
+    image: str
+    label: str
+    before: str
+    after: str
+
+
+def write_page(
+    path: Path,
+    results: Sequence[Result],
+    title: str,
+    next_command: str,
+    task: Task | None = None,
+) -> None:
+    """Write a comparison of runs of one task, with their zero-shot run first.
+
+    Args:
+        path: The HTML file.
+        results: The runs, at least one.
+        title: Heading of the page.
+        next_command: What the reader may type next.
+        task: The task before draws; with it, some test images are shown.
+
+    Raises:
+        RunError: The runs are not compared with the same zero-shot run.
+    """
+    write_text(path, page(results, title, next_command, task))
+
+
+def page(results: Sequence[Result], title: str, next_command: str, task: Task | None = None) -> str:
+    """Return the page as HTML; arguments as for `write_page`."""
+    zero_shot = results[0].zero_shot
+    if any(result.zero_shot["hash"] != zero_shot["hash"] for result in results):
+        raise RunError(
+            "These runs are compared with different zero-shot runs.",
+            hint="A page shows runs of one task, backbone and precision.",
+        )
+    rows = summary.rows(zero_shot, [result.record for result in results])
+    best = max(results, key=lambda result: result.record["metrics"]["top1"])
+    return environment().get_template("page.html.jinja").render(
+        title=title,
+        next_command=next_command,
+        rows=rows,
+        zero_shot=zero_shot,
+        best=best.record,
+        best_title=summary.strategy_of(best.record).title,
+        interval=summary.interval(
+            best.record["metrics"]["top1"], best.record["task"]["images"]["test"]
+        ),
+        best_folder=shlex.quote(f"{best.folder.parent.name}/{best.folder.name}"),
+        results=results,
+        pictures=[(summary.strategy_of(r.record).title, _picture(r.folder)) for r in results],
+        samples=samples(task, zero_shot, best) if task else [],
+        task=task,
+        embedded=zero_shot["spec"]["backbone"] == EMBEDDED,
+        scaled=any(row.steps_scale != 1 for row in rows),
+    )  # fmt: skip
+
+
+def samples(task: Task, zero_shot: dict[str, Any], best: Result) -> list[Sample]:
+    """Return the first test image of each of the first classes; nothing else decides which."""
+    first: dict[int, int] = {}
+    for index, example in enumerate(task.test):
+        first.setdefault(example.label, index)
+    _, before = RunFolder(_zero_shot_folder(zero_shot, best)).predictions()
+    _, after = RunFolder(best.folder).predictions()
+    names = task.classes.names
+    return [
+        Sample(
+            _thumbnail(open_image(task.test[index].source)),
+            names[label],
+            names[before[index]],
+            names[after[index]],
+        )
+        for label, index in sorted(first.items())[:SAMPLES]
+    ]
+
+
+def _zero_shot_folder(zero_shot: dict[str, Any], result: Result) -> Path:
+    return result.folder.with_name(Spec.model_validate(zero_shot["spec"]).folder())
+
+
+def environment() -> jinja2.Environment:
+    """Return the environment that all pages are rendered in."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"percent": summary.percent, "signed": summary.signed}
+    made.globals["shots_text"] = summary.shots_text
+    return made
+
+
+def _picture(folder: Path) -> str:
+    return _data_uri((folder / "summary.png").read_bytes(), "image/png")
+
+
+def _thumbnail(image: Image.Image) -> str:
+    image.thumbnail((SAMPLE_PX, SAMPLE_PX))
+    encoded = io.BytesIO()
+    image.save(encoded, "PNG")
+    return _data_uri(encoded.getvalue(), "image/png")
+
+
+def _data_uri(data: bytes, media_type: str) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"

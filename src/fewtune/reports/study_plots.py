@@ -1,0 +1,187 @@
+"""Figures of a study as SVG that follows the page: its text takes the reader's colour.
+
+Equal records give equal bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import mean
+from typing import TYPE_CHECKING
+
+from fewtune.core.spec import ZERO_SHOT
+from fewtune.reports.figures import TEXT, svg
+from fewtune.reports.grouping import Method
+from fewtune.reports.panels import (
+    CHARACTER_IN,
+    COLUMNS,
+    label,
+    legend,
+    logarithmic,
+    look,
+    panels,
+)
+from fewtune.reports.study_runs import Cell, Study
+from fewtune.reports.study_tables import VISION, by_group
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COSTS = {
+    "trained_parameters": "trained parameters",
+    "training_s": "minutes of training",
+    "peak_memory_mib": "peak memory in MiB",
+}
+LEAST_MINUTES = 1e-3
+
+
+def accuracy_curves(study: Study) -> str:
+    """Accuracy against shots: a panel a task and their average; zero-shot is a dashed line."""
+    shots = [s for s in study.shots if s is not None]
+    if len(shots) < 2:
+        return ""
+    several = len(study.tasks) > 1
+    shown = {task: (task,) for task in study.tasks} | ({"average": study.tasks} if several else {})
+    with panels(len(shown)) as (figure, axes):
+        for (title, tasks), axis in zip(shown.items(), axes, strict=True):
+            _curves(axis, study, title, tasks, shots)
+        label(axes, "shots (training images a class)", "top-1 in %")
+        legend(figure, axes)
+        return svg(figure)
+
+
+def average_curves(studies: Sequence[Study]) -> str:
+    """Average accuracy against shots, a panel a backbone."""
+    shown = [s for s in studies if sum(shots is not None for shots in s.shots) > 1]
+    if not shown:
+        return ""
+    with panels(len(shown)) as (figure, axes):
+        for study, axis in zip(shown, axes, strict=True):
+            shots = [s for s in study.shots if s is not None]
+            _curves(axis, study, f"{study.backbone}, average", study.tasks, shots)
+        label(axes, "shots (training images a class)", "top-1 in %")
+        legend(figure, axes)
+        return svg(figure)
+
+
+def _curves(
+    axis: Axes, study: Study, title: str, tasks: Sequence[str], shots: Sequence[int]
+) -> None:
+    axis.set_title(title)
+    for index, method in enumerate(study.methods):
+        _curve(axis, study, method, tasks, shots, index)
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(shots, [str(s) for s in shots])
+    axis.minorticks_off()
+
+
+def _curve(
+    axis: Axes,
+    study: Study,
+    method: Method,
+    tasks: Sequence[str],
+    shots: Sequence[int],
+    index: int,
+) -> None:
+    columns = [(s, [study.cell(method, task, s) for task in tasks]) for s in shots]
+    known = [(s, [c for c in cells if c]) for s, cells in columns if None not in cells]
+    if not known:
+        return
+    means = [100 * mean(cell.mean for cell in cells) for _, cells in known]
+    if method.strategy == ZERO_SHOT:
+        axis.axhline(means[0], color=TEXT, linestyle="--", linewidth=1.2, label=method.title)
+        return
+    spread = [100 * _mean_spread(cells) for _, cells in known]
+    axis.errorbar(
+        [s for s, _ in known], means, yerr=spread, label=method.title, **look(index, line=True)
+    )
+
+
+def _mean_spread(cells: Sequence[Cell]) -> float:
+    """Return the standard deviation of the mean over tasks, whose seeds are independent."""
+    return math.sqrt(sum((cell.spread or 0) ** 2 for cell in cells)) / len(cells)
+
+
+def efficiency(study: Study) -> str:
+    """Mean accuracy at the largest number of shots against what it cost; zero-shot is dashed."""
+    shots = study.shots[-1] if study.shots else None
+    with panels(len(COSTS)) as (figure, axes):
+        drawn = False
+        for index, method in enumerate(study.methods):
+            score, runs = study.average(method, shots), study.runs(method, shots)
+            if score is None:
+                continue
+            drawn |= method.strategy != ZERO_SHOT
+            for axis, cost in zip(axes, COSTS, strict=True):
+                if method.strategy == ZERO_SHOT:
+                    axis.axhline(
+                        100 * score, color=TEXT, linestyle="--", linewidth=1.2, label=method.title
+                    )
+                    continue
+                value = mean(run.record["cost"][cost] for run in runs)
+                value = max(value / 60, LEAST_MINUTES) if cost == "training_s" else value
+                axis.plot([value], [100 * score], label=method.title, **look(index))
+        if not drawn:
+            return ""
+        label(axes, "", "top-1 in %")
+        for axis, (cost, name) in zip(axes, COSTS.items(), strict=True):
+            if cost != "peak_memory_mib":
+                logarithmic(axis)
+            axis.set_xlabel(name)
+        legend(figure, axes)
+        return svg(figure)
+
+
+def gains(study: Study, groups: Mapping[str, str]) -> str:
+    """Gain over zero-shot of every task as a dot, by group; the bar is the group's mean.
+
+    Dots of methods with a linear head are hollow.
+    """
+    shots, methods = study.shots[-1] if study.shots else None, study.tuned()
+    tasks = by_group(study, groups)
+    height_in = 1.0 + 0.22 * max(2, len(methods))
+    names_in = CHARACTER_IN * max((len(method.title) for method in methods), default=0)
+    width_in = 2.4 + names_in / min(COLUMNS, len(tasks))
+    with panels(len(tasks), panel_in=(width_in, height_in)) as (figure, axes):
+        for (name, of_group), axis in zip(tasks.items(), axes, strict=True):
+            axis.set_title(name)
+            for place, method in enumerate(methods):
+                found = [study.gain(method, task, shots) for task in of_group]
+                values = [100 * gain for gain in found if gain is not None]
+                if not values:
+                    continue
+                drawn = look(study.methods.index(method), hollow=method.modality == VISION)
+                axis.barh(place, mean(values), color=drawn["color"], alpha=0.35)
+                axis.plot(values, [place] * len(values), **drawn)
+            axis.axvline(0, color=TEXT, linewidth=0.8)
+            axis.set_yticks(range(len(methods)), [method.title for method in methods])
+            axis.set_ylim(len(methods) - 0.4, -0.6)
+        label(axes, "gain over zero-shot in points", "", share_y=True)
+        return svg(figure)
+
+
+def retention(study: Study) -> str:
+    """Gain on the tuned task against the change on the others: a dot a method and task."""
+    shots = study.shots[-1] if study.shots else None
+    with panels(1, panel_in=(6.6, 3.4)) as (figure, axes):
+        axis, drawn = axes[0], False
+        for index, method in enumerate(study.methods):
+            points = [
+                (100 * gain, 100 * mean(kept.change for kept in cell.kept))
+                for task in study.tasks
+                if (cell := study.cell(method, task, shots))
+                and (gain := study.gain(method, task, shots)) is not None
+                and cell.kept
+            ]
+            if points:
+                drawn = True
+                axis.plot(*zip(*points, strict=True), label=method.title, **look(index))
+        if not drawn:
+            return ""
+        axis.axhline(0, color=TEXT, linewidth=0.8)
+        axis.axvline(0, color=TEXT, linewidth=0.8)
+        axis.set_xlabel("gain on the tuned task in points")
+        axis.set_ylabel("change on the others in points")
+        legend(figure, axes)
+        return svg(figure)

@@ -1,0 +1,138 @@
+"""The report of a study: one self-contained page, and its tables as Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fewtune.backbones.model_names import EMBEDDED
+from fewtune.core.files import write_bytes, write_text
+from fewtune.reports import study_tables, tables
+from fewtune.reports.comparison_page import environment
+from fewtune.reports.figures import ALONE, alone
+from fewtune.reports.published_scores import TOLERANCE
+from fewtune.reports.report_sections import Section, sections
+from fewtune.reports.reproduction import Experiment, compare
+from fewtune.reports.study_runs import Run, group, load_runs, refuse_mixed
+from fewtune.reports.summary import steps_scale
+from fewtune.reports.tables import ReportTable
+
+PAGE = "index.html"
+
+
+def write_report(
+    places: Sequence[Path],
+    out: Path,
+    groups: Mapping[str, str],
+    title: str = "FewTune report",
+    *,
+    mixed: bool = False,
+    experiment: Experiment | None = None,
+) -> Path:
+    """Write the report of all complete runs below `places` into `out` and return its page.
+
+    Equal runs give equal bytes.
+
+    Args:
+        groups: Group of each task that has one ("natural").
+        mixed: Accept runs of several versions of FewTune, and several states of one task's data.
+        experiment: Its groups are added, and its expected scores compared with ours; without any,
+            all that are known.
+
+    Raises:
+        RunError: There are no complete runs, or they cannot stand in one table.
+    """
+    runs, notes = load_runs(places)
+    if not mixed:
+        refuse_mixed(runs)
+    studies = group(runs)
+    expecting = experiment if experiment and experiment.expected else None
+    comparisons = compare(studies, expecting)
+    shown = sections(
+        places,
+        studies,
+        {**groups, **(experiment.groups if experiment else {})},
+        comparisons,
+        expecting.tolerance if expecting else TOLERANCE,
+        expecting.title if expecting else "",
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    _write_alone(out, shown)
+    write_text(out / "report.md", _markdown(title, shown, notes))
+    write_text(out / "runs.csv", study_tables.runs_csv(runs))
+    _write_parquet(out / "runs.parquet", out / "runs.csv")
+    differences = [one.sentence() for one in comparisons if one.differs]
+    write_text(out / PAGE, _page(title, runs, shown, notes, differences))
+    return out / PAGE
+
+
+def _write_alone(out: Path, shown: Sequence[Section]) -> None:
+    """Write every table and figure of the page as a file of its own."""
+    for one in (one for section in shown for one in section.every()):
+        if isinstance(one, ReportTable):
+            write_text(out / f"{one.name}.tex", tables.latex(one))
+            write_text(out / f"{one.name}.csv", tables.as_csv(one))
+        elif ALONE in one.svg:
+            write_text(out / f"{one.name}.svg", one.svg)
+        else:
+            write_text(out / f"{one.name}.svg", alone(one.svg, f"{one.title}. {one.caption}"))
+
+
+def _write_parquet(path: Path, csv: Path) -> None:
+    """Write the lines of `csv` as parquet, if pyarrow is installed."""
+    try:
+        import pyarrow.csv
+        import pyarrow.parquet
+    except ImportError:
+        return
+    sink = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(pyarrow.csv.read_csv(csv), sink)
+    write_bytes(path, sink.getvalue().to_pybytes())
+
+
+def _page(
+    title: str,
+    runs: Sequence[Run],
+    shown: Sequence[Section],
+    notes: Sequence[str],
+    differences: Sequence[str],
+) -> str:
+    return environment().get_template("report.html.jinja").render(
+        title=title,
+        runs=runs,
+        tasks=sorted({run.spec["task"] for run in runs}),
+        embedded=any(run.spec["backbone"] == EMBEDDED for run in runs),
+        scaled=any(steps_scale(run.record) != 1 for run in runs),
+        notes=notes,
+        differences=differences,
+        sections=shown,
+        facts=_facts(runs),
+    )  # fmt: skip
+
+
+def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    def distinct(name: str) -> str:
+        return ", ".join(sorted({str(run.record["environment"].get(name)) for run in runs}))
+
+    data = sorted({f"{run.spec['task']} ({run.spec['data'][:12]})" for run in runs})
+    remarks = sorted({f"{r.spec['task']}: {n}" for r in runs for n in r.record["task"]["notes"]})
+    return [
+        ("runs", f"{len(runs)}, each a folder; runs.csv has a line for each"),
+        ("backbones", ", ".join(sorted({run.spec["backbone"] for run in runs}))),
+        ("data", "; ".join(data)),
+        ("of the data", "; ".join(remarks)),
+        ("machines", distinct("processor")),
+        ("versions", f"fewtune {distinct('fewtune')}, torch {distinct('torch')}"),
+    ]
+
+
+def _markdown(title: str, shown: Sequence[Section], notes: Sequence[str]) -> str:
+    parts = [f"# {title}", *(f"{note}." for note in notes)]
+    for section in shown:
+        parts.append(f"## {section.title}")
+        for one in section.every():
+            if isinstance(one, ReportTable):
+                parts.append(tables.markdown(one).rstrip("\n"))
+            else:
+                parts.append(f"![{one.title}]({one.name}.svg)")
+    return "\n\n".join(parts) + "\n"

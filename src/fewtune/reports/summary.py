@@ -1,0 +1,160 @@
+"""What tables, cards and pictures say of finished runs: rows, changes per class, confusions.
+
+Pure functions of records and predictions, so that the terminal, the card and the web page show the
+same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fewtune.core.discovery import load_strategy
+from fewtune.model.strategy import Strategy
+
+Record = dict[str, Any]
+UNPROVEN = "class order unproven"
+Recalls = Sequence[float | None]
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """One run in a table.
+
+    Attributes:
+        title: The method's name as its paper writes it.
+        metrics: Shares in [0, 1] by name: top1, top5, recall, precision, f1, calibration_error.
+        gain: Top-1 minus that of zero-shot; None for zero-shot itself.
+        parameters: Trained parameters.
+        seconds: Duration of training, attachment included; 0 where nothing is trained.
+        steps_scale: Factor on the recipe's length; 1 is the published or default length.
+        best: Whether no row has a higher top-1.
+    """
+
+    strategy: str
+    title: str
+    metrics: dict[str, float]
+    gain: float | None
+    parameters: int
+    steps: int
+    seconds: float
+    steps_scale: float
+    best: bool
+
+
+@dataclass(frozen=True)
+class ConfusedPair:
+    """Images of class `label` that were taken for `prediction`: `count` of `of`."""
+
+    label: int
+    prediction: int
+    count: int
+    of: int
+
+
+def strategy_of(record: Record) -> Strategy:
+    """Return the strategy with its options, as the record names it."""
+    spec = record["spec"]
+    return load_strategy(spec["strategy"]).model_validate(spec["options"])
+
+
+def steps_scale(record: Record) -> float:
+    """Return the factor on the recipe's length; 1 for a run that trained nothing."""
+    return float(record["plan"]["steps_scale"]) if record["spec"]["recipe"] else 1.0
+
+
+def doubts(record: Record) -> tuple[str, ...]:
+    """Return the notes on the task that throw doubt on zero-shot scores; tables mark these with †.
+
+    Where it is not published which label means what, a trained head is unaffected.
+    """
+    return tuple(note for note in record["task"]["notes"] if note.startswith(UNPROVEN))
+
+
+def rows(zero_shot: Record, records: Sequence[Record]) -> tuple[SummaryRow, ...]:
+    """Return a row for zero-shot, then one for each other record, in the order given."""
+    others = [record for record in records if record["hash"] != zero_shot["hash"]]
+    every = [zero_shot, *others]
+    highest = max(record["metrics"]["top1"] for record in every)
+    doubtful = doubts(zero_shot)
+    return tuple(
+        SummaryRow(
+            strategy=record["spec"]["strategy"],
+            title=strategy_of(record).title + (" †" if record is zero_shot and doubtful else ""),
+            metrics=dict(record["metrics"]),
+            gain=None
+            if record is zero_shot
+            else record["metrics"]["top1"] - zero_shot["metrics"]["top1"],
+            parameters=record["cost"]["trained_parameters"],
+            steps=record["cost"]["steps"],
+            seconds=record["cost"]["training_s"] if record["spec"]["recipe"] else 0.0,
+            steps_scale=steps_scale(record),
+            best=record["metrics"]["top1"] == highest,
+        )
+        for record in every
+    )
+
+
+def changes(before: Recalls, after: Recalls) -> list[tuple[int, float]]:
+    """Return (label, change of recall) of the classes that have test images, gains first."""
+    pairs = (
+        (label, new - old)
+        for label, (old, new) in enumerate(zip(before, after, strict=True))
+        if old is not None and new is not None
+    )
+    return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
+
+
+def largest_changes(ordered: list[tuple[int, float]], limit: int) -> list[tuple[int, float]]:
+    """Return the `limit` largest changes of `changes`, half of them from each side.
+
+    A side with fewer losses (or gains) than its half leaves its room to the other; classes that
+    did not change are shown only if all classes fit.
+    """
+    if len(ordered) <= limit:
+        return ordered
+    gains = [pair for pair in ordered if pair[1] > 0]
+    losses = [pair for pair in ordered if pair[1] < 0]
+    losing = min(len(losses), max(limit // 2, limit - len(gains)))
+    return gains[: limit - losing] + losses[len(losses) - losing :]
+
+
+def confusions(labels: Sequence[int], predictions: Sequence[int]) -> list[ConfusedPair]:
+    """Return which classes were taken for which others, the most frequent first."""
+    totals = Counter(labels)
+    pairs = Counter((a, b) for a, b in zip(labels, predictions, strict=True) if a != b)
+    found = [ConfusedPair(a, b, count, totals[a]) for (a, b), count in pairs.items()]
+    return sorted(found, key=lambda c: (-c.count, -c.count / c.of, c.label, c.prediction))
+
+
+def interval(share: float, images: int) -> tuple[float, float]:
+    """Return the 95 % confidence interval of a share of `images` (Wilson, 1927)."""
+    z2 = 1.959964**2
+    centre = (share + z2 / (2 * images)) / (1 + z2 / images)
+    half = math.sqrt(z2 * (share * (1 - share) / images + z2 / (4 * images**2))) / (1 + z2 / images)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Return a share as a percentage: 0.8437 is "84.4"."""
+    return f"{100 * share:.{digits}f}"
+
+
+def signed(share: float, digits: int = 1) -> str:
+    """Return a difference of shares in percentage points, with its sign: "+12.3" or "−4.0"."""
+    text = f"{100 * share:+.{digits}f}"
+    return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", "−")
+
+
+def shots_text(shots: int | None) -> str:
+    """Return "16 shots", "1 shot" or "all images"."""
+    return "all images" if shots is None else f"{shots} shot{'s' * (shots != 1)}"
+
+
+def shorten(name: str, characters: int) -> str:
+    """Return a name on one line, cut to `characters` with an ellipsis."""
+    name = " ".join(name.split())
+    return name if len(name) <= characters else name[: characters - 1].rstrip() + "…"

@@ -1,0 +1,1 @@
+"""Many runs: grids, searches and protocols, in this process or on Ray."""

@@ -1,0 +1,1 @@
+"""Sweeps on Ray: what runs where, and what a worker does."""

@@ -1,0 +1,60 @@
+"""What tuning on one task costs on the others: accuracy on their images before and after.
+
+A run is measured on the test images of another task with that task's class prompts, and compared
+with the zero-shot run there. Heads that only know their training classes cannot be measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from fewtune.core.files import read_json, write_json
+from fewtune.core.spec import ZERO_SHOT
+from fewtune.core.task import Task
+from fewtune.reports.study_runs import RETENTION, Kept, read_kept
+from fewtune.sweeps import transfer
+from fewtune.sweeps.runner import SweepRun
+from fewtune.training.job import Job
+from fewtune.training.tracking import Tracker
+
+
+def measure(job: Job, run: Path, others: Mapping[Path, Task]) -> None:
+    """Measure a complete run on other tasks and store in its folder what was kept there.
+
+    Args:
+        job: What the run was made by.
+        others: Tasks with test images, by the folder of their complete zero-shot run.
+
+    Raises:
+        RunError, AdapterError: The run cannot be loaded, or another process is working on it.
+    """
+    transfer.measure(job, run, list(others.values()), Tracker())
+    after = transfer.read_scores(run)
+    kept = read_kept(run) | {
+        task.name: Kept(read_json(folder / "record.json")["metrics"]["top1"], top1)
+        for folder, task in others.items()
+        if (top1 := after[task.name]["top1"]) is not None
+    }
+    if kept:
+        write_json(run / RETENTION, {name: vars(value) for name, value in sorted(kept.items())})
+
+
+def measure_all(entries: Iterable[SweepRun]) -> None:
+    """Measure every complete run of a sweep on the other tasks of the sweep.
+
+    Raises:
+        RunError, AdapterError: A run cannot be loaded.
+    """
+    done = [entry for entry in entries if entry.status() == "done"]
+    baselines = {entry.baseline: entry for entry in done}  # a hash each: once, not for each pair
+    for entry in done:
+        others = {
+            folder: other.job.task
+            for folder, other in baselines.items()
+            if other.spec.task != entry.spec.task
+            and other.spec.backbone == entry.spec.backbone
+            and other.spec.precision == entry.spec.precision
+        }
+        if entry.spec.strategy != ZERO_SHOT:
+            measure(entry.job, entry.folder, others)

@@ -1,0 +1,255 @@
+"""Many runs: which are done, what became of each, and who makes those that are not.
+
+A run is a folder that is named by its spec, so a sweep keeps no state of its own: what has a
+record is done, and the same sweep can be stopped and continued at any time.
+
+    source -> cases -> jobs -> entries -> runner -> outcomes -> scores -> source ...
+
+A source names the cases that are needed as far as scores are known (`sweeps.scheduler`), a
+runner makes entries in whatever order and place and yields what became of each.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from fewtune.backbones.checkpoint import describe
+from fewtune.core.discovery import zero_shot_of
+from fewtune.core.errors import ConfigError, DataError, FewTuneError
+from fewtune.core.files import write_json
+from fewtune.core.lock import BusyError
+from fewtune.core.protocol import Case, Score
+from fewtune.core.spec import Precision, Spec
+from fewtune.core.task import Task
+from fewtune.sweeps import transfer
+from fewtune.training.device import choose_device, choose_precision
+from fewtune.training.job import Job
+from fewtune.training.run import run
+from fewtune.training.run_folder import RunFolder
+from fewtune.training.tracking import Tracker
+from fewtune.training.vmapped.vmapped_runs import likeness, run_batched
+
+FAILURE = "failure.json"
+POLL_S = 2.0
+
+Status = Literal["done", "failed", "busy", "open"]
+
+
+class CaseSource(Protocol):
+    """What says which runs a sweep needs: a grid, a benchmark protocol, a search."""
+
+    def cases(self, scores: Iterable[Score]) -> tuple[Case, ...]:
+        """Return the cases that are needed as far as these scores tell, each once.
+
+        Equal scores give equal cases. It is asked again after every round, until it names no new
+        one.
+        """
+
+
+@runtime_checkable
+class Deciding(CaseSource, Protocol):
+    """A source that searches: trials decide what other runs are."""
+
+    def failures(self, scores: Iterable[Score]) -> tuple[tuple[Case, str], ...]:
+        """Return what awaits a search, without its values, and why it fails; "" if it does not."""
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """One run of a sweep.
+
+    Attributes:
+        elsewhere: What the tuned model is scored on beside its own test images.
+        lacking: Why it cannot be scored on other targets: their data are not here.
+    """
+
+    job: Job
+    spec: Spec
+    elsewhere: tuple[Task, ...] = ()
+    lacking: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.job.runs / self.spec.folder()
+
+    @property
+    def baseline(self) -> Path:
+        """The folder of the zero-shot run that it is compared with."""
+        return self.job.runs / zero_shot_of(self.spec).folder()
+
+    def status(self) -> Status:
+        """Return whether the run is complete, has failed, or is still to be made."""
+        if RunFolder(self.folder).complete():
+            left = self.lacking or transfer.missing(self.folder, self.elsewhere)
+            return "open" if left else "done"
+        return "failed" if (self.folder / FAILURE).exists() else "open"
+
+    def record(self) -> dict[str, Any]:
+        """Return the record of a complete run."""
+        return RunFolder(self.folder).record()
+
+    def steps(self) -> int:
+        """Return the steps that training takes, at least 1 for a run that trains nothing."""
+        recipe = self.job.resolved_recipe()
+        if recipe is None:
+            return 1
+        classes = len(self.job.task.classes)
+        images = min(len(self.job.task.train), (self.job.shots or 10**9) * classes)
+        return recipe.total_steps(images, self.job.shots or 1, self.job.steps_scale)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run.
+
+    Attributes:
+        record: Its record; None if it failed, or is being made by another process.
+        error: Why it failed, or could not be scored elsewhere; "" otherwise.
+        seconds: How long it took here.
+        busy: Whether another process is making it; another outcome follows when that has ended.
+    """
+
+    entry: SweepRun
+    record: dict[str, Any] | None
+    error: str
+    seconds: float
+    busy: bool = False
+
+
+Runner = Callable[[Sequence[SweepRun]], Iterator[Outcome]]
+
+
+def distinct(wanted: Iterable[SweepRun]) -> tuple[SweepRun, ...]:
+    """Return each run once, those that share data and backbone side by side."""
+    found: dict[Path, SweepRun] = {}
+    for entry in wanted:
+        twin = found.get(entry.folder)
+        if twin is not None:
+            both = dict.fromkeys((*twin.elsewhere, *entry.elsewhere))
+            lacking = dict.fromkeys((*twin.lacking, *entry.lacking))
+            entry = replace(twin, elsewhere=tuple(both), lacking=tuple(lacking))
+        found[entry.folder] = entry
+    tasks = list(dict.fromkeys(entry.spec.task for entry in found.values()))
+
+    def place(entry: SweepRun) -> tuple[str, int]:
+        return entry.spec.backbone, tasks.index(entry.spec.task)
+
+    return tuple(sorted(found.values(), key=place))
+
+
+def entry_of(job: Job, targets: Sequence[Task] = (), lacking: Sequence[str] = ()) -> SweepRun:
+    """Return the run that a job names.
+
+    Raises:
+        ConfigError: Its backbone cannot be loaded.
+    """
+    precision: Precision = job.precision or choose_precision(choose_device(job.device))
+    spec = job.spec(*_backbone(job.backbone), precision)
+    return SweepRun(job, spec, tuple(targets), tuple(lacking))
+
+
+@cache
+def _backbone(name: str) -> tuple[str, str]:
+    """Return revision and canonical name of a backbone."""
+    facts = describe(name)
+    if facts.revision is None:
+        raise ConfigError(f"Backbone {facts.name} cannot be loaded: {facts.status}")
+    return facts.revision, facts.name
+
+
+def in_process(tracker: Tracker, *, batched: bool = False, poll_s: float = POLL_S) -> Runner:
+    """Return the runner that makes runs one after the other in this process.
+
+    A run that another process is making is tried again when the others are done.
+
+    Args:
+        batched: Train runs that differ in seeds and rates alone in one program, where the strategy
+            works on finished features.
+        poll_s: Pause between two looks at runs of other processes.
+    """
+
+    def runner(wanted: Sequence[SweepRun]) -> Iterator[Outcome]:
+        groups = _alike(wanted) if batched else [[entry] for entry in wanted]
+        busy: list[SweepRun] = []
+        for group in groups:
+            for outcome in _make(group, tracker):
+                busy += [outcome.entry] if outcome.busy else []
+                yield outcome
+        while busy:
+            time.sleep(poll_s)
+            outcomes = [attempt(entry, tracker) for entry in busy]
+            busy = [outcome.entry for outcome in outcomes if outcome.busy]
+            yield from (outcome for outcome in outcomes if not outcome.busy)
+
+    return runner
+
+
+def _alike(wanted: Sequence[SweepRun]) -> list[list[SweepRun]]:
+    groups: dict[str, list[SweepRun]] = defaultdict(list)
+    for entry in wanted:
+        groups[likeness(entry.job)].append(entry)
+    return list(groups.values())
+
+
+def _make(group: Sequence[SweepRun], tracker: Tracker) -> Iterator[Outcome]:
+    """Yield the outcome of each run of a group that may be trained at once."""
+    each_s = 0.0
+    if len(group) > 1:
+        started = time.perf_counter()
+        try:
+            run_batched([entry.job for entry in group], tracker)
+        except Exception as error:  # whose it is shows when each is tried for itself
+            tracker.status(f"{error}: {len(group)} runs one by one")
+        each_s = (time.perf_counter() - started) / len(group)
+    for entry in group:
+        outcome = attempt(entry, tracker)
+        yield replace(outcome, seconds=outcome.seconds + each_s)
+
+
+def attempt(entry: SweepRun, tracker: Tracker) -> Outcome:
+    """Make one run and score it elsewhere; what goes wrong is written to its folder and returned.
+
+    What is complete is not made again.
+    """
+    started = time.perf_counter()
+
+    def ended(record: dict[str, Any] | None, error: str = "", *, busy: bool = False) -> Outcome:
+        return Outcome(entry, record, error, time.perf_counter() - started, busy)
+
+    try:
+        if not RunFolder(entry.folder).complete():
+            run(entry.job, tracker)
+        transfer.measure(entry.job, entry.folder, entry.elsewhere, tracker)
+        record = entry.record()
+    except BusyError:
+        return ended(None, busy=True)
+    except Exception as error:  # whatever it is, the other runs go on
+        return ended(None, _stored(entry, error))
+    if entry.lacking:
+        return ended(record, _stored(entry, DataError(" ".join(entry.lacking))))
+    (entry.folder / FAILURE).unlink(missing_ok=True)
+    return ended(record)
+
+
+def _stored(entry: SweepRun, error: Exception) -> str:
+    """Write an error into a run's folder and return it as one line."""
+    failure = failure_of(error)
+    write_json(entry.folder / FAILURE, {"spec": entry.spec.model_dump(mode="json"), **failure})
+    return failure["error"]
+
+
+def failure_of(error: Exception) -> dict[str, str]:
+    """Return what failure.json says of an error: one line, and where an unexpected one arose."""
+    known = isinstance(error, FewTuneError)
+    return {
+        "error": str(error) if known else f"{type(error).__name__}: {error}",
+        "traceback": "" if known else "".join(traceback.format_exception(error)),
+    }

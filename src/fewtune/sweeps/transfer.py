@@ -1,0 +1,87 @@
+"""A tuned model on images that its run was not scored on: other classes, other data sets.
+
+Scores stand in `elsewhere.json` beside the record, by name of the task. What stands there is not
+computed again. A strategy that only knows its training classes has null where there are others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fewtune.core.files import read_json, write_json
+from fewtune.core.lock import locked
+from fewtune.core.task import Task
+from fewtune.training import scoring
+from fewtune.training.device import free_memory_mib
+from fewtune.training.disk_cache import DiskCache, activations_dir
+from fewtune.training.feature_cache import FeatureCache
+from fewtune.training.image_loader import ImageLoader
+from fewtune.training.job import Job
+from fewtune.training.load_run import Tuned, load_run
+from fewtune.training.loop import find_cuts
+from fewtune.training.run import used_classes
+from fewtune.training.tracking import Tracker
+
+FILE = "elsewhere.json"
+
+
+def read_scores(run: Path) -> dict[str, dict[str, Any]]:
+    """Return what was measured of a run: {task: {"data", "images", "top1"}}."""
+    path = run / FILE
+    return dict(read_json(path)) if path.exists() else {}
+
+
+def missing(run: Path, tasks: Iterable[Task]) -> list[Task]:
+    """Return the tasks that a run has not been measured on as they are now."""
+    known = read_scores(run)
+    return [task for task in tasks if known.get(task.name, {}).get("data") != task.fingerprint()]
+
+
+def measure(job: Job, run: Path, tasks: Sequence[Task], tracker: Tracker) -> None:
+    """Measure a complete run on the test images of tasks, with their classes and prompts.
+
+    Args:
+        job: What the run was made by; names device, cache and memory.
+
+    Raises:
+        BusyError: Another process is working on the run.
+        RunError, AdapterError: The run cannot be loaded.
+    """
+    if not missing(run, tasks):
+        return
+    with locked(run, wait=False):
+        tuned = load_run(run, job.device)
+        if job.threads:
+            torch.set_num_threads(job.threads)
+        for task in missing(run, tasks):
+            tracker.status(f"scoring on {task.name}")
+            score = {
+                "data": task.fingerprint(),
+                "images": len(task.test),
+                "top1": _top1(tuned, task, job, tracker),
+            }
+            write_json(run / FILE, read_scores(run) | {task.name: score})
+
+
+def _top1(tuned: Tuned, task: Task, job: Job, tracker: Tracker) -> float | None:
+    assert tuned.spec is not None
+    model, classes = tuned.head.model, tuned.classes
+    if not (tuned.head.class_bound or tuned.head.classifier == "linear"):
+        classes = used_classes(task.classes, tuned.spec.templates)
+    elif classes.names != task.classes.names:
+        return None
+    images = FeatureCache.once(
+        model,
+        ImageLoader(task.test, model.preprocess, device=model.device),
+        find_cuts(model, tuned.head, tuned.classes).image,
+        tuned.precision,
+        budget_bytes=(job.memory_mib or free_memory_mib()) / 2 * 2**20,
+        store=DiskCache(job.cache_dir or activations_dir(), tracker.status) if job.cache else None,
+    )
+    scores = scoring.scores(tuned.head, classes, images, tuned.precision)
+    labels = torch.tensor([example.label for example in task.test])
+    return scoring.metrics(scores, labels)["top1"]

@@ -1,0 +1,103 @@
+"""Checkpoints of an unfinished run: trained tensors, optimizer state and the step, in one file."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from fewtune.core.errors import RunError
+from fewtune.model.head import Head
+from fewtune.training.tensor_files import misfits, write_tensors
+
+INTERVAL_S = 20.0
+OPTIMIZER = "optimizer."
+
+
+class Checkpoints:
+    """The one checkpoint file of a run.
+
+    Args:
+        path: The file.
+        interval_s: Seconds between two writes.
+    """
+
+    def __init__(self, path: Path, interval_s: float = INTERVAL_S) -> None:
+        self.path = path
+        self.interval_s = interval_s
+        self._written = time.monotonic()
+
+    def tick(self, phase: int, step: int, head: Head, optimizer: torch.optim.Optimizer) -> None:
+        """Write a checkpoint when the last one is old enough."""
+        if time.monotonic() - self._written >= self.interval_s:
+            self.save(phase, step, head, optimizer)
+
+    def save(self, phase: int, step: int, head: Head, optimizer: torch.optim.Optimizer) -> None:
+        """Write the state after `step` steps of a phase, atomically."""
+        tensors = head.saved()
+        for key, value in _optimizer_state(head, optimizer).items():
+            tensors[f"{OPTIMIZER}{key}"] = value
+        write_tensors(self.path, tensors, {"phase": str(phase), "step": str(step)})
+        self._written = time.monotonic()
+
+    def phase(self) -> int:
+        """Return the phase that the checkpoint is of; 0 without one."""
+        return self._meta()[0] if self.path.exists() else 0
+
+    def restore(self, phase: int, head: Head, optimizer: torch.optim.Optimizer) -> int:
+        """Load the checkpoint if it is of this phase and return how many steps are done.
+
+        Raises:
+            RunError: The file is damaged or of another run; head and optimizer are as they were.
+        """
+        if not self.path.exists():
+            return 0
+        of_phase, step = self._meta()
+        if of_phase != phase:
+            return 0
+        with safe_open(self.path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        saved = head.saved()
+        strange = misfits(saved, {k: v for k, v in tensors.items() if not k.startswith(OPTIMIZER)})
+        if strange:
+            raise self._unreadable(f"it does not fit at {strange[0]!r}")
+        for name, value in saved.items():
+            value.copy_(tensors[name])
+        for name, parameter in head.trainable():
+            prefix = f"{OPTIMIZER}{name}."
+            state = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+            optimizer.state[parameter] = {
+                key: value if key == "step" else value.to(parameter.device)
+                for key, value in state.items()
+            }
+        return step
+
+    def remove(self) -> None:
+        """Delete the checkpoint of a finished run."""
+        self.path.unlink(missing_ok=True)
+
+    def _meta(self) -> tuple[int, int]:
+        try:
+            with safe_open(self.path, "pt") as file:
+                meta = file.metadata()
+            return int(meta["phase"]), int(meta["step"])
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise self._unreadable(str(error)) from error
+
+    def _unreadable(self, why: str) -> RunError:
+        return RunError(
+            f"{self.path} is not a checkpoint of this run: {why}.",
+            hint="Delete the file to start this run again.",
+        )
+
+
+def _optimizer_state(head: Head, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"{name}.{key}": value
+        for name, parameter in head.trainable()
+        for key, value in optimizer.state.get(parameter, {}).items()
+        if isinstance(value, Tensor)
+    }

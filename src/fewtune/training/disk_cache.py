@@ -1,0 +1,212 @@
+"""What frozen stages gave for a list of images, on disk, shared by runs and by processes.
+
+An entry is a folder with one safetensors file that holds one tensor, and is named by a hash of all
+that decides its contents. It is only a copy of what can be computed again: an entry that is damaged
+or cannot be written costs time, never a run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fewtune.core.errors import RunError
+from fewtune.core.files import digest
+from fewtune.core.lock import locked
+from fewtune.core.paths import cache_dir
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FILE = "activations.safetensors"
+LIMIT_BYTES = 20 << 30
+SPARE_BYTES = 2 << 30  # left free on the disk
+LEAST_S = 0.5
+ABANDONED_S = 86_400
+READING_BYTES_PER_S = 200e6  # of a slow disk: what is computed faster than it is read is not kept
+
+
+@dataclass(frozen=True)
+class CacheFile:
+    """One tensor in the cache.
+
+    Attributes:
+        about: What decides its contents; empty if the file is damaged.
+        used: When it was last read or written, in seconds since 1970.
+    """
+
+    folder: Path
+    about: dict[str, Any]
+    size_bytes: int
+    used: float
+
+
+def activations_dir() -> Path:
+    """Return the default folder of the cache."""
+    return cache_dir() / "activations"
+
+
+class DiskCache:
+    """The cache in one folder.
+
+    Args:
+        folder: Made when it is first written.
+        note: Told when the cache cannot be used.
+        limit_bytes: Size beyond which the entries that were not used for longest are removed.
+        least_s: What is computed in less time is not kept.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        note: Callable[[str], None],
+        *,
+        limit_bytes: int = LIMIT_BYTES,
+        least_s: float = LEAST_S,
+    ) -> None:
+        self.folder = folder
+        self.note = note
+        self.limit_bytes = limit_bytes
+        self.least_s = least_s
+
+    def get(self, about: dict[str, Any], compute: Callable[[], Tensor]) -> Tensor:
+        """Return the tensor that `about` describes, from disk or computed.
+
+        Of several processes that want the same entry at a time, one computes it.
+        """
+        folder = self.folder / digest(about)[:32]
+        found = self._read(folder / FILE, about)
+        if found is not None:
+            return found
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(locked(folder, wait=True))
+            except RunError as error:
+                self.note(f"going on without the cache: {error.what}")
+                return compute()
+            found = self._read(folder / FILE, about)
+            if found is not None:
+                return found
+            try:
+                return self._computed(folder, about, compute)
+            finally:
+                if not (folder / FILE).exists():
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    def _computed(
+        self, folder: Path, about: dict[str, Any], compute: Callable[[], Tensor]
+    ) -> Tensor:
+        for left in folder.glob(".*.tmp"):  # of a process that was killed while writing
+            left.unlink(missing_ok=True)
+        began = time.perf_counter()
+        value = compute()
+        took_s = time.perf_counter() - began
+        if took_s >= max(self.least_s, value.nbytes / READING_BYTES_PER_S):
+            self._write(folder / FILE, about, value)
+        return value
+
+    def _read(self, path: Path, about: dict[str, Any]) -> Tensor | None:
+        """Return a stored tensor, which lives in the file's pages, or None."""
+        if not path.exists():
+            return None
+        try:
+            value = _checked(path, about)
+            with contextlib.suppress(OSError):  # a cache that is shared read-only
+                os.utime(path)
+        except Exception as error:  # a damaged file makes its reader raise whatever it stumbles on
+            self.note(f"{path} is damaged ({error}); computing it again")
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+            return None
+        return value
+
+    def _write(self, path: Path, about: dict[str, Any], value: Tensor) -> None:
+        from fewtune.training.tensor_files import write_tensors
+
+        prune(self.folder, keep_bytes=self.limit_bytes - value.nbytes)
+        try:
+            free_bytes = shutil.disk_usage(self.folder).free
+            if value.nbytes > self.limit_bytes or value.nbytes + SPARE_BYTES > free_bytes:
+                return
+            meta = json.dumps({"about": about, "crc32": _crc32(value)})
+            write_tensors(path, {"x": value}, {"fewtune": meta})
+        except (RunError, OSError) as error:
+            self.note(f"going on without the cache: {error}")
+
+
+def _checked(path: Path, about: dict[str, Any]) -> Tensor:
+    """Return the tensor in a file.
+
+    Raises:
+        ValueError: It is not what `about` describes, or its bytes have changed.
+    """
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        meta = json.loads(file.metadata()["fewtune"])
+        value: Tensor = file.get_tensor("x")
+    if digest(meta["about"]) != digest(about):
+        raise ValueError("it is of other images")
+    if meta["crc32"] != _crc32(value):
+        raise ValueError("its checksum differs")
+    return value
+
+
+def _crc32(value: Tensor) -> int:
+    import torch
+
+    return zlib.crc32(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+
+
+def entries(folder: Path) -> list[CacheFile]:
+    """Return what a cache holds, least recently used first."""
+    found = []
+    for path in folder.glob(f"*/{FILE}"):
+        with contextlib.suppress(OSError):  # another process has just removed it
+            info = path.stat()
+            found.append(CacheFile(path.parent, _about(path), info.st_size, info.st_mtime))
+    return sorted(found, key=lambda entry: (entry.used, entry.folder.name))
+
+
+def _about(path: Path) -> dict[str, Any]:
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, "np") as file:
+            about: dict[str, Any] = json.loads(file.metadata()["fewtune"])["about"]
+    except Exception:  # damaged
+        return {}
+    return about
+
+
+def prune(
+    folder: Path, *, keep_bytes: float = float("inf"), unused_s: float = float("inf")
+) -> list[CacheFile]:
+    """Remove entries, least recently used first, and return those that are gone.
+
+    Args:
+        folder: Of the cache.
+        keep_bytes: What may stay in all.
+        unused_s: Entries that were not used for longer go in any case.
+    """
+    now, gone = time.time(), []
+    for left in folder.glob("*"):  # of processes that were killed
+        if not (left / FILE).exists() and now - left.stat().st_mtime > ABANDONED_S:
+            shutil.rmtree(left, ignore_errors=True)
+    found = entries(folder)
+    total = sum(entry.size_bytes for entry in found)
+    for entry in found:
+        if total > keep_bytes or now - entry.used > unused_s:
+            shutil.rmtree(entry.folder, ignore_errors=True)
+            if not (entry.folder / FILE).exists():
+                gone.append(entry)
+                total -= entry.size_bytes
+    return gone

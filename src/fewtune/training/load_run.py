@@ -1,0 +1,113 @@
+"""A run folder as a working classifier: attach as in training, then load the trained tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from fewtune.backbones import clip
+from fewtune.core.discovery import load_strategy
+from fewtune.core.errors import AdapterError, DataError
+from fewtune.core.spec import Precision, Spec
+from fewtune.core.task import DEFAULT_TEMPLATES, ClassSet, Example
+from fewtune.model.head import Head
+from fewtune.model.strategy import Strategy
+from fewtune.strategies.zero_shot import ZeroShot
+from fewtune.training import scoring
+from fewtune.training.device import choose_device, choose_precision
+from fewtune.training.image_loader import ImageLoader
+from fewtune.training.run import attach, prepare_inputs, used_classes
+from fewtune.training.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A classifier in memory.
+
+    Attributes:
+        head: The head; `head.model` is the backbone.
+        classes: The classes it chooses among.
+        spec: What it was trained with; None for zero-shot without a run.
+    """
+
+    head: Head
+    classes: ClassSet
+    precision: Precision
+    spec: Spec | None = None
+
+    def scores(self, examples: Sequence[Example]) -> Tensor:
+        """Return logits (N, C) in fp32; a softmax over C turns them into probabilities."""
+        pixels = ImageLoader(examples, self.head.model.preprocess)
+        return scoring.scores(self.head, self.classes, pixels, self.precision)
+
+    def with_classes(self, classes: ClassSet) -> Tuned:
+        """Return the same classifier for other classes.
+
+        Raises:
+            DataError: The strategy only knows the classes it was trained on.
+        """
+        if self.head.class_bound and classes.names != self.classes.names:
+            raise DataError(
+                f"This run only knows its {len(self.classes)} training classes.",
+                hint="Train with --type vision-language to use other classes.",
+            )
+        return replace(self, classes=classes)
+
+
+def load_run(path: Path, device: str = "auto") -> Tuned:
+    """Load a complete run.
+
+    Raises:
+        RunError: Not a complete run folder, or of a newer format.
+        AdapterError: The backbone changed since, or the adapter file does not fit.
+    """
+    folder = RunFolder(path)
+    folder.record()
+    spec = folder.spec()
+    strategy = strategy_of(spec)
+    model = clip.load(spec.backbone)
+    if model.revision != spec.revision:
+        raise AdapterError(
+            f"The run was trained on {spec.backbone} at {spec.revision}, "
+            f"but {model.revision} is here.",
+            hint="Fetch that revision, or train again.",
+        )
+    model.net.to(choose_device(device))
+    prepare_inputs(model, spec)
+    classes = used_classes(folder.classes(), spec.templates)
+    head = attach(strategy, model, classes, spec.recipe, spec.seed)
+    folder.load_adapter(head)
+    return Tuned(head, classes, spec.precision, spec)
+
+
+def strategy_of(spec: Spec) -> Strategy:
+    """Return the strategy that a spec names, with its options.
+
+    Raises:
+        AdapterError: The installed strategy has another version.
+    """
+    kind = load_strategy(spec.strategy)
+    if kind.version != spec.version:
+        raise AdapterError(
+            f"The run used version {spec.version} of {spec.strategy}; version {kind.version} is "
+            "installed.",
+            hint="Train again, or install the FewTune that is named in record.json.",
+        )
+    return kind.model_validate(spec.options)
+
+
+def zero_shot(
+    names: Sequence[str],
+    backbone: str,
+    device: str = "auto",
+    templates: Sequence[str] = DEFAULT_TEMPLATES,
+) -> Tuned:
+    """Return the zero-shot classifier for a list of class names."""
+    classes = ClassSet(tuple(names), tuple(templates))
+    model = clip.load(backbone)
+    model.net.to(choose_device(device))
+    head = ZeroShot().attach(model, classes).eval()
+    return Tuned(head, classes, choose_precision(model.device))

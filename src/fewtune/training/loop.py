@@ -1,0 +1,381 @@
+"""The training loop: one, short, in plain sight.
+
+Everything random in a step is a function of (seed, step): the batch, the views and, by reseeding,
+dropout. So the trained tensors, the optimizer's state and the step number are all there is to
+resume from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fewtune.core.errors import ConfigError, RunError
+from fewtune.core.spec import Plan, Precision, Recipe
+from fewtune.core.task import ClassSet, Support
+from fewtune.model.dual_encoder import DualEncoder
+from fewtune.model.head import Head
+from fewtune.model.towers import PROMPT_CHUNK, Activations, Prompts
+from fewtune.training.checkpoints import Checkpoints
+from fewtune.training.device import autocast, held_in, read_later, rows_of
+from fewtune.training.disk_cache import DiskCache
+from fewtune.training.feature_cache import FeatureCache
+from fewtune.training.image_loader import ImageLoader, chunks
+from fewtune.training.interrupt import interrupt_later
+from fewtune.training.memory.memory_probe import peak_mib
+from fewtune.training.tracking import Estimate, Step, Tracker
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """How many leading stages of each tower are frozen; None where a tower is not used."""
+
+    image: int
+    text: int | None
+
+
+def find_cuts(model: DualEncoder, head: Head, classes: ClassSet) -> Cuts:
+    """Derive the cuts by sending one image and one prompt through, gradients on.
+
+    Below a cut everything may be computed once, unless two probes in training mode differ there
+    (random code in a hook): then the cut is 0.
+    """
+    size = model.preprocess.size_px
+    image = _cut(head, model.pixels(torch.zeros(1, 3, size, size)))
+    if head.classifier == "linear":
+        return Cuts(image, None)
+    prompts = head.prompts(classes)
+    one = Prompts(prompts.texts[:1], prompts.owner[:1], prompts.classes)
+    return Cuts(image, _cut(head, model.encode(one)))
+
+
+def _cut(head: Head, batch: Activations) -> int:
+    training_mode(head, True)
+    cut = batch.tower.frozen_prefix(batch.x, batch.rows)
+    with torch.no_grad():
+        first, second = batch.advance(cut).x, batch.advance(cut).x
+    training_mode(head, False)
+    return cut if torch.equal(first, second) else 0
+
+
+def training_mode(head: Head, mode: bool) -> None:
+    """Switch the dropout of a head and of what its strategy injected."""
+    head.model.training(mode)
+    head.train(mode)
+
+
+def seed_step(seed: int, phase: int, step: int) -> None:
+    """Reseed torch for one step of one phase."""
+    number = _stream(seed, phase, step)
+    # `torch.manual_seed` records a stack trace for each device that is not in use: 0.2 ms a step.
+    torch.default_generator.manual_seed(number)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(number)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(number)
+
+
+def _stream(*names: object) -> int:
+    """Return a seed below 2^63 that belongs to these names alone."""
+    text = "\0".join(map(str, names))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1
+
+
+@functools.lru_cache(maxsize=64)
+def epoch_order(seed: int, epoch: int, count: int) -> tuple[int, ...]:
+    """Return the order in which an epoch visits the training images."""
+    generator = torch.Generator().manual_seed(_stream(seed, "order", epoch))
+    return tuple(torch.randperm(count, generator=generator).tolist())
+
+
+class Training:
+    """One phase, ready to run: inputs, optimizer and the means to make a step."""
+
+    def __init__(
+        self,
+        head: Head,
+        support: Support,
+        recipe: Recipe,
+        plan: Plan,
+        precision: Precision,
+        seed: int,
+        phase: int,
+        store: DiskCache | None = None,
+    ) -> None:
+        self.head = head
+        self.model = head.model
+        self.recipe = recipe
+        self.seed = seed
+        self.phase = phase
+        self.plan = plan
+        self.model.set_attention(plan.attention)
+        self.scale = plan.steps_scale
+        self.precision: Precision = precision
+        self.labels = torch.tensor([e.label for e in support.train], device=self.model.device)
+        self.count = len(support.train)
+        self.per_epoch = recipe.steps_per_epoch(self.count)
+        self.shots = support.shots
+        self.total = recipe.total_steps(self.count, self.shots, self.scale)
+        self.divisible = head.divisible and type(head).backward is Head.backward
+        self.save_plan: Callable[[Plan], None] = lambda plan: None
+        self.parameters = dict(head.trainable())
+        if any(p.numel() for p in self.parameters.values()) != (self.total > 0):
+            raise ConfigError(
+                "With these options there is nothing to train.",
+                hint="Leave out the options that switch off what the strategy trains.",
+            )
+        self.optimizer = make_optimizer(recipe, head.groups(self.parameters))
+        cuts = find_cuts(self.model, head, support.classes)
+        self._share_beginning(cuts)
+        self.cuts = cuts if plan.cache else Cuts(0, cuts.text and 0)
+        self.inputs = FeatureCache(
+            self.model,
+            ImageLoader(
+                support.train, self.model.preprocess, recipe, seed, device=self.model.device
+            ),
+            self.cuts.image,
+            precision,
+            views=recipe.views,
+            budget_bytes=plan.cache * plan.cache_mib * 2**20,
+            store=store if plan.cache else None,
+            encoding_batch=plan.encoding_batch,
+        )
+        self.of = support.classes
+
+    def _share_beginning(self, cuts: Cuts) -> None:
+        """Let dropout have one mask for what all prompts begin with, if the recipe says so.
+
+        Raises:
+            ConfigError: No gradient goes through the text tower, or a hook there sees the rows.
+        """
+        text = self.model.text
+        text.share_prefix_dropout = self.recipe.shared_prefix
+        if not text.share_prefix_dropout:
+            return
+        if cuts.text is None or cuts.text == len(text.stages()):
+            raise ConfigError(
+                "--shared-prefix has no effect here: nothing in the text tower is trained.",
+                hint="Leave it out.",
+            )
+        if text.hooks:
+            raise ConfigError(
+                "--shared-prefix cannot be used: this strategy changes prompts inside the text "
+                f"tower (before {min(text.hooks)}), where they must then be whole.",
+                hint="Leave it out.",
+            )
+
+    @functools.cached_property
+    def classes(self) -> Activations | None:
+        """The class prompts as they enter the text tower at its cut; None without a text side."""
+        if self.cuts.text is None:
+            return None
+        with torch.no_grad(), autocast(self.model.device, self.precision):
+            prompts = replace(self.model.encode(self.head.prompts(self.of)), chunk=PROMPT_CHUNK)
+            # Embedded tokens take a thousand times the memory of ids, and no time.
+            if any(stage.name == "block.0" for stage in self.model.text.stages()[: self.cuts.text]):
+                prompts = prompts.advance(self.cuts.text)
+            return replace(prompts, chunk=self.plan.text_chunk)
+
+    def batch(self, step: int) -> tuple[list[int], int]:
+        """Return the images of a step, and its epoch."""
+        epoch, index = divmod(step, self.per_epoch)
+        order = epoch_order(self.seed, epoch, self.count)
+        size = self.recipe.batch_size
+        return list(order[index * size : (index + 1) * size]), epoch
+
+    def _prefetch(self, step: int) -> None:
+        """Begin to read the images of the next step while this one is computed."""
+        if step < self.total:
+            self.inputs.prefetch(*self.batch(step))
+
+    def forward(self, step: int) -> Tensor:
+        """Return the loss of a step's batch, with dropout on."""
+        batch, epoch = self.batch(step)
+        training_mode(self.head, True)
+        seed_step(self.seed, self.phase, step)
+        with autocast(self.model.device, self.precision):
+            images = self.inputs.batch(batch, epoch)
+            self._prefetch(step + 1)
+            output = self.head(images, self.classes)
+            return self.head.loss(output, rows_of(self.labels, batch))
+
+    def gradients(self, step: int) -> Callable[[], float]:
+        """Fill the gradients of a step, with dropout on, and return what waits for its loss.
+
+        What a GPU has no memory for is tried again in halves, which become the plan.
+
+        Raises:
+            torch.OutOfMemoryError: One image and one class prompt at a time are too much.
+        """
+        while True:
+            self.optimizer.zero_grad()
+            try:
+                if self.divisible and 0 < self.plan.micro_batch < self.recipe.batch_size:
+                    return self._in_parts(step)
+                loss = self.forward(step)
+                value = read_later(loss.detach())
+                self.head.backward(loss)
+                return value
+            except torch.OutOfMemoryError:
+                smaller = self._halved()
+                if smaller == self.plan:
+                    raise
+            # Out of the handler: as long as it lasts, it keeps the tensors of what failed.
+            self.follow(smaller)
+            self.save_plan(smaller)
+
+    def _in_parts(self, step: int) -> Callable[[], float]:
+        """Add up the gradients of a batch's parts, which share one pass of the class prompts."""
+        batch, epoch = self.batch(step)
+        training_mode(self.head, True)
+        seed_step(self.seed, self.phase, step)
+        mixed = functools.partial(autocast, self.model.device, self.precision)
+        with mixed():
+            classes = self.classes and self.classes.encoded()
+        shared = classes and classes.as_leaf()
+        drawn = torch.get_rng_state()
+        self._prefetch(step + 1)
+        losses = []
+        for start in range(0, len(batch), self.plan.micro_batch):
+            torch.set_rng_state(drawn)  # all parts see the dropout of the whole batch
+            part = batch[start : start + self.plan.micro_batch]
+            with mixed():
+                images = replace(self.inputs.batch(part, epoch), first=start)
+                loss = self.head.loss(self.head(images, shared), rows_of(self.labels, part))
+                loss = loss * (len(part) / len(batch))
+            self.head.backward(loss)
+            losses.append(loss.detach())
+        if classes and shared and shared.x.grad is not None:
+            classes.x.backward(shared.x.grad)  # type: ignore[no-untyped-call]
+        return read_later(torch.stack(losses).sum())
+
+    def _halved(self) -> Plan:
+        """Return the plan with half as many images and class prompts at a time."""
+        update = {}
+        images = self.plan.micro_batch or min(self.recipe.batch_size, self.count)
+        if self.divisible and images > 1:
+            update["micro_batch"] = math.ceil(images / 2)
+        prompts = self.plan.text_chunk or (len(self.classes.x) if self.classes else 0)
+        if prompts > 1:
+            update["text_chunk"] = math.ceil(prompts / 2)
+        return self.plan.model_copy(update=update)
+
+    def follow(self, plan: Plan) -> None:
+        """Work in the pieces of another plan, and for as long as it says."""
+        self.plan = plan
+        self.scale = plan.steps_scale
+        self.total = self.recipe.total_steps(self.count, self.shots, self.scale)
+        if self.classes:
+            self.classes = replace(self.classes, chunk=plan.text_chunk)
+
+    def step(self, step: int) -> tuple[float, float]:
+        """Make one optimizer step and return (loss, learning rate).
+
+        Raises:
+            RunError: The loss is not finite; nothing was changed by this step.
+        """
+        rate = self.recipe.rate(step, self.total, self.per_epoch, self.scale)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group.get("rate", 1.0)
+        value = self.gradients(step)()
+        if not math.isfinite(value):
+            raise RunError(
+                f"The loss became {value} at step {step + 1} of {self.total}.",
+                hint=f"Lower the learning rate: --lr {self.recipe.lr / 10:g}.",
+            )
+        self.optimizer.step()
+        if (step + 1) % self.per_epoch == 0:
+            self.head.epoch_end(step // self.per_epoch, math.ceil(self.total / self.per_epoch))
+        return value, rate
+
+    def estimate(self, probes: int = 2) -> Estimate:
+        """Time probe steps that change nothing; the fastest counts."""
+        seconds = []
+        for _ in range(probes if self.total else 0):
+            started = time.perf_counter()
+            self.gradients(0)
+            self.optimizer.zero_grad()
+            seconds.append(time.perf_counter() - started)
+        memory = peak_mib(self.model.device)
+        return Estimate(self.total, min(seconds, default=0.0) * self.total, memory)
+
+    def lowered(self) -> contextlib.AbstractContextManager[None]:
+        """Return the context in which frozen weights are held in the precision of products."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return held_in(self.model.net, torch.bfloat16)
+
+    def evaluation_mode(self) -> None:
+        """Switch dropout off."""
+        training_mode(self.head, False)
+
+
+def make_optimizer(recipe: Recipe, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """Return the recipe's optimizer over a head's groups."""
+    options: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
+    if all(p.device.type == "cpu" for group in groups for p in group["params"]):
+        options["fused"] = True  # one pass over memory; GPUs have torch's own default
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=recipe.momentum, **options)
+    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, **options)
+
+
+def tune(training: Training, name: str, checkpoints: Checkpoints, tracker: Tracker) -> None:
+    """Run a phase from its last checkpoint to its end.
+
+    Raises:
+        RunError: The loss became NaN or infinite; the last checkpoint stays.
+        KeyboardInterrupt: Ctrl-C; a checkpoint of the last complete step was written.
+    """
+    start = checkpoints.restore(training.phase, training.head, training.optimizer)
+    began = time.perf_counter()
+    done = start
+    try:
+        with training.lowered():
+            for step in range(start, training.total):
+                with interrupt_later():  # a step is made, counted and logged, or none of these
+                    loss, rate = training.step(step)
+                    done = step + 1
+                    left = (time.perf_counter() - began) / (done - start) * (training.total - done)
+                    tracker.log(Step(name, done, training.total, loss, rate, left))
+                    checkpoints.tick(training.phase, done, training.head, training.optimizer)
+    except torch.OutOfMemoryError as error:
+        raise RunError(
+            f"{training.model.device} ran out of memory at step {done + 1} of {training.total}.",
+            hint=f"Use smaller batches: --batch-size {max(1, training.recipe.batch_size // 2)}.",
+        ) from error
+    except KeyboardInterrupt:
+        checkpoints.save(training.phase, done, training.head, training.optimizer)
+        raise
+    finally:
+        training.evaluation_mode()
+
+
+def prepare(training: Training, tracker: Tracker) -> None:
+    """Let a head fill its tensors from the embeddings of the training images, if it does so."""
+    if type(training.head).prepare is not Head.prepare:
+        tracker.status("encoding the training images")
+        views = torch.stack(list(support_embeddings(training)), 1)
+        training.head.prepare(views, training.labels)
+
+
+def support_embeddings(training: Training) -> Iterator[Tensor]:
+    """Yield the finished embeddings (N, D) of the training images, a view at a time."""
+    inputs = training.inputs
+    for view in range(max(1, training.recipe.views)):
+        with torch.no_grad(), autocast(training.model.device, training.precision):
+            parts = [
+                inputs.batch(part, view).embeddings()
+                for part in chunks(training.count, inputs.encoding_batch)
+            ]
+        yield torch.cat(parts)

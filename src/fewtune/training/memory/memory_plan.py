@@ -1,0 +1,231 @@
+"""Into which pieces a run's work is split so that it fits into memory.
+
+The budget is what the process may hold: resident on a CPU, allocated on a GPU. Small probes tell
+what an image and a class prompt take; the pieces are the largest that fit beside what is held
+already and beside what is kept for speed, and what is kept yields before a run is refused. The
+pieces are stored in the plan. A step's batch stays what the recipe says: its gradient is the sum
+over the pieces (`Head.loss` says why).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
+
+import torch
+
+from fewtune.core.errors import ConfigError
+from fewtune.core.spec import Plan, Precision
+from fewtune.model.dual_encoder import DualEncoder
+from fewtune.model.towers import PROMPT_CHUNK, Activations, Prompts
+from fewtune.training.device import autocast, free_memory_mib
+from fewtune.training.loop import Training, seed_step, training_mode
+from fewtune.training.memory.memory_probe import (
+    MIB,
+    Need,
+    measure,
+    peak_mib,
+    release_freed_memory,
+    used_mib,
+)
+
+SPREAD = 1.3  # resident size over the tensors alive: gaps that the allocator leaves
+WORKSPACE_MIB = 64.0  # of matrix libraries and of threads that read images
+FREE_SHARE = 0.9  # of free memory, where no budget is given
+SCORE_BYTES = 24  # of an image and a class, until metrics and predictions are written
+LATER_MIB = 80.0  # imports and evaluation, not held yet when a budget is refused
+ROUND_MIB = 16
+
+_known: WeakKeyDictionary[DualEncoder, dict[tuple[Prompts, Precision], tuple[Need, Need]]] = (
+    WeakKeyDictionary()
+)
+
+
+def budget_mib(asked: float | None, device: torch.device) -> int:
+    """Return what this process may hold: what was asked for, else most of what is free.
+
+    0 means that it is unknown, and nothing is split.
+    """
+    if asked is not None:
+        return math.ceil(asked)
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0] / MIB
+    elif device.type == "cpu":
+        free = free_memory_mib()
+    else:
+        return 0
+    return int(used_mib(device) + FREE_SHARE * free)
+
+
+def plan_encoding(
+    plan: Plan, model: DualEncoder, prompts: Prompts, precision: Precision, scores: int
+) -> Plan:
+    """Return the plan with the number of images that are encoded at a time without gradient.
+
+    Args:
+        scores: Test images times classes.
+
+    Raises:
+        ConfigError: One image and a chunk of prompts do not fit.
+    """
+    if not plan.memory_mib:
+        return plan
+    image, text = _encoding_needs(model, prompts, precision)
+    least = text.mib(min(PROMPT_CHUNK, len(prompts.texts)))
+    room = _room(plan, model.device, max(image.mib(1), least))
+    while not room.holds(scores * SCORE_BYTES / MIB) and room.cache_mib:
+        room = replace(room, cache_mib=0)
+    count = room.largest(image, plan.encoding_batch)
+    return _settled(plan, room, image.mib(count), encoding_batch=count)
+
+
+def _encoding_needs(
+    model: DualEncoder, prompts: Prompts, precision: Precision
+) -> tuple[Need, Need]:
+    """Return what images and prompts take without gradient; asked again, the answer is the same."""
+    known = _known.setdefault(model, {})
+    key = (prompts, precision)
+    if key not in known:
+        texts, size_px = model.encode(prompts), model.preprocess.size_px
+
+        def encode(batch: Activations) -> None:
+            with torch.inference_mode(), autocast(model.device, precision):
+                batch.embeddings("none")
+
+        known[key] = (
+            measure(lambda rows: encode(model.pixels(torch.zeros(rows, 3, size_px, size_px)))),
+            measure(lambda rows: encode(next(texts.parts(rows)))),
+        )
+    return known[key]
+
+
+def plan_training(plan: Plan, training: Training) -> Plan:
+    """Return the plan with the images and the class prompts that a step works on at a time.
+
+    The images of a batch share one pass of the class prompts, so taking fewer at a time costs
+    little. Prompts in chunks are computed twice, so that comes second.
+
+    Raises:
+        ConfigError: One image (a batch, where it is not divisible) and one prompt do not fit.
+    """
+    if not plan.memory_mib or not training.total:
+        return plan
+    images, texts = _needs(training)
+    size = min(training.recipe.batch_size, training.count)
+    fewest = 1 if training.divisible else size
+    prompts = len(training.classes.x) if training.classes else 0
+    least = max(images.mib(fewest), texts.mib(min(1, prompts)))
+    room = _room(plan, training.model.device, least)
+    count = max(fewest, room.largest(images, size, beside_mib=texts.mib(prompts)))
+    if room.holds(images.mib(count) + texts.mib(prompts)):
+        chunk, taken_mib = 0, images.mib(count) + texts.mib(prompts)
+    else:
+        count = max(fewest, room.largest(images, size))
+        chunk = room.largest(texts, math.ceil(prompts / 2))
+        taken_mib = max(images.mib(count), texts.mib(chunk))
+    micro_batch = 0 if count >= size else count
+    return _settled(plan, room, taken_mib, micro_batch=micro_batch, text_chunk=chunk)
+
+
+def plan_runs(
+    plan: Plan, device: torch.device, step: Callable[[int], object], run_mib: float, runs: int
+) -> int:
+    """Return how many runs are trained in one stack: all, or half of them, ..., as many as fit.
+
+    Args:
+        plan: With what is kept of the images of all of them.
+        step: Makes a training step of so many runs.
+        run_mib: What each run holds beside that.
+    """
+    if not plan.memory_mib:
+        return runs
+    need = measure(step)
+    need = Need(need.fixed_mib, need.slope_mib + run_mib)
+    try:
+        room = _room(plan, device, need.mib(1))
+    except ConfigError:
+        return 1
+    return room.largest(need, runs)
+
+
+def _needs(training: Training) -> tuple[Need, Need]:
+    """Return what images and class prompts take with gradients; training is as it was."""
+    head, classes = training.head, training.classes
+
+    def images(rows: int) -> None:
+        stand_in = None
+        if classes is not None:
+            shape = (len(classes.x), training.model.dim)
+            x = torch.ones(shape, device=classes.x.device, requires_grad=True)
+            stand_in = replace(classes, x=x, at=len(classes.tower.stages()))
+        output = head(training.inputs.batch(range(rows)), stand_in)
+        head.backward(head.loss(output, training.labels[:rows]))
+
+    def texts(rows: int) -> None:
+        if classes is not None:
+            x = next(classes.parts(rows)).encoded().x
+            if x.requires_grad:
+                x.sum().backward()  # type: ignore[no-untyped-call]
+
+    training_mode(head, True)
+    seed_step(training.seed, training.phase, 0)
+    training.inputs.batch(range(1))  # what is kept of all images is made now, and not counted
+    with autocast(training.model.device, training.precision):
+        found = measure(images), measure(texts)
+    training.optimizer.zero_grad()
+    training_mode(head, False)
+    return found
+
+
+@dataclass(frozen=True)
+class _Room:
+    """What the budget leaves beside what is held now.
+
+    Attributes:
+        free_mib: For tensors and for what is kept for speed.
+        cache_mib: For the latter.
+        spread: Memory that tensors take over their own size.
+    """
+
+    free_mib: float
+    cache_mib: float
+    spread: float
+
+    def holds(self, mib: float) -> bool:
+        """Whether tensors of this size fit."""
+        return self.spread * mib <= self.free_mib - self.cache_mib
+
+    def largest(self, need: Need, most: int, *, beside_mib: float = 0.0) -> int:
+        """Return the first of most, most / 2, most / 4, ... that fits, or 1 (0 of nothing)."""
+        while most > 1 and not self.holds(need.mib(most) + beside_mib):
+            most = math.ceil(most / 2)
+        return most
+
+
+def _room(plan: Plan, device: torch.device, least_mib: float) -> _Room:
+    """Return the room for a computation that takes `least_mib` in its smallest pieces.
+
+    Raises:
+        ConfigError: There is none, with the smallest budget that would do.
+    """
+    release_freed_memory()
+    on_gpu = device.type == "cuda"
+    spread = 1.0 if on_gpu else SPREAD
+    held_mib = used_mib(device) + (0.0 if on_gpu else WORKSPACE_MIB)
+    wanted_mib = max(peak_mib(device), held_mib + spread * least_mib)
+    if wanted_mib > plan.memory_mib:
+        smallest = math.ceil((wanted_mib + LATER_MIB) / ROUND_MIB) * ROUND_MIB
+        raise ConfigError(
+            f"This run does not fit into {plan.memory_mib:,} MiB of memory.",
+            hint=f"The least that works here is --memory {smallest}MiB.",
+        )
+    free_mib = plan.memory_mib - held_mib
+    return _Room(free_mib, min(plan.cache_mib, free_mib - spread * least_mib), spread)
+
+
+def _settled(plan: Plan, room: _Room, taken_mib: float, **pieces: int) -> Plan:
+    """Return the plan with its pieces; what they leave is the most that may be kept."""
+    left_mib = int(room.free_mib - room.spread * taken_mib)
+    return plan.model_copy(update={**pieces, "cache_mib": max(0, min(plan.cache_mib, left_mib))})

@@ -1,0 +1,112 @@
+"""Named recipes per task, and the one way from loose options to a strategy and its recipe.
+
+A named recipe is a file `assets/recipes/NAME.toml`: a table for each strategy with what its tasks
+share, and in it a table for each task. `seed` holds the settings of the repository peft4clip; how
+they were translated, and which of its mistakes are not reproduced, stands at the top of the file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from fewtune.core.discovery import load_strategy
+from fewtune.core.errors import ConfigError, did_you_mean
+from fewtune.core.spec import Frozen, Recipe
+from fewtune.datasets.catalog import find
+from fewtune.model.strategy import Strategy
+
+RECIPES = Path(__file__).parents[1] / "assets" / "recipes"
+NULLABLE = ("crop_scale", "warmup_lr")  # TOML has no null: these say "none"
+
+F = TypeVar("F", bound=Frozen)
+
+
+def named_recipe(name: str, strategy: str, task: str) -> dict[str, Any]:
+    """Return the options of a strategy, its recipe fields included, that a named recipe sets.
+
+    Args:
+        name: "seed".
+        strategy: A strategy's name.
+        task: A task of VTAB under any of its names: "vtab-caltech101", "caltech101".
+
+    Raises:
+        ConfigError: There is no such recipe, or it has nothing for this strategy or task.
+    """
+    tables = _tables(name)
+    strategies = [key for key, value in tables.items() if "tasks" in value]
+    folded = strategy.lower().replace("_", "-")
+    if folded not in strategies:
+        raise ConfigError(
+            f"Recipe '{name}' has no settings for {strategy!r}.",
+            hint=f"It has some for {', '.join(strategies)}. Without --recipe the default is used.",
+        )
+    table = tables[folded]
+    found = find(task, "vtab")
+    tail = found.name.rpartition("/")[2] if found else task
+    if tail not in table["tasks"]:
+        raise ConfigError(
+            f"Recipe '{name}' has no settings for task {task!r}.",
+            hint=f"It has some for: {', '.join(table['tasks'])}.",
+        )
+    shared = {key: value for key, value in table.items() if key != "tasks"}
+    options = shared | table["tasks"][tail]
+    return {k: None if k in NULLABLE and v == "none" else v for k, v in options.items()}
+
+
+def configure(
+    name: str, options: Mapping[str, Any], shots: int | None = None
+) -> tuple[Strategy, Recipe | None]:
+    """Return a strategy and its recipe with these options; None where nothing is trained.
+
+    An option is a field of the strategy or of its recipe ("rank", "lr"); "-" is read as "_".
+
+    Args:
+        name: A strategy's name.
+        options: Values by field name.
+        shots: Images a class, on which some recipes depend; None where they are not known.
+
+    Raises:
+        ConfigError: There is no such strategy or option, or a value is out of its range.
+    """
+    kind = load_strategy(name)
+    given = {key.replace("-", "_"): value for key, value in options.items()}
+    of_recipe = {} if kind.recipe is None else dict(type(kind.recipe).model_fields)
+    unknown = [key for key in given if key not in kind.model_fields and key not in of_recipe]
+    if unknown:
+        raise ConfigError(
+            f"{kind.name()} has no option {unknown[0]!r}.",
+            hint=did_you_mean(unknown[0], [*kind.model_fields, *of_recipe]),
+        )
+    own = {key: value for key, value in given.items() if key in kind.model_fields}
+    strategy = _validated(kind, own, kind.name())
+    default = strategy.recipe_for(shots)
+    if default is None:
+        return strategy, None
+    changed = {key: value for key, value in given.items() if key in of_recipe and key not in own}
+    return strategy, _validated(type(default), default.model_dump() | changed, kind.name())
+
+
+def _validated(kind: type[F], values: Mapping[str, Any], owner: str) -> F:
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise ConfigError(
+            f"{owner}: option {field!r} is {first['input']!r}: {first['msg'].lower()}.",
+            hint=f"`fewtune fit {owner} --help` shows its options.",
+        ) from error
+
+
+@cache
+def _tables(name: str) -> dict[str, Any]:
+    known = sorted(path.stem for path in RECIPES.glob("*.toml"))
+    if name not in known:
+        raise ConfigError(f"There is no recipe {name!r}.", hint=did_you_mean(name, known))
+    return tomllib.loads((RECIPES / f"{name}.toml").read_text(encoding="utf-8"))

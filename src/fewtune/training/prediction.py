@@ -1,0 +1,160 @@
+"""Labels for any number of images: found, read, scored and forgotten a batch at a time."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fewtune.core.errors import DataError
+from fewtune.core.task import Example
+from fewtune.data.decode import InMemory, open_image
+from fewtune.data.scan import entries, is_image_name
+from fewtune.model.towers import Activations
+from fewtune.training import scoring
+from fewtune.training.device import autocast
+from fewtune.training.image_loader import ImageLoader
+from fewtune.training.load_run import Tuned
+
+READERS = 8
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a classifier says of one image.
+
+    Attributes:
+        source: What was given: a path, a PIL image, an array, bytes.
+        label: Index of the most probable class; None when the image could not be read.
+        name: Its name; "" without one.
+        probability: Its probability in [0, 1].
+        top: (name, probability) of the most probable classes, best first.
+        error: Why the image could not be read, or None.
+    """
+
+    source: Any
+    label: int | None = None
+    name: str = ""
+    probability: float = 0.0
+    top: tuple[tuple[str, float], ...] = ()
+    error: str | None = None
+
+
+def expand(paths: Iterable[str | Path]) -> Iterator[Path]:
+    """Yield the image files behind files, folders (at any depth) and glob patterns.
+
+    A file is yielded whatever its name; in folders and patterns only names of images count, in
+    sorted order. Nothing is held but the names of one folder at a time (of one pattern at a time).
+
+    Raises:
+        DataError: Nothing is there, or it holds no image. It is raised when its turn comes.
+    """
+    for path in paths:
+        yield from _expand(str(path))
+
+
+def _expand(text: str) -> Iterator[Path]:
+    path = Path(text).expanduser()
+    if _exists(path):
+        if not path.is_dir():
+            yield path
+            return
+        found = _below(path, ())
+    elif glob.has_magic(text):
+        matches = (Path(match) for match in sorted(glob.glob(str(path), recursive=True)))
+        found = itertools.chain.from_iterable(map(_of_match, matches))
+    else:
+        raise DataError(f"{text} does not exist.")
+    first = next(found, None)
+    if first is None:
+        kind = "is a folder without images" if path.is_dir() else "matches no image"
+        raise DataError(f"{text} {kind}.")
+    yield first
+    yield from found
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return os.path.lexists(path)
+    except ValueError:  # a NUL in the name
+        return False
+
+
+def _of_match(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        return _below(path, ())
+    return iter((path,) if is_image_name(path.name) else ())
+
+
+def _below(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+    """Yield the images of a folder; links are followed, loops are cut."""
+    info = folder.stat()
+    identity = (info.st_dev, info.st_ino)
+    if identity in above:
+        return
+    for entry in entries(folder):
+        path = Path(entry.path)
+        if path.is_dir():
+            yield from _below(path, (*above, identity))
+        elif is_image_name(entry.name):
+            yield path
+
+
+def predict(
+    tuned: Tuned, sources: Iterable[Any], batch: int = scoring.EVALUATION_BATCH, top: int = 1
+) -> Iterator[Prediction]:
+    """Yield a prediction for each source, in order.
+
+    Args:
+        sources: Paths, encoded bytes, PIL images, uint8 arrays, or image sources; read lazily.
+        batch: Images read and scored at a time.
+        top: How many classes `Prediction.top` holds.
+    """
+    head = tuned.head
+    iterator = iter(sources)
+    with head.model.merged(), ThreadPoolExecutor(min(READERS, os.cpu_count() or 1)) as pool:
+        text = scoring.encode_classes(head.model, head, tuned.classes, tuned.precision)
+        while chunk := list(itertools.islice(iterator, batch)):
+            images = list(pool.map(_read, chunk))
+            readable = [image for image in images if not isinstance(image, str)]
+            scored = iter(_score(tuned, text, readable) if readable else ())
+            for source, image in zip(chunk, images, strict=True):
+                if isinstance(image, str):
+                    yield Prediction(source, error=image)
+                else:
+                    yield _prediction(source, next(scored), tuned.classes.names, top)
+
+
+def _read(source: Any) -> Any:
+    """Return the decoded image, or the reason why there is none."""
+    try:
+        return open_image(source)
+    except DataError as error:
+        return error.what
+
+
+def _score(tuned: Tuned, text: Activations | None, images: Sequence[Any]) -> Tensor:
+    """Return probabilities (N, C) in fp32 on the CPU."""
+    model = tuned.head.model
+    examples = [Example(str(i), 0, InMemory(image)) for i, image in enumerate(images)]
+    pixels = ImageLoader(examples, model.preprocess).batch(range(len(examples)), None)
+    with torch.inference_mode(), autocast(model.device, tuned.precision):
+        logits: Tensor = tuned.head(model.pixels(pixels), text).logits.float().cpu()
+    return logits.softmax(1)
+
+
+def _prediction(source: Any, shares: Tensor, names: Sequence[str], top: int) -> Prediction:
+    best = shares.topk(min(max(1, top), len(names)))
+    ranked = tuple(
+        (names[label], share)
+        for label, share in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    )
+    return Prediction(source, int(best.indices[0]), *ranked[0], top=ranked)

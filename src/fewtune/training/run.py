@@ -1,0 +1,396 @@
+"""One run from start to end: zero-shot first, then train, evaluate and write the folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fewtune.backbones import clip
+from fewtune.core.draws import few_shot
+from fewtune.core.errors import ConfigError, DataError
+from fewtune.core.files import write_json
+from fewtune.core.lock import locked
+from fewtune.core.spec import Plan, Precision, Recipe, Spec, Templates
+from fewtune.core.task import ClassSet, Example
+from fewtune.data import test_guard
+from fewtune.model.dual_encoder import DualEncoder
+from fewtune.model.head import Head
+from fewtune.model.strategy import Phase, Strategy
+from fewtune.model.towers import Activations
+from fewtune.reports.model_card import write_card
+from fewtune.training import scoring
+from fewtune.training.checkpoints import Checkpoints
+from fewtune.training.device import (
+    autocast,
+    choose_attention,
+    choose_device,
+    choose_precision,
+    free_memory_mib,
+)
+from fewtune.training.disk_cache import DiskCache, activations_dir
+from fewtune.training.feature_cache import FeatureCache
+from fewtune.training.image_loader import ImageLoader
+from fewtune.training.job import Job
+from fewtune.training.loop import Training, find_cuts, prepare, seed_step, tune
+from fewtune.training.memory.memory_plan import budget_mib, plan_encoding, plan_training
+from fewtune.training.memory.memory_probe import keep_freed_memory, peak_mib, used_mib
+from fewtune.training.run_folder import RunFolder, environment
+from fewtune.training.tracking import Estimate, JsonLines, Tracker, Trackers
+
+
+@dataclass(frozen=True)
+class Result:
+    """A complete run.
+
+    Attributes:
+        record: Contents of its record.json.
+        zero_shot: Record of the zero-shot run it is compared with.
+        fresh: Whether it was computed now; False when it was complete before.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    zero_shot: dict[str, Any]
+    fresh: bool
+
+
+def run(job: Job, tracker: Tracker) -> Result:
+    """Execute a job, or return its result when the same spec is complete already.
+
+    An interrupted run of the same spec is continued from its last checkpoint.
+
+    Raises:
+        DataError: The task has no test images or no training images.
+        RunError: Training failed, or the folder cannot be written.
+    """
+    if not job.task.test:
+        raise DataError(f"Task '{job.task.name}' has no test images.")
+    model = load_backbone(job, tracker)
+    zero, asked = Execution(job.baseline(), model, tracker), Execution(job, model, tracker)
+    fresh = not (zero.folder.complete() and asked.folder.complete())
+    if not asked.folder.complete():
+        asked.check_memory()
+    if not zero.folder.complete():
+        zero.execute(None)
+    zero_shot = zero.folder.record()
+    if not asked.folder.complete():
+        asked.execute(zero_shot)
+    return Result(asked.folder.path, asked.folder.record(), zero_shot, fresh)
+
+
+def train(job: Job, tracker: Tracker) -> Path:
+    """Train on a task without test images and return the run's folder.
+
+    There is no baseline and no card, and the record has no metrics.
+
+    Raises:
+        DataError: The task has test images, which would be ignored, or no training images.
+        RunError: Training failed, or the folder cannot be written.
+    """
+    if job.task.test:
+        raise DataError(f"Task '{job.task.name}' has test images; use `run`.")
+    asked = Execution(job, load_backbone(job, tracker), tracker)
+    if not asked.folder.complete():
+        asked.execute(None)
+    return asked.folder.path
+
+
+def prepare_inputs(model: DualEncoder, asked: Job | Spec) -> None:
+    """Override what a run asks for of the checkpoint's preprocessing."""
+    changes = {
+        "policy": asked.resize,
+        "interpolation": asked.interpolation,
+        "mean": asked.mean,
+        "std": asked.std,
+    }
+    given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+    model.preprocess = replace(model.preprocess, **given)
+
+
+def used_classes(classes: ClassSet, templates: Templates) -> ClassSet:
+    """Return the classes with the prompt templates that a run uses."""
+    return classes if templates == "all" else replace(classes, templates=classes.templates[:1])
+
+
+def attach(
+    strategy: Strategy, model: DualEncoder, classes: ClassSet, recipe: Recipe | None, seed: int
+) -> Head:
+    """Replay all phases' `attach` without training: the head that a saved run fits into."""
+    if recipe is None:
+        return strategy.attach(model, classes).eval()
+    head: Head | None = None
+    for index, phase in enumerate(strategy.phases(recipe)):
+        seed_step(seed, index, -1)
+        head = phase.attach(model, classes, head)
+    assert head is not None
+    return head.eval()
+
+
+def load_backbone(job: Job, tracker: Tracker) -> DualEncoder:
+    """Return the backbone of a job on its device, as a private copy."""
+    keep_freed_memory()
+    device = choose_device(job.device)
+    tracker.status(f"loading {job.backbone}")
+    model = clip.load(job.backbone)
+    model.net.to(device)
+    prepare_inputs(model, job)
+    return model
+
+
+class Execution:
+    """A job on a loaded backbone: its spec, its folder, and the steps that fill the folder.
+
+    Attributes:
+        images: The test images, if several runs share them.
+        text: The finished class prompts, if several runs share them.
+    """
+
+    def __init__(self, job: Job, model: DualEncoder, tracker: Tracker) -> None:
+        self.job = job
+        self.model = model
+        self.precision: Precision = job.precision or choose_precision(model.device)
+        self.spec = job.spec(model.revision, model.name, self.precision)
+        self.folder = RunFolder(job.runs / self.spec.folder())
+        self.checkpoints = Checkpoints(self.folder.checkpoint, job.checkpoint_interval_s)
+        self.tracker = Trackers([JsonLines(), tracker])
+        folder = job.cache_dir or activations_dir()
+        self.store = DiskCache(folder, tracker.status) if job.cache else None
+        self.images: FeatureCache | None = None
+        self.text: Activations | None = None
+        self.task = few_shot(job.task, self.spec.shots, self.spec.seed, self.spec.draw)
+        support = replace(self.task.support(), drawn=self.spec.shots)
+        self.support = replace(support, classes=used_classes(support.classes, job.templates))
+
+    def execute(self, zero_shot: dict[str, Any] | None) -> None:
+        """Train (where there is something to train), evaluate, write the folder.
+
+        Runs that train nothing are shared by others, so one that another process is working on is
+        waited for.
+        """
+        with locked(self.folder.path, wait=self.spec.recipe is None):
+            if not self.folder.complete():
+                with self.guarded():
+                    self._fill(zero_shot)
+
+    def guarded(self) -> AbstractContextManager[None]:
+        """Return the context in which test images are read by the evaluation alone.
+
+        Raises:
+            DataError: A training or validation image is a test image, too.
+        """
+        return test_guard.guarded(self.task.test, (*self.support.train, *self.support.val))
+
+    def _fill(self, zero_shot: dict[str, Any] | None) -> None:
+        started = time.perf_counter()
+        plan = self.begin()
+        self.tracker.start(self.folder.path, self.spec.model_dump(mode="json"))
+        head, plan, steps = self._train(plan)
+        training_s = time.perf_counter() - started
+        self.finish(head, plan, zero_shot, {"steps": steps, "training_s": round(training_s, 3)})
+
+    def begin(self) -> Plan:
+        """Write what is known before training and return the plan, which is in force from now."""
+        self.folder.begin(self.spec, self.task)
+        plan = self.folder.plan() or self._plan()
+        torch.set_num_threads(plan.threads)
+        return plan
+
+    def finish(
+        self, head: Head, plan: Plan, zero_shot: dict[str, Any] | None, cost: dict[str, Any]
+    ) -> None:
+        """Evaluate a trained head and write the folder.
+
+        Args:
+            cost: Of training, for the record.
+        """
+        started = time.perf_counter()
+        self.folder.save_adapter(head)
+        with test_guard.allowed():
+            results = self._results(head, plan)
+        record = {
+            "spec": self.spec.model_dump(mode="json"),
+            "hash": self.spec.hash(),
+            "plan": plan.model_dump(mode="json"),
+            "environment": environment(),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "task": {
+                "classes": list(self.task.classes.names),
+                "notes": list(self.task.notes),
+                "images": {split: len(e) for split, e in self.task.splits().items()},
+            },
+            **results,
+            "cost": {
+                **_parameters(head),
+                **cost,
+                "total_s": round(cost["training_s"] + time.perf_counter() - started, 3),
+                "peak_memory_mib": round(peak_mib(self.model.device), 1),
+            },
+            **({"search": dict(self.job.chosen_by)} if self.job.chosen_by else {}),
+        }
+        if self.task.test and self.job.card:
+            write_card(self.folder, record, zero_shot)
+        write_json(self.folder.path / "record.json", record)
+        self.checkpoints.remove()
+        self.tracker.finish(record)
+
+    def check_memory(self) -> None:
+        """Refuse a memory budget that is too small, before anything is computed.
+
+        Raises:
+            ConfigError: With a budget that works.
+        """
+        if self.job.memory_mib is not None and self.folder.plan() is None:
+            with self.guarded():
+                self._plan()
+
+    def _plan(self) -> Plan:
+        """Return a new plan: the device, the memory, and half of what is left to keep things in."""
+        device, memory = self.model.device, budget_mib(self.job.memory_mib, self.model.device)
+        left = memory - used_mib(device) if memory else free_memory_mib()
+        plan = Plan(
+            device=str(device),
+            threads=self.job.threads or torch.get_num_threads(),
+            cache=self.job.cache,
+            cache_mib=max(0, int(left / 2)),
+            steps_scale=self.job.steps_scale,
+            memory_mib=memory,
+            attention=choose_attention(device, self.precision),
+        )
+        prompts = Head(self.model, self.support.classes).prompts(self.support.classes)
+        scores = len(self.task.test) * len(self.task.classes)
+        try:
+            return plan_encoding(plan, self.model, prompts, self.precision, scores)
+        except ConfigError:
+            self._refuse(plan.model_copy(update={"cache_mib": 0}))
+            raise
+
+    def _refuse(self, plan: Plan) -> None:
+        """Raise the error that names a budget in which training fits, too.
+
+        Raises:
+            ConfigError: Training takes more than encoding.
+        """
+        recipe = self.job.resolved_recipe()
+        if recipe is not None and self.support.train:
+            first = self.job.strategy.phases(recipe)[0]
+            head = first.attach(self.model, self.support.classes, None)
+            plan_training(plan, self.training(head, first.recipe, plan, 0))
+
+    def _train(self, plan: Plan) -> tuple[Head, Plan, int]:
+        recipe = self.job.resolved_recipe()
+        if recipe is None:
+            return self.job.strategy.attach(self.model, self.support.classes).eval(), plan, 0
+        if not self.support.train:
+            raise DataError(f"Task '{self.task.name}' has no training images.")
+        head: Head | None = None
+        resumed_phase = self.checkpoints.phase()
+        steps = 0
+        for index, phase in enumerate(self.job.strategy.phases(recipe)):
+            test_guard.enter("attaching")
+            head = self.attached(phase, index, head)
+            if index < resumed_phase:
+                continue
+            training, estimate = self._ready(head, phase.recipe, plan, index)
+            self.tracker.estimate(estimate)
+            tune(training, phase.name, self.checkpoints, self.tracker)
+            plan = training.plan
+            steps += training.total
+            self.tune_on_validation(head, plan)
+        assert head is not None
+        return head, plan, steps
+
+    def attached(self, phase: Phase, index: int, head: Head | None) -> Head:
+        """Return the head of a phase before its first step, given that of the phase before it."""
+        seed_step(self.job.seed, index, -1)
+        with autocast(self.model.device, self.precision):
+            return phase.attach(self.model, self.support.classes, head)
+
+    def training(self, head: Head, recipe: Recipe, plan: Plan, phase: int) -> Training:
+        """Return a phase of a head that was attached, ready to run."""
+        seed = self.job.seed
+        return Training(head, self.support, recipe, plan, self.precision, seed, phase, self.store)
+
+    def _ready(
+        self, head: Head, recipe: Recipe, plan: Plan, phase: int
+    ) -> tuple[Training, Estimate]:
+        """Return a phase whose plan is stored, and what it is going to cost.
+
+        A new plan gets the pieces that fit into memory and the length that fits into the time
+        budget.
+        """
+        training = self.training(head, recipe, plan, phase)
+        test_guard.enter("preparing")
+        prepare(training, self.tracker)
+        test_guard.enter("training")
+        if self.folder.plan() is not None:
+            training.save_plan = self.folder.write_plan
+            return training, training.estimate()
+        plan = plan_training(plan, training)
+        if plan.cache_mib < training.plan.cache_mib:
+            training = self.training(head, recipe, plan, phase)
+        training.follow(plan)
+        estimate = training.estimate(probes=1)  # another one found the pieces
+        budget_s = self.job.time_budget_s
+        if budget_s is not None and estimate.seconds > budget_s:
+            scale = training.plan.steps_scale * budget_s / estimate.seconds
+            training.follow(training.plan.model_copy(update={"steps_scale": scale}))
+            estimate = replace(estimate, steps=training.total, seconds=budget_s)
+        self.folder.write_plan(training.plan)
+        training.save_plan = self.folder.write_plan
+        return training, estimate
+
+    def tune_on_validation(self, head: Head, plan: Plan) -> None:
+        """Let a head choose closed-form settings on finished validation embeddings."""
+        val = self.support.val
+        if type(head).tune_on_validation is Head.tune_on_validation or not val:
+            return
+        model, inputs = self.model, self._inputs(val, head, plan)
+        with torch.inference_mode(), autocast(model.device, self.precision):
+            parts = [batch.encoded().x for batch in inputs.batches()]
+            images = Activations(model.image, torch.cat(parts), len(model.image.stages()))
+            text = scoring.encode_classes(model, head, self.support.classes, self.precision)
+            labels = torch.tensor([example.label for example in val], device=model.device)
+            test_guard.enter("settling")
+            head.tune_on_validation(images, text, labels)
+
+    def _inputs(self, examples: Sequence[Example], head: Head, plan: Plan) -> FeatureCache:
+        """Return images that are scored once, with what other runs have computed of them."""
+        return FeatureCache.once(
+            self.model,
+            ImageLoader(examples, self.model.preprocess, device=self.model.device),
+            find_cuts(self.model, head, self.support.classes).image,
+            self.precision,
+            budget_bytes=plan.cache_mib * 2**20,
+            store=self.store,
+            encoding_batch=plan.encoding_batch,
+        )
+
+    def _results(self, head: Head, plan: Plan) -> dict[str, Any]:
+        """Evaluate on the test images, if there are any, and write the predictions."""
+        test = self.task.test
+        if not test:
+            return {"metrics": {}, "per_class": []}
+        images = self.images
+        if images is None:
+            self.tracker.status(f"encoding {len(test):,} test images")
+            images = self._inputs(test, head, plan)
+        logits = scoring.scores(head, self.support.classes, images, self.precision, self.text)
+        labels = torch.tensor([example.label for example in test])
+        self.folder.write_predictions(test, logits)
+        return {
+            "metrics": scoring.metrics(logits, labels),
+            "per_class": scoring.per_class_recall(logits, labels),
+        }
+
+
+def _parameters(head: Head) -> dict[str, Any]:
+    trained = sum(p.numel() for p in (*head.parameters(), *head.model.tuned().values()))
+    backbone = sum(parameter.numel() for parameter in head.model.net.parameters())
+    return {"trained_parameters": trained, "trained_share": trained / backbone}

@@ -1,0 +1,230 @@
+"""A run's folder: what is in it, how it is written, and how it is read again.
+
+record.json          spec, plan, environment, metrics, cost: written last, so its presence
+                     means that the run is complete
+spec.json plan.json  what was asked for, and how it was executed
+task.json            classes, prompts and the drawn training images
+adapter.safetensors  the tensors that differ from the backbone, nothing frozen
+predictions.csv      key, label, prediction and confidence of every test image
+metrics.jsonl        loss and rate of every step
+README.md summary.png  a card and a picture for people
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from fewtune.core.errors import AdapterError, RunError
+from fewtune.core.files import read_json, write_json, write_text
+from fewtune.core.spec import Frozen, Plan, Spec
+from fewtune.core.task import ClassSet, Example, Task
+from fewtune.model.head import Head
+from fewtune.training.tensor_files import misfits, write_tensors
+
+FORMAT = 1
+
+F = TypeVar("F", bound=Frozen)
+
+
+class RunFolder:
+    """Paths and contents of one run's folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state of an unfinished run."""
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def adapter(self) -> Path:
+        """The trained tensors."""
+        return self.path / "adapter.safetensors"
+
+    def complete(self) -> bool:
+        """Whether the run has ended well."""
+        return (self.path / "record.json").exists()
+
+    def begin(self, spec: Spec, task: Task) -> None:
+        """Write what is known before training, over what an interrupted run left.
+
+        Raises:
+            RunError: A newer FewTune wrote the folder, or it cannot be written.
+        """
+        if (self.path / "spec.json").exists():
+            self.spec()
+        for left in self.path.glob(".*.tmp"):  # of a process that was killed while writing
+            left.unlink(missing_ok=True)
+        write_json(self.path / "spec.json", {"format": FORMAT, **spec.model_dump(mode="json")})
+        write_json(self.path / "task.json", _task_to_json(task))
+
+    def plan(self) -> Plan | None:
+        """Return the plan that an interrupted run was started with."""
+        path = self.path / "plan.json"
+        return _validated(Plan, read_json(path), path) if path.exists() else None
+
+    def write_plan(self, plan: Plan) -> None:
+        """Store the plan before the first step."""
+        write_json(self.path / "plan.json", plan.model_dump(mode="json"))
+
+    def spec(self) -> Spec:
+        """Return the spec.
+
+        Raises:
+            RunError: This is no run folder, or a newer FewTune wrote it.
+        """
+        path = self.path / "spec.json"
+        if not path.exists():
+            raise RunError(
+                f"{self.path} is not a run folder: it has no spec.json.",
+                hint="A run folder is what `fewtune fit` writes, for example "
+                "runs/clip-lora-flowers-0123456789ab.",
+            )
+        value = read_json(path)
+        found = value.pop("format", None) if isinstance(value, dict) else None
+        if found != FORMAT:
+            raise RunError(
+                f"{self.path} has format {found}; this FewTune reads format {FORMAT}.",
+                hint="Upgrade: pip install -U fewtune",
+            )
+        return _validated(Spec, value, path)
+
+    def record(self) -> dict[str, Any]:
+        """Return record.json of a complete run.
+
+        Raises:
+            RunError: The run is not complete.
+        """
+        self.spec()
+        if not self.complete():
+            raise RunError(
+                f"The run in {self.path} is not complete.",
+                hint="Type its `fewtune fit` command again to continue it.",
+            )
+        value: dict[str, Any] = read_json(self.path / "record.json")
+        return value
+
+    def classes(self) -> ClassSet:
+        """Return the classes that the run was trained on.
+
+        Raises:
+            RunError: task.json is missing or damaged.
+        """
+        path = self.path / "task.json"
+        value = read_json(path)
+        try:
+            return ClassSet(
+                tuple(value["classes"]),
+                tuple(value["templates"]),
+                tuple(tuple(texts) for texts in value["descriptions"]),
+                tuple(value["counts"]),
+                tuple(value.get("words", ())),
+            )
+        except (AttributeError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{path} does not describe the classes of a run.",
+                hint="Restore the file, or remove the folder and train again.",
+            ) from error
+
+    def save_adapter(self, head: Head) -> None:
+        """Write the trained tensors."""
+        # One key of metadata: safetensors writes several in random order.
+        write_tensors(self.adapter, head.saved(), {"fewtune": str(FORMAT)})
+
+    def load_adapter(self, head: Head) -> None:
+        """Read the trained tensors into a head that was attached in the same way.
+
+        Raises:
+            AdapterError: The file is missing, damaged, or of another strategy or backbone.
+        """
+        try:
+            with safe_open(self.adapter, "pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise AdapterError(
+                f"{self.adapter} cannot be read: {error}.", hint="Train the run again."
+            ) from error
+        wanted = head.saved()
+        strange = misfits(wanted, tensors)
+        if strange:
+            raise AdapterError(
+                f"{self.adapter} does not belong to this run: {len(strange)} tensors differ, "
+                f"the first is {strange[0]!r}."
+            )
+        for name, value in wanted.items():
+            value.copy_(tensors[name])
+
+    def write_predictions(self, examples: Sequence[Example], logits: Tensor) -> None:
+        """Write predictions.csv; labels are class indices."""
+        confidence, predicted = logits.softmax(1).max(1)
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["key", "label", "prediction", "confidence"])
+        for example, label, share in zip(
+            examples, predicted.tolist(), confidence.tolist(), strict=True
+        ):
+            writer.writerow([example.key, example.label, label, f"{share:.6f}"])
+        write_text(self.path / "predictions.csv", table.getvalue())
+
+    def predictions(self) -> tuple[list[int], list[int]]:
+        """Return (labels, predictions) of the test images."""
+        with (self.path / "predictions.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return [int(row["label"]) for row in rows], [int(row["prediction"]) for row in rows]
+
+
+def _validated(kind: type[F], value: Any, path: Path) -> F:
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise RunError(
+            f"{path} does not describe a run: {field or 'its content'}: {first['msg'].lower()}.",
+            hint="Restore the file, or remove the folder and train again.",
+        ) from error
+
+
+@functools.cache
+def environment() -> dict[str, str]:
+    """Return the versions and the machine that a record names."""
+    packages = ("fewtune", "torch", "torchvision", "transformers", "numpy", "pillow")
+    return {
+        **{package: version(package) for package in packages},
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "processor": str(torch.cpu.get_capabilities().get("cpu_name", platform.processor())),
+    }
+
+
+def _task_to_json(task: Task) -> dict[str, Any]:
+    support = task.support()
+    return {
+        "name": task.name,
+        "classes": task.classes.names,
+        "templates": task.classes.templates,
+        "descriptions": task.classes.descriptions,
+        "counts": support.classes.counts,
+        "words": task.classes.words,
+        "notes": task.notes,
+        "licence": task.licence,
+        "citation": task.citation,
+        "images": {split: len(examples) for split, examples in task.splits().items()},
+        "drawn": {
+            split: [[example.key, example.label] for example in examples]
+            for split, examples in (("train", task.train), ("val", task.val))
+        },
+    }

@@ -1,0 +1,126 @@
+"""Scores of a head on a list of examples, and the metrics of scores."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from fewtune.core.errors import RunError
+from fewtune.core.spec import Precision
+from fewtune.core.task import ClassSet
+from fewtune.model.dual_encoder import DualEncoder
+from fewtune.model.head import Head
+from fewtune.model.towers import PROMPT_CHUNK, Activations
+from fewtune.training.device import autocast
+from fewtune.training.feature_cache import FeatureCache
+from fewtune.training.image_loader import ImageLoader
+
+EVALUATION_BATCH = 64
+
+
+def encode_classes(
+    model: DualEncoder, head: Head, classes: ClassSet, precision: Precision
+) -> Activations | None:
+    """Return all class prompts finished once, a chunk of similar lengths at a time.
+
+    None for a linear classifier.
+    """
+    if head.classifier == "linear":
+        return None
+    whole = model.encode(head.prompts(classes))
+    assert whole.rows is not None
+    by_length = whole.rows.end.argsort()
+    parts = []
+    with torch.inference_mode(), autocast(model.device, precision):
+        for part in torch.split(by_length, PROMPT_CHUNK):
+            rows = whole.rows.part(part)
+            tokens = whole.x[part, : int(rows.end.max()) + 1]
+            parts.append(replace(whole, x=tokens, rows=rows).encoded())
+    return replace(
+        parts[0], x=torch.cat([p.x for p in parts])[by_length.argsort()], rows=whole.rows
+    )
+
+
+def scores(
+    head: Head,
+    classes: ClassSet,
+    images: ImageLoader | FeatureCache,
+    precision: Precision,
+    text: Activations | None = None,
+) -> Tensor:
+    """Return the logits (N, C) of the examples in fp32 on the CPU, test transform, dropout off.
+
+    Args:
+        text: The finished class prompts, where the caller has them.
+
+    Raises:
+        RunError: A score is NaN or infinite.
+    """
+    model = head.model
+    inputs = FeatureCache.once(model, images) if isinstance(images, ImageLoader) else images
+    parts = []
+    with model.merged(), torch.inference_mode(), autocast(model.device, precision):
+        if text is None:
+            text = encode_classes(model, head, classes, precision)
+        for batch in inputs.batches():
+            parts.append(head(batch, text).logits.float().cpu())
+    logits = torch.cat(parts) if parts else torch.empty(0, len(classes))
+    if not bool(logits.isfinite().all()):
+        raise RunError(
+            "The classifier's scores are not finite numbers: its training diverged.",
+            hint="Train with a lower learning rate (--lr).",
+        )
+    return logits
+
+
+def metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Return top-1, top-5, macro recall (mean per class), precision, F1 and calibration error.
+
+    All are shares in [0, 1]; classes without test images do not enter the macro averages.
+    """
+    from torchmetrics.functional.classification import (
+        multiclass_accuracy,
+        multiclass_f1_score,
+        multiclass_precision,
+        multiclass_recall,
+    )
+
+    count = logits.shape[1]
+    present = torch.bincount(labels, minlength=count) > 0
+    of_class = {
+        "recall": multiclass_recall(logits, labels, count, average="none"),
+        "precision": multiclass_precision(logits, labels, count, average="none"),
+        "f1": multiclass_f1_score(logits, labels, count, average="none"),
+    }
+    return {
+        "top1": float(multiclass_accuracy(logits, labels, count, average="micro")),
+        "top5": float(
+            multiclass_accuracy(logits, labels, count, average="micro", top_k=min(5, count))
+        ),
+        **{name: float(values[present].mean()) for name, values in of_class.items()},
+        "calibration_error": calibration_error(logits, labels),
+    }
+
+
+def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """Return the expected calibration error over equal bins of confidence (Guo et al., 2017).
+
+    torchmetrics takes scores that happen to lie in [0, 1] for probabilities; these are logits.
+    """
+    confidence, predicted = logits.double().softmax(1).max(1)
+    excess = confidence - (predicted == labels).double()
+    index = (confidence * bins).ceil().long().clamp(1, bins) - 1
+    sums = torch.zeros(bins, dtype=torch.double).index_add(0, index, excess)
+    return float(sums.abs().sum() / len(labels))
+
+
+def per_class_recall(logits: Tensor, labels: Tensor) -> list[float | None]:
+    """Return the share of each class' images that are recognised; None without images."""
+    count = logits.shape[1]
+    hits = labels[logits.argmax(1) == labels]
+    seen, right = (torch.bincount(of, minlength=count) for of in (labels, hits))
+    shares = (right.float() / seen).tolist()
+    return [share if math.isfinite(share) else None for share in shares]

@@ -1,0 +1,250 @@
+"""Who is told what happens in a run: the log file, the terminal, TensorBoard, Weights & Biases."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fewtune.core.errors import ConfigError, RunError, did_you_mean
+from fewtune.core.files import write_text
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step.
+
+    Attributes:
+        phase: Name of the stretch of training.
+        step: Steps done, from 1.
+        total: Steps to do.
+        loss: Training loss of this step's batch.
+        lr: Learning rate of this step.
+        left_s: Estimated seconds left.
+    """
+
+    phase: str
+    step: int
+    total: int
+    loss: float
+    lr: float
+    left_s: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run is going to cost, from a probe step.
+
+    Attributes:
+        steps: Optimizer steps.
+        seconds: Duration of training.
+        memory_mib: Peak resident (CPU) or allocated (GPU) memory after the probe.
+    """
+
+    steps: int
+    seconds: float
+    memory_mib: float
+
+
+class Tracker:
+    """Base of everything that follows a run; every method may be left out."""
+
+    def start(self, folder: Path, spec: dict[str, Any]) -> None:
+        """A run begins or continues in `folder`."""
+
+    def status(self, text: str) -> None:
+        """Something begins that takes a moment: "encoding 1,000 test images"."""
+
+    def estimate(self, estimate: Estimate) -> None:
+        """Training is about to start."""
+
+    def log(self, step: Step) -> None:
+        """An optimizer step was made."""
+
+    def replay(self, steps: Sequence[Step]) -> None:
+        """These optimizer steps were made together with other runs."""
+        for step in steps:
+            self.log(step)
+
+    def finish(self, record: dict[str, Any]) -> None:
+        """The run is complete; `record` is its record.json."""
+
+
+class Trackers(Tracker):
+    """Tells several trackers."""
+
+    def __init__(self, trackers: Sequence[Tracker]) -> None:
+        self.trackers = tuple(trackers)
+
+    def start(self, folder: Path, spec: dict[str, Any]) -> None:
+        """Tell all."""
+        for tracker in self.trackers:
+            tracker.start(folder, spec)
+
+    def status(self, text: str) -> None:
+        """Tell all."""
+        for tracker in self.trackers:
+            tracker.status(text)
+
+    def estimate(self, estimate: Estimate) -> None:
+        """Tell all."""
+        for tracker in self.trackers:
+            tracker.estimate(estimate)
+
+    def log(self, step: Step) -> None:
+        """Tell all."""
+        for tracker in self.trackers:
+            tracker.log(step)
+
+    def replay(self, steps: Sequence[Step]) -> None:
+        """Tell all."""
+        for tracker in self.trackers:
+            tracker.replay(steps)
+
+    def finish(self, record: dict[str, Any]) -> None:
+        """Tell all."""
+        for tracker in self.trackers:
+            tracker.finish(record)
+
+
+class JsonLines(Tracker):
+    """Writes `metrics.jsonl` in the run's folder: one line a step, then one with the results.
+
+    A resumed run first drops the lines of steps that it is going to repeat.
+    """
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._cleaned: set[str] = set()
+
+    def start(self, folder: Path, spec: dict[str, Any]) -> None:
+        """Remember where to write."""
+        self._path = folder / "metrics.jsonl"
+        self._cleaned = set()
+
+    def log(self, step: Step) -> None:
+        """Append a step."""
+        if step.phase not in self._cleaned:
+            self._cleaned.add(step.phase)
+            self._drop_from(step.phase, step.step)
+        self._append([_logged(step)])
+
+    def replay(self, steps: Sequence[Step]) -> None:
+        """Write the steps of a whole run."""
+        for phase in dict.fromkeys(step.phase for step in steps):
+            self._drop_from(phase, 0)
+        self._append([_logged(step) for step in steps])
+
+    def finish(self, record: dict[str, Any]) -> None:
+        """Append the results."""
+        self._append([{"metrics": record["metrics"]}])
+
+    def _append(self, values: Sequence[dict[str, Any]]) -> None:
+        assert self._path is not None
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write("".join(json.dumps(value) + "\n" for value in values))
+        except OSError as error:
+            raise RunError(
+                f"Cannot write {self._path}: {error.strerror or error}.",
+                hint="Free some space and type the same command again; the run continues.",
+            ) from error
+
+    def _drop_from(self, phase: str, step: int) -> None:
+        assert self._path is not None
+        if not self._path.exists():
+            return
+        kept = []
+        for line in self._path.read_text(encoding="utf-8").splitlines():
+            try:
+                value = json.loads(line)
+            except ValueError:  # the last line of a killed run may be torn
+                continue
+            if "step" in value and (value["phase"] != phase or value["step"] < step):
+                kept.append(line)
+        write_text(self._path, "".join(line + "\n" for line in kept))
+
+
+def _logged(step: Step) -> dict[str, Any]:
+    return {key: value for key, value in vars(step).items() if key != "left_s"}
+
+
+class TensorBoard(Tracker):
+    """Writes TensorBoard event files below the run's folder."""
+
+    def __init__(self) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ConfigError(
+                "TensorBoard is not installed.", hint='Try: pip install "fewtune[tensorboard]"'
+            ) from error
+        self._make: Any = SummaryWriter
+        self._writer: Any = None
+
+    def start(self, folder: Path, spec: dict[str, Any]) -> None:
+        """Open the event file."""
+        self._writer = self._make(log_dir=str(folder / "tensorboard"))
+        self._writer.add_text("spec", f"```\n{json.dumps(spec, indent=2)}\n```")
+
+    def log(self, step: Step) -> None:
+        """Write loss and rate."""
+        self._writer.add_scalar(f"{step.phase}/loss", step.loss, step.step)
+        self._writer.add_scalar(f"{step.phase}/lr", step.lr, step.step)
+
+    def finish(self, record: dict[str, Any]) -> None:
+        """Write the results and close."""
+        for name, value in record["metrics"].items():
+            self._writer.add_scalar(f"test/{name}", value, record["cost"]["steps"])
+        self._writer.close()
+
+
+class Wandb(Tracker):
+    """Logs to Weights & Biases; `WANDB_MODE=offline` keeps everything on this machine."""
+
+    def __init__(self) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise ConfigError(
+                "Weights & Biases is not installed.", hint='Try: pip install "fewtune[wandb]"'
+            ) from error
+        self._wandb: Any = wandb
+        self._run: Any = None
+
+    def start(self, folder: Path, spec: dict[str, Any]) -> None:
+        """Start or continue the run named by the spec's hash."""
+        self._run = self._wandb.init(
+            project="fewtune",
+            id=folder.name[-12:],
+            name=folder.name,
+            dir=str(folder),
+            config=spec,
+            resume="allow",
+        )
+
+    def log(self, step: Step) -> None:
+        """Log loss and rate."""
+        values = {"step": step.step, "loss": step.loss, "lr": step.lr}
+        self._run.log({f"{step.phase}/{name}": value for name, value in values.items()})
+
+    def finish(self, record: dict[str, Any]) -> None:
+        """Log the results and close."""
+        self._run.log({f"test/{name}": value for name, value in record["metrics"].items()})
+        self._run.finish()
+
+
+TRACKERS: dict[str, type[Tracker]] = {"tensorboard": TensorBoard, "wandb": Wandb, "none": Tracker}
+
+
+def make_tracker(name: str) -> Tracker:
+    """Return a tracker by its command-line name.
+
+    Raises:
+        ConfigError: No such tracker, or its package is not installed.
+    """
+    if name not in TRACKERS:
+        raise ConfigError(f"There is no tracker {name!r}.", hint=did_you_mean(name, TRACKERS))
+    return TRACKERS[name]()

@@ -1,0 +1,1 @@
+"""Several runs in one program: stacked tensors, one step for all."""

@@ -1,0 +1,284 @@
+"""Many runs at once: seeds and rates of a strategy that works on finished features, in one program.
+
+Where the cut is the finished embedding on both sides, a step is so small that calling it costs more
+than computing it. Here the trained tensors of M runs are stacked (M, ...), a step of all of them is
+one `vmap`, and torch's own optimizer updates the stack, whose rule treats each element alone. Every
+run keeps its draw, batch order and schedule, and writes an ordinary folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fewtune.core.errors import RunError
+from fewtune.core.files import digest
+from fewtune.core.lock import locked
+from fewtune.model.head import Head
+from fewtune.model.towers import Activations
+from fewtune.training import scoring
+from fewtune.training.feature_cache import FeatureCache
+from fewtune.training.image_loader import ImageLoader
+from fewtune.training.job import Job
+from fewtune.training.loop import Training, prepare
+from fewtune.training.memory.memory_plan import plan_runs
+from fewtune.training.memory.memory_probe import MIB
+from fewtune.training.run import Execution, Result, load_backbone, run
+from fewtune.training.tracking import Tracker
+from fewtune.training.vmapped.run_stack import RunStack, StackedRun
+
+# What may differ between runs of a batch, beside the seed: it acts on the optimizer alone.
+RATE_FIELDS = {
+    "lr",
+    "min_lr",
+    "weight_decay",
+    "momentum",
+    "schedule",
+    "schedule_unit",
+    "warmup",
+    "warmup_lr",
+}
+
+
+def run_batched(jobs: Sequence[Job], tracker: Tracker) -> list[Result]:
+    """Execute jobs, those that differ in seed and rates alone at once, and return their results.
+
+    What cannot be batched (another strategy, one that tunes the encoders, an interrupted run) is
+    executed one by one. An interrupted batch starts again.
+
+    Raises:
+        DataError: A task has no test images or no training images.
+        RunError: Training of some run failed, or a folder cannot be written; the other runs of its
+            batch are complete.
+    """
+    groups: dict[str, list[int]] = defaultdict(list)
+    for index, job in enumerate(jobs):
+        groups[likeness(job)].append(index)
+    results: dict[int, Result] = {}
+    for indices in groups.values():
+        alike = [jobs[index] for index in indices]
+        found = _together(alike, tracker) if len(alike) > 1 else [None] * len(alike)
+        for index, job, result in zip(indices, alike, found, strict=True):
+            results[index] = result or run(job, tracker)
+    return [results[index] for index in range(len(jobs))]
+
+
+def likeness(job: Job) -> str:
+    """Return a digest that is equal for jobs which may be batched."""
+    recipe = job.resolved_recipe()
+    spec = job.spec("", job.backbone, job.precision or "fp32")
+    value = spec.model_dump(mode="json", exclude={"seed", "drawn", "recipe"})
+    place = [job.device, job.precision, job.threads, str(job.runs), job.cache, str(job.cache_dir)]
+    alone = recipe is None or job.time_budget_s is not None or not job.task.test
+    return digest(
+        [
+            value,
+            place,
+            recipe.model_dump(mode="json", exclude=RATE_FIELDS) if recipe else None,
+            job.seed if alone else None,
+        ]
+    )
+
+
+def _together(jobs: Sequence[Job], tracker: Tracker) -> list[Result | None]:
+    """Train what can be trained at once, and return the results of the runs that are complete."""
+    model = load_backbone(jobs[0], tracker)
+    zero = Execution(jobs[0].baseline(), model, tracker)
+    executions = [Execution(job, model, tracker) for job in jobs]
+    fresh = {
+        e.folder.path: e
+        for e in executions
+        if not e.folder.complete() and not e.folder.checkpoint.exists() and e.support.train
+    }
+    if len(fresh) > 1:
+        if not zero.folder.complete():
+            zero.execute(None)
+        with contextlib.ExitStack() as stack:
+            for path in fresh:
+                stack.enter_context(locked(path, wait=False))
+            left = [e for e in fresh.values() if not e.folder.complete()]
+            for execution in left[:1]:  # all have the same test images
+                stack.enter_context(execution.guarded())
+            _fill(left, zero.folder.record(), tracker)
+    return [
+        Result(e.folder.path, e.folder.record(), zero.folder.record(), e.folder.path in fresh)
+        if e.folder.complete() and zero.folder.complete()
+        else None
+        for e in executions
+    ]
+
+
+def _fill(executions: Sequence[Execution], zero_shot: dict[str, Any], tracker: Tracker) -> None:
+    """Train runs at once, as many as fit into memory, and write their folders.
+
+    Those for which that cannot be done are left.
+
+    Raises:
+        RunError: Training of some run failed, or a folder cannot be written.
+    """
+    # Runs whose optimizer has equal settings stand side by side in the stack.
+    left = sorted(executions, key=lambda e: digest(e.spec.model_dump(mode="json")["recipe"]))
+    team = SharedInputs(len({execution.job.seed for execution in left}))
+    pair = team.members(left[:2])
+    reason = _refusal(pair)
+    size = 0 if reason else _fitting(pair, team.seeds, len(left))
+    team.ready = {member.execution.folder.path: member for member in pair}
+    del pair
+    errors: list[RunError] = []
+    while left and not reason:
+        if size < 2:
+            reason = "there is memory for one run at a time"
+            break
+        part = left[:size]
+        try:
+            reason = _fill_part(team, part, zero_shot, tracker, errors)
+            left = left[size:]
+        except torch.OutOfMemoryError:
+            size = math.ceil(size / 2)
+    if reason:
+        tracker.status(f"{reason}: {len(left)} runs one by one")
+    if errors:
+        raise errors[0]
+
+
+def _fill_part(
+    team: SharedInputs,
+    executions: Sequence[Execution],
+    zero_shot: dict[str, Any],
+    tracker: Tracker,
+    errors: list[RunError],
+) -> str:
+    """Train runs in one stack and write their folders; return why that cannot be done, or ""."""
+    began = time.perf_counter()
+    members = team.members(executions)
+    reason = _refusal(members)
+    if reason:
+        return reason
+    batch = RunStack(members)
+    reason = batch.refusal()
+    if reason:
+        return reason
+    for member in members:
+        member.execution.folder.write_plan(member.plan)
+    first = members[0]
+    tracker.status(f"training {len(members)} runs of {first.execution.spec.strategy} at once")
+    batch.train()
+    cost = {
+        "steps": first.training.total,
+        "training_s": round((time.perf_counter() - began) / len(members), 3),
+        "runs_at_once": len(members),
+    }
+    images, text = team.evaluation(first)
+    for index, member in enumerate(members):
+        batch.unstack(index)
+        member.execution.images, member.execution.text = images, text
+        try:
+            member.finish(zero_shot, cost)
+        except RunError as error:  # the other runs are not to be lost
+            errors.append(error)
+    return ""
+
+
+def _fitting(pair: Sequence[StackedRun], seeds: int, runs: int) -> int:
+    """Return how many of so many runs fit into memory at once, from what two of them take."""
+    first = pair[0]
+    for member in pair:
+        member.training.inputs.batch(range(1))  # what is kept is made now, and not counted
+
+    def step(rows: int) -> None:
+        RunStack(pair[:rows]).step(0)
+
+    head_mib = sum(value.nbytes for value in first.training.head.state_dict().values()) / MIB
+    plan = first.plan.model_copy(update={"cache_mib": first.plan.cache_mib * seeds})
+    return plan_runs(plan, first.training.model.device, step, head_mib, runs)
+
+
+class SharedInputs:
+    """What the runs of a batch share: images of a seed, class prompts, what they are scored on.
+
+    Attributes:
+        seeds: How many seeds there are; each has images of its own to keep.
+        ready: Members that are prepared already, by their folders.
+    """
+
+    def __init__(self, seeds: int) -> None:
+        self.seeds = seeds
+        self.ready: dict[Path, StackedRun] = {}
+        self._inputs: dict[int, FeatureCache] = {}
+        self._first: Training | None = None
+        self._evaluation: tuple[FeatureCache, Activations | None] | None = None
+
+    def members(self, executions: Sequence[Execution]) -> list[StackedRun]:
+        """Attach and prepare each run; the list ends with the first that cannot be batched."""
+        members: list[StackedRun] = []
+        for execution in executions:
+            member = self.ready.pop(execution.folder.path, None)
+            members.append(member or self._member(execution))
+            if member:
+                continue
+            if _refusal(members):  # what tunes the encoders is attached once at most
+                break
+            prepare(members[-1].training, execution.tracker)
+        return members
+
+    def _member(self, execution: Execution) -> StackedRun:
+        job, plan = execution.job, execution.begin()
+        plan = plan.model_copy(update={"cache_mib": plan.cache_mib // self.seeds})
+        recipe = job.resolved_recipe()
+        assert recipe is not None
+        phase = job.strategy.phases(recipe)[0]
+        head = execution.attached(phase, 0, None)
+        training = execution.training(head, phase.recipe, plan, 0)
+        training.inputs = self._inputs.setdefault(job.seed, training.inputs)
+        if self._first is None:
+            self._first = training
+        else:
+            training.classes = self._first.classes
+        return StackedRun(execution, training, plan, phase.name)
+
+    def evaluation(self, member: StackedRun) -> tuple[FeatureCache, Activations | None]:
+        """Return test images and class prompts that are encoded once for all runs."""
+        if self._evaluation is None:
+            execution, training = member.execution, member.training
+            model, test = execution.model, execution.task.test
+            execution.tracker.status(f"encoding {len(test):,} test images")
+            images = FeatureCache(
+                model,
+                ImageLoader(test, model.preprocess, device=model.device),
+                len(model.image.stages()),
+                execution.precision,
+                views=1,
+                budget_bytes=member.plan.cache_mib * 2**20,
+                store=execution.store,
+                encoding_batch=member.plan.encoding_batch,
+            )
+            classes = execution.support.classes
+            text = scoring.encode_classes(model, training.head, classes, execution.precision)
+            self._evaluation = images, text
+        return self._evaluation
+
+
+def _refusal(members: Sequence[StackedRun]) -> str:
+    """Return why runs cannot be batched; "" if nothing speaks against it."""
+    first = members[0].training
+    job, model = members[0].execution.job, first.model
+    if len(job.strategy.phases(first.recipe)) > 1:
+        return f"{job.strategy.name()} is trained in several phases"
+    text = first.cuts.text
+    whole = (len(model.image.stages()), None if text is None else len(model.text.stages()))
+    touched = model.tuned() or any(model.image.hooks.values()) or any(model.text.hooks.values())
+    if (first.cuts.image, text) != whole or touched:
+        return f"{job.strategy.name()} does not work on finished features alone"
+    kind = type(first.head)
+    if kind.backward is not Head.backward or kind.epoch_end is not Head.epoch_end:
+        return f"{job.strategy.name()} has a training loop of its own"
+    if len({(m.training.count, m.training.total) for m in members}) > 1:
+        return "draws differ in size"
+    return "" if first.total else "nothing is trained"
