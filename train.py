@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         help="VPT-CLIP-Shallow, VPT-CLIP-Deep, VPT-CLIP-Linear, CLIP-Adapter, or a strategy",
     )
     add("--type", default="vision", choices=("vision", "vision-language"), help="classifier")
-    add("--shots", type=int, default=8, help="training images a class; -1: all")
+    add("--shots", type=int, default=8, help="training images per class; -1: all")
     add("--seed", "--seeds", type=int, default=0, help="of the draw and of training")
     add("--epochs", type=int, help="besides those of --warmup")
     add("--lr", type=float, help="learning rate")
@@ -76,10 +76,10 @@ def yes_or_no(text: str) -> bool:
 
 
 def find_task(name: str, root: Path, shots: int, console: Console) -> Task:
-    """Return a data set by any of its names, with the prompts of that repository if it had some.
+    """Return a dataset by any of its names, with the prompts of that repository if it had some.
 
     Raises:
-        ConfigError: There is no data set of this name, and no folder.
+        ConfigError: There is no dataset of this name, and no folder.
         DataError: It is not below `root`.
     """
     from fewtune.core.task import with_test_split
@@ -123,7 +123,7 @@ def options(args: argparse.Namespace, strategy: str, task: str, console: Console
 
 def make_job(args: argparse.Namespace, console: Console) -> Job:
     """Return what the flags ask for."""
-    from fewtune.core.discovery import load_strategy
+    from fewtune.model.load_strategy import load_strategy
     from fewtune.training.job import Job
     from fewtune.training.named_recipes import configure
 

@@ -14,11 +14,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.harness import Step
 from benchmarks.models import dual_encoder, pixels, support
-from fewtune.core.discovery import load_strategy
 from fewtune.core.spec import Plan, Precision, Recipe
 from fewtune.core.task import Support
 from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.head import Head
+from fewtune.model.load_strategy import load_strategy
 from fewtune.training import scoring
 from fewtune.training.checkpoints import Checkpoints
 from fewtune.training.device import autocast, choose_attention

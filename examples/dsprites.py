@@ -61,7 +61,6 @@ def train(name: str, task: Task, lr: float, steps: int, arguments: argparse.Name
         seed=arguments.seed,
         threads=arguments.threads,
         runs=arguments.runs,
-        card=False,
     )
     return run(job, Tracker())
 

@@ -82,18 +82,18 @@ def options() -> str:
 
 
 def datasets() -> str:
-    """Name, title, group, classes, images and licence: a row for each declared data set."""
+    """Name, title, group, classes, images and licence: a row for each declared dataset."""
     rows = []
     for name, dataset in declarations().items():
         sizes = [f"{dataset.sizes[split]:,}" for split in ("train", "val", "test")]
         classes = f"{len(dataset.classes):,}"
         rows.append([f"`{name}`", dataset.title, dataset.group, classes, *sizes, dataset.licence])
-    header = ["name", "data set", "group", "classes", "train", "val", "test", "licence"]
+    header = ["name", "dataset", "group", "classes", "train", "val", "test", "licence"]
     return table(header, rows)
 
 
 def dataset_forms() -> str:
-    """The forms that each data set is read from, and the sources of its prompts."""
+    """The forms that each dataset is read from, and the sources of its prompts."""
     rows = []
     for name, dataset in declarations().items():
         sources = sorted(
@@ -171,13 +171,14 @@ def regenerate(text: str) -> str:
 
 def strategy_classes() -> dict[str, Any]:
     """Return every strategy of this package by name."""
-    from fewtune.core.discovery import load_strategy, plugins
+    from fewtune.core.discovery import plugins
+    from fewtune.model.load_strategy import load_strategy
 
     return {name: load_strategy(name) for name in plugins("strategies")}
 
 
 def declarations() -> dict[str, Any]:
-    """Return every declared data set by name, VTAB first."""
+    """Return every declared dataset by name, VTAB first."""
     from fewtune.datasets import catalog
 
     return {name: catalog.load(name) for name in catalog.summaries() if name != catalog.SAMPLE}
@@ -225,7 +226,7 @@ def _parameters(cls: Any) -> str:
 
 
 def count(cls: Any, classes: int) -> int:
-    """Return the tensors' elements that a strategy trains on ViT-B/16, 16 images a class."""
+    """Return the tensors' elements that a strategy trains on ViT-B/16, 16 images per class."""
     import torch
 
     from fewtune.core.spec import Recipe

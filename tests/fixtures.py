@@ -1,4 +1,4 @@
-"""Miniature images and data sets in every layout, for tests of any part."""
+"""Miniature images and datasets in every layout, for tests of any part."""
 
 from __future__ import annotations
 

@@ -81,6 +81,5 @@ def _job(folder: Path, settings: Settings, steps: int, seed: int) -> Job:
         precision=settings.precision,  # type: ignore[arg-type]
         device="cpu",
         cache_dir=folder / "cache",
-        card=False,
         runs=folder / "runs",
     )

@@ -4,7 +4,7 @@
     python -m experiments.default_rates fashion-mnist results
 
 Linear probe, CLIP-Adapter and VPT have no single published recipe for few shots on CLIP. Each rate
-of a small grid is trained on 16 images a class and scored on other *training* images of the task:
+of a small grid is trained on 16 images per class and scored on other *training* images of the task:
 clothes (Fashion-MNIST, its official test images are not opened), where a shape is (9 places), how
 many there are (1 to 5). The rate with the best mean accuracy over tasks wins; ties go to the
 smaller one. Writes results/table.md; complete runs are not repeated, so strategies may be searched
@@ -26,9 +26,9 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
 
 from fewtune.backbones.model_names import ASSETS, EMBEDDED
-from fewtune.core.discovery import load_strategy
 from fewtune.core.task import ClassSet, Example, Task, draw
 from fewtune.data.layouts import open_task
+from fewtune.model.load_strategy import load_strategy
 from fewtune.training.job import Job
 from fewtune.training.run import run
 from fewtune.training.tracking import Tracker

@@ -68,7 +68,7 @@ class Encoder:
         return torch.cat([text_features(self.model, part) for part in ids.split(500)]).numpy()
 
     def accuracy(self, image: Floats, labels: Labels, names: list[str], template: str) -> float:
-        """Zero-shot accuracy in percent of image features (N, D) with one prompt a class."""
+        """Zero-shot accuracy in percent of image features (N, D) with one prompt per class."""
         scores = image @ self.texts([template.format(name) for name in names]).T
         return 100 * float((scores.argmax(axis=1) == labels).mean())
 
@@ -89,7 +89,7 @@ def read_fashion(folder: Path, split: str) -> tuple[NDArray[np.uint8], Labels]:
 
 
 def draw(labels: Labels, shots: int, seed: int) -> Labels:
-    """Indices of `shots` examples a class."""
+    """Indices of `shots` examples per class."""
     generator = np.random.default_rng(seed)
     classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     return np.concatenate([generator.permutation(rows)[:shots] for rows in classes])
@@ -100,7 +100,7 @@ def probe(train: Floats, train_labels: Labels, test: Floats, labels: Labels) -> 
     folds = min(4, int(np.bincount(train_labels).min()))
     mean, spread = train.mean(axis=0), train.std() + 1e-8
     if folds < 2:
-        raise ValueError(f"a probe needs at least 2 examples a class, got {folds}")
+        raise ValueError(f"a probe needs at least 2 examples per class, got {folds}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", (ConvergenceWarning, FutureWarning))
         model = LogisticRegressionCV(

@@ -58,7 +58,7 @@ def _member(archive: zipfile.ZipFile, name: str, content: bytes, method: int) ->
 
 
 def write_sample(fashion_folder: Path, target: Path) -> None:
-    """Draws 16 training and 100 test images a class and writes `target` atomically."""
+    """Draws 16 training and 100 test images per class and writes `target` atomically."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(".partial")
     with zipfile.ZipFile(partial, "w") as archive:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fewtune.api import Classifier
-    from fewtune.core.discovery import load_strategy
     from fewtune.core.errors import FewTuneError
     from fewtune.core.spec import Recipe
     from fewtune.core.task import ClassSet, Example, Task
     from fewtune.data.layouts import open_task
     from fewtune.export import export_run
+    from fewtune.model.load_strategy import load_strategy
     from fewtune.training.job import Job
     from fewtune.training.load_run import load_run
     from fewtune.training.run import run
@@ -45,7 +45,7 @@ _HOMES = {
     "Task": "core.task",
     "export_run": "export",
     "load_run": "training.load_run",
-    "load_strategy": "core.discovery",
+    "load_strategy": "model.load_strategy",
     "open_task": "data.layouts",
     "run": "training.run",
 }

@@ -12,8 +12,9 @@ from commands import Cli
 from fewtune.cli.fit import strategy_command
 from fewtune.cli.support.toml_files import as_defaults, read_toml
 from fewtune.cli.sweep import METADATA
-from fewtune.core.discovery import load_strategy, strategy_names
+from fewtune.core.discovery import strategy_names
 from fewtune.core.naming import dashed
+from fewtune.model.load_strategy import load_strategy
 from fewtune.sweeps.grid import Grid, expand, overridden
 from fixtures import split_folders
 

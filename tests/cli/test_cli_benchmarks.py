@@ -1,4 +1,4 @@
-"""Every benchmark data set by name: `fewtune fit` and the seed's train.py, on miniatures."""
+"""Every benchmark dataset by name: `fewtune fit` and the seed's train.py, on miniatures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`fewtune data`: benchmark data sets by name, and the embedded images as a folder."""
+"""`fewtune data`: benchmark datasets by name, and the embedded images as a folder."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
         yield running
 
 
-def test_all_data_sets_are_listed(cli: Cli, root: Path) -> None:
+def test_all_datasets_are_listed(cli: Cli, root: Path) -> None:
     listed = json.loads(cli("data list --json").out)
     assert [entry["name"] for entry in listed] == list(catalog.declared())
     by_name = {entry["name"]: entry for entry in listed}
@@ -83,7 +83,7 @@ def test_a_task_that_never_was_is_a_warning(cli: Cli, root: Path) -> None:
     [
         ("data info dtd", "fewshot/dtd and vtab/dtd"),
         ("data info vtab/dtt", "Did you mean"),
-        ("data download dttd", "There is no data set called 'dttd'"),
+        ("data download dttd", "There is no dataset called 'dttd'"),
         ("data download fashion", "fewtune data sample DIR"),
         ("data download fewshot/imagenet", "cannot be downloaded by a program. "),
         ("data download vtab/dtd --split val", "no 'val' split"),
@@ -109,7 +109,7 @@ def test_a_download_is_found_verified_and_not_repeated(cli: Cli, root: Path, hub
     assert verified.status == 1
     findings = {(f["kind"], f["level"]) for f in json.loads(verified.out)["findings"]}
     assert ("size", "error") in findings
-    assert "3 test images, where the data set has 1,880" in cli("data verify vtab/dtd").out
+    assert "3 test images, where the dataset has 1,880" in cli("data verify vtab/dtd").out
     requests = len(hub.seen)
     assert cli("data download vtab/dtd --shards").status == 0
     assert len(hub.seen) == requests

@@ -1,4 +1,4 @@
-"""Benchmark data sets by name, from miniatures below one root to a run with a paper's draw."""
+"""Benchmark datasets by name, from miniatures below one root to a run with a paper's draw."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DATA_SETS: dict[str, tuple[str, Draw]] = {
 
 
 @pytest.mark.parametrize("name", DATA_SETS)
-def test_fit_takes_a_data_set_by_name(name: str, cli: Cli, backbone: Path, place: Path) -> None:
+def test_fit_takes_a_dataset_by_name(name: str, cli: Cli, backbone: Path, place: Path) -> None:
     form, draw = DATA_SETS[name]
     root = miniatures.write(name, form, place / "data").root
     outcome = cli(

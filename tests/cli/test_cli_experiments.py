@@ -11,16 +11,16 @@ from commands import Cli
 from fewtune.cli.fit import strategy_command
 from fewtune.cli.support import sweep_run
 from fewtune.cli.support.toml_files import as_defaults, read_toml
-from fewtune.core.discovery import load_strategy
 from fewtune.core.protocol import Case
 from fewtune.core.spec import ZERO_SHOT
 from fewtune.datasets.catalog import task_name
+from fewtune.model.load_strategy import load_strategy
 from fewtune.reports.citations import references
 from fewtune.reports.reproduction import Experiment
 from fewtune.sweeps.runner import CaseSource
 
 FOLDER = Path(__file__).parents[2] / "experiments"
-# Runs, and published scores that they are expected to give. By hand: 11 data sets, shots 1 to 16,
+# Runs, and published scores that they are expected to give. By hand: 11 datasets, shots 1 to 16,
 # seeds 1 to 3 and zero-shot are 11 * (1 + 5 * 3) = 176 runs of one strategy with one backbone.
 COUNTS = {
     "clip-lora": (3 * 176, 82),

@@ -12,9 +12,9 @@ from commands import Cli, short
 
 from fewtune.cli.support.console import Console
 from fewtune.cli.support.data_checks import looks_like_photographs, open_data, warn_of_photographs
-from fewtune.core.discovery import load_strategy
 from fewtune.core.errors import RunError
 from fewtune.core.files import read_json
+from fewtune.model.load_strategy import load_strategy
 from fewtune.training import loop as loop
 from fewtune.training.job import Job
 from fewtune.training.named_recipes import named_recipe
@@ -122,7 +122,7 @@ def test_config_files_are_checked_as_strictly_as_flags(
     ("flags", "message"),
     [
         ("", "No images were given. Add --data DIR"),
-        ("--data nowhere", "There is no data set and no folder called 'nowhere'."),
+        ("--data nowhere", "There is no dataset and no folder called 'nowhere'."),
         ("--data ./nowhere", "does not exist"),
         ("--data x --backbone ViT-B61", "Did you mean 'ViT-B16'?"),
         ("--data x --backbone ./nothing", "there is no such file or folder"),

@@ -12,9 +12,10 @@ from pydantic import Field
 
 from fewtune.cli.fit import split_strategy, strategy_command
 from fewtune.cli.support.options import Command, Duration, Memory, Number, field_options, given
-from fewtune.core.discovery import load_strategy, plugins
+from fewtune.core.discovery import plugins
 from fewtune.core.errors import ConfigError
 from fewtune.core.spec import Frozen
+from fewtune.model.load_strategy import load_strategy
 
 
 class Knobs(Frozen):

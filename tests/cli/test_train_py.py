@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from fewtune.backbones.model_names import backbone_names, resolve
-from fewtune.core.discovery import load_strategy
+from fewtune.model.load_strategy import load_strategy
 from fewtune.testing import tiny_clip_folder
 
 ROOT = Path(__file__).parents[2]

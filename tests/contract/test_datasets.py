@@ -1,4 +1,4 @@
-"""Every declared data set: its contract, its names, and its prompts as pinned in datasets.toml.
+"""Every declared dataset: its contract, its names, and its prompts as pinned in datasets.toml.
 
 After a change on purpose: `pytest tests/contract/test_datasets.py -n0 -s --update-values`, and
 commit the file.
@@ -22,7 +22,7 @@ from fewtune.testing.dataset_contract import bibtex
 
 FILE = Path(__file__).parents[1] / "datasets.toml"
 HEADER = """\
-# Of every data set: how many classes, and a digest of their names in label order; of every source
+# Of every dataset: how many classes, and a digest of their names in label order; of every source
 # of wordings: how many templates, and a digest of templates and words. They are those of the
 # sources named in docs/datasets.md. Written by:
 # pytest tests/contract/test_datasets.py -n0 -s --update-values
@@ -71,7 +71,7 @@ def test_names_and_prompts_are_pinned(request: pytest.FixtureRequest) -> None:
     assert found == stored, f"changed without being pinned anew: {moved}"
 
 
-def test_only_six_names_are_those_of_two_data_sets() -> None:
+def test_only_six_names_are_those_of_two_datasets() -> None:
     leads = defaultdict(set)
     for name, dataset in ALL.items():
         for alias in (name, catalog.task_name(name), name.rpartition("/")[2], *dataset.aliases):
@@ -146,7 +146,7 @@ def test_traps_of_the_sources() -> None:
         ("fewshot-dtd", "fewshot/dtd"),
     ],
 )  # fmt: skip
-def test_every_name_in_use_leads_to_its_data_set(text: str, name: str) -> None:
+def test_every_name_in_use_leads_to_its_dataset(text: str, name: str) -> None:
     assert catalog.find(text) == catalog.NamedDataset(name)
 
 
@@ -178,6 +178,6 @@ def test_what_is_not_there_is_said_with_the_way_to_get_it(tmp_path: Path) -> Non
     with pytest.raises(ConfigError, match=r"no subset of 1000"):
         catalog.resolve("imagenet-a", root=tmp_path, subset="1000")
     for other in (tmp_path, "fashion"):
-        with pytest.raises(ConfigError, match=r"--prompts is for benchmark data sets"):
+        with pytest.raises(ConfigError, match=r"--prompts is for benchmark datasets"):
             catalog.resolve(other, wording="coop")
     assert set(SOURCES) == {s for dataset in ALL.values() for s in dataset.wordings}

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fewtune.core.discovery import load_strategy, plugins
+from fewtune.core.discovery import plugins
+from fewtune.model.load_strategy import load_strategy
 from fewtune.model.strategy import Strategy
 from fewtune.testing.contract import Check, ContractCase, checks_of
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from fewtune.core.discovery import load_strategy, plugins
+from fewtune.core.discovery import plugins
 from fewtune.core.files import digest, write_text
 from fewtune.core.spec import Recipe
+from fewtune.model.load_strategy import load_strategy
 from fewtune.model.strategy import Strategy
 from fewtune.testing import tiny_task
 from fewtune.testing.contract import ContractCase, derived_cuts, trains

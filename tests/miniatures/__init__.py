@@ -1,8 +1,8 @@
-"""Miniatures of benchmark data sets in the forms in which people have them on disk.
+"""Miniatures of benchmark datasets in the forms in which people have them on disk.
 
     manifest = write("vtab/svhn", "list folder", tmp_path)
 
-A module of this package may have `FORMS`: by the name of a form, the data sets that exist in it and
+A module of this package may have `FORMS`: by the name of a form, the datasets that exist in it and
 a function that writes one of them. Formats are the real ones; there are only fewer, smaller images.
 """
 
@@ -49,7 +49,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Form:
-    """One form: the names of the data sets that exist in it, and who writes them."""
+    """One form: the names of the datasets that exist in it, and who writes them."""
 
     names: Sequence[str]
     write: Callable[[str, Path], Manifest]
@@ -67,11 +67,11 @@ def forms() -> Mapping[str, Form]:
 
 
 def forms_of(dataset_name: str) -> list[str]:
-    """Return the forms in which a data set can be written."""
+    """Return the forms in which a dataset can be written."""
     return [name for name, form in forms().items() if dataset_name in form.names]
 
 
 def write(dataset_name: str, form: str, root: Path) -> Manifest:
-    """Write a data set ("vtab/svhn") in a form below `root` and return what was written."""
+    """Write a dataset ("vtab/svhn") in a form below `root` and return what was written."""
     root.mkdir(parents=True, exist_ok=True)
     return forms()[form].write(dataset_name, root)

@@ -1,4 +1,4 @@
-"""The authors' archives of CoOp's data sets, where torchvision unpacks them, without CoOp's files.
+"""The authors' archives of CoOp's datasets, where torchvision unpacks them, without CoOp's files.
 
 The images are those of the other forms; which of them are for validation, FewTune draws itself.
 """
@@ -17,7 +17,7 @@ from fewtune.datasets.fewshot.cars import NAMES
 from miniatures import Form, Labelled, Manifest
 from miniatures.few_shot import SETS, rows_of, write_images
 
-# Where torchvision puts each data set.
+# Where torchvision puts each dataset.
 FOLDERS = {
     "fewshot/caltech101": "caltech101",
     "fewshot/pets": "oxford-iiit-pet",

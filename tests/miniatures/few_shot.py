@@ -1,4 +1,4 @@
-"""CoOp's data sets: its own folders, CLIP-LoRA's, those with the lists of NOAH and of 2SFS.
+"""CoOp's datasets: its own folders, CLIP-LoRA's, those with the lists of NOAH and of 2SFS.
 
 Every class has a training image; the first four and the last have two, and one for validation and
 one for testing. The rows of a split file stand in no order.
@@ -26,13 +26,13 @@ SHOTS, SEEDS = (1, 2), (0, 1)
 
 @dataclass(frozen=True)
 class Set:
-    """How one data set names its files.
+    """How one dataset names its files.
 
     Attributes:
         folders: CoOp's folder, and CLIP-LoRA's.
         split_file: The part of its name after "split_zhou_".
         images: Folder of the images.
-        path: Path of an image, of (split, label, number within the data set).
+        path: Path of an image, of (split, label, number within the dataset).
         noah: NOAH's folder.
     """
 
@@ -119,7 +119,7 @@ SETS: Mapping[str, Set] = {
 
 
 def rows_of(name: str) -> list[Labelled]:
-    """Return the images of a data set, in the order of its split file."""
+    """Return the images of a dataset, in the order of its split file."""
     classes = catalog.load(name).classes
     stream = random.Random(name)
     rows = []

@@ -22,7 +22,8 @@ from typing import Any
 import pytest
 from safetensors import safe_open
 
-from fewtune.core.discovery import load_strategy, plugins
+from fewtune.core.discovery import plugins
+from fewtune.model.load_strategy import load_strategy
 from fewtune.strategies.clip_lora import ClipLora
 from fewtune.testing import tiny_clip_folder, tiny_task
 from fewtune.training.job import Job

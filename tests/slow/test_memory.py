@@ -23,7 +23,7 @@ import torchmetrics.functional.classification
 from safetensors.torch import save_file
 from transformers import CLIPConfig, CLIPModel
 
-from fewtune.core.discovery import load_strategy
+from fewtune.model.load_strategy import load_strategy
 from fewtune.core.errors import ConfigError
 from fewtune.training.vmapped.vmapped_runs import run_batched
 from fewtune.training.job import Job
@@ -58,7 +58,7 @@ def jobs(name, budget):  # one, or eight that can be trained in one stack
                for lr in ((1e-4, 2e-4, 3e-4, 4e-4) if stack else (kind.recipe.lr,))]
     runs = Path(sys.argv[1]) / f"{name}-{budget}"
     return [Job(kind(reduction=1) if stack else kind(), task, str(folder), recipe, device="cpu",
-                precision="fp32", threads=1, runs=runs, card=False, cache_dir=runs / "cache",
+                precision="fp32", threads=1, runs=runs, cache_dir=runs / "cache",
                 memory_mib=budget, shots=2 if stack else None, seed=seed)
             for recipe in recipes for seed in ((1, 2) if stack else (0,))]
 

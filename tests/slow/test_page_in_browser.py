@@ -8,6 +8,7 @@ import pytest
 from browser import contrast, look_at
 
 from fewtune.reports.comparison_page import write_page
+from fewtune.reports.model_card import write_card
 from fewtune.reports.study_report import write_report
 from fewtune.strategies.clip_adapter import ClipAdapter
 from fewtune.testing import tiny_clip_folder, tiny_task
@@ -25,7 +26,15 @@ LEGIBLE = 4.5
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("browser")
     task, backbone = tiny_task(), str(tiny_clip_folder(folder / "backbone"))
-    job = Job(ClipAdapter(), task, backbone, shots=2, steps_scale=0.1, runs=folder / "runs")
+    job = Job(
+        ClipAdapter(),
+        task,
+        backbone,
+        shots=2,
+        steps_scale=0.1,
+        runs=folder / "runs",
+        write_card=write_card,
+    )
     path = folder / "page.html"
     command = "fewtune fit --data A_FOLDER_WITH_A_LONG_NAME_OF_MY_OWN --shots 16"
     write_page(path, [run(job, Tracker())], "Title" * 20, command, task)

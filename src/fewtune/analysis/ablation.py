@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from fewtune.analysis.run_settings import Value, settings
-from fewtune.core.discovery import load_strategy
 from fewtune.core.errors import ConfigError, RunError, did_you_mean
 from fewtune.core.naming import dashed
 from fewtune.core.spec import ZERO_SHOT, Recipe
+from fewtune.model.load_strategy import load_strategy
 from fewtune.reports.study_runs import Cell, Run, load_runs, refuse_mixed
 from fewtune.reports.summary import shots_text, strategy_of
 

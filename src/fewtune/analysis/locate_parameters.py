@@ -33,7 +33,7 @@ from fewtune.core.task import ClassSet
 from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.head import Head
 from fewtune.model.towers import Activations, Prompts
-from fewtune.training.loop import find_cuts
+from fewtune.training.cut import find_cuts
 
 Tensors = Mapping[str, Tensor]
 

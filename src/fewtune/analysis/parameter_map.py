@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from fewtune.model.head import Classifier
-from fewtune.training.loop import Cuts
+from fewtune.training.cut import Cuts
 
 TowerName = Literal["text", "image", "both"]
 HEAD = "head"

@@ -5,7 +5,7 @@ diagram is drawn: what it trains, and where. With --ablation, it is folders of r
 is drawn over the options that a sweep has varied.
 
 Figures are written as SVG and PDF, numbers as CSV and JSON: for one run into RUN/analysis. Drift
-and diagram need nothing but the run; gradients and the embedding need its images, too. A data set
+and diagram need nothing but the run; gradients and the embedding need its images, too. A dataset
 is found by its name; for your own images, say where they lie: --data DIR.
 """
 
@@ -22,9 +22,10 @@ from fewtune.cli import fit
 from fewtune.cli.support.console import Console
 from fewtune.cli.support.find_runs import find_run
 from fewtune.cli.support.options import Command, Number, OneOf, Option
-from fewtune.core.discovery import load_strategy, strategy_names
+from fewtune.core.discovery import strategy_names
 from fewtune.core.errors import ConfigError, FewTuneError, did_you_mean
 from fewtune.core.naming import brief
+from fewtune.model.load_strategy import load_strategy
 
 if TYPE_CHECKING:
     from fewtune.analysis.replay import Opened
@@ -153,7 +154,7 @@ def _wanted(values: Mapping[str, Any], console: Console) -> Sequence[str]:
 def _task(
     spec: Spec, values: Mapping[str, Any], console: Console, opened: dict[str, Task]
 ) -> Task | None:
-    """Return a run's images: those of --data, or of the data set that has the task's name.
+    """Return a run's images: those of --data, or of the dataset that has the task's name.
 
     None where there are none to be found, or none are needed.
     """

@@ -1,6 +1,6 @@
-"""Get data sets, and look at images before training on them.
+"""Get datasets, and look at images before training on them.
 
-`fewtune data list` names the benchmark data sets, `fewtune data info NAME` tells what is known of
+`fewtune data list` names the benchmark datasets, `fewtune data info NAME` tells what is known of
 one, `fewtune data download NAME` fetches it. `fewtune data info DIR` counts your own images,
 `fewtune data verify DIR` opens each of them, and `fewtune data sample DIR` writes some to try
 FewTune on.
@@ -54,7 +54,7 @@ def _is_vtab(name: str) -> bool:
 
 
 def info(location: str, root: Path | None, machine: bool) -> None:
-    """Tell what is known of a data set, or count a folder without opening an image."""
+    """Tell what is known of a dataset, or count a folder without opening an image."""
     from fewtune.cli.support.data_checks import open_data, show_counts, show_summary
     from fewtune.data.findings import count
 
@@ -82,12 +82,12 @@ def info(location: str, root: Path | None, machine: bool) -> None:
 
 
 def list_(root: Path | None, machine: bool) -> None:
-    """Name all data sets."""
+    """Name all datasets."""
     benchmark_listing.list_all(root, Console(machine=machine))
 
 
 def download(name: str, root: Path | None, splits: tuple[str, ...], shards: bool) -> None:
-    """Download a data set."""
+    """Download a dataset."""
     benchmark_listing.get(benchmark_listing.require(name), root, splits, shards, Console())
 
 
@@ -107,7 +107,7 @@ ROOT = Option(
     type=click.Path(path_type=Path),
     metavar="DIR",
     shown="the download folder",
-    help="Folder that holds data sets by name.",
+    help="Folder that holds datasets by name.",
 )
 command = Group(
     "data",
@@ -116,16 +116,16 @@ command = Group(
         "list": Command(
             "list",
             callback=list_,
-            short_help="Name all benchmark data sets.",
-            help="Name all benchmark data sets: group, classes, images, size of the download in "
+            short_help="Name all benchmark datasets.",
+            help="Name all benchmark datasets: group, classes, images, size of the download in "
             "GB, licence, and in which form each is on this machine.",
             params=[ROOT, JSON],
         ),
         "download": Command(
             "download",
             callback=download,
-            short_help="Fetch a data set.",
-            help="Fetch a data set into the download folder, where every command finds it. A "
+            short_help="Fetch a dataset.",
+            help="Fetch a dataset into the download folder, where every command finds it. A "
             "download that stopped is continued, and every file is compared with its published "
             "checksum where there is one. HF_ENDPOINT names a mirror of the Hub.",
             params=[
@@ -152,7 +152,7 @@ command = Group(
             short_help="Decode every image and report what is wrong.",
             help="Decode every image once and report what is wrong; the exit status is 1 if a "
             "finding is an error. A second look at unchanged files takes no time. The images of a "
-            "data set are also counted.",
+            "dataset are also counted.",
             params=[
                 click.Argument(LOCATION, metavar="DIR|NAME"),
                 ROOT,
@@ -165,8 +165,8 @@ command = Group(
         "info": Command(
             "info",
             callback=info,
-            short_help="Tell what is known of a data set or a folder.",
-            help="Tell what is known of a data set: licence, citation, classes, prompts, and the "
+            short_help="Tell what is known of a dataset or a folder.",
+            help="Tell what is known of a dataset: licence, citation, classes, prompts, and the "
             "forms in which it is read. Of a folder: layout, classes and counts. No image is "
             "opened.",
             params=[click.Argument(LOCATION, metavar="DIR|NAME"), ROOT, JSON],

@@ -30,7 +30,7 @@ OPTIONS = (
         type=click.Path(path_type=Path),
         metavar="DIR",
         shown="the download folder",
-        help="Folder that holds data sets by name.",
+        help="Folder that holds datasets by name.",
     ),
     Option(
         ["--new-classes"],

@@ -1,7 +1,7 @@
 """Tune a strategy on your images and compare it with zero-shot.
 
 DATA is a folder of class folders (DIR/cat/1.jpg), of splits (DIR/train/cat/1.jpg), a csv or jsonl
-with the columns path and label, or the name of a data set. Without a strategy, clip-lora is used.
+with the columns path and label, or the name of a dataset. Without a strategy, clip-lora is used.
 The same command again continues an interrupted run, and prints the results of a complete one.
 
 What is set where: the paper's recipe, then --config, then flags; the last one counts.
@@ -30,11 +30,12 @@ from fewtune.cli.support.options import (
 )
 from fewtune.cli.support.run_store import Folder
 from fewtune.cli.support.toml_files import as_defaults, read_toml
-from fewtune.core.discovery import load_strategy, strategy_names
+from fewtune.core.discovery import strategy_names
 from fewtune.core.draws import DEFAULT_DRAW, DRAWS
 from fewtune.core.errors import ConfigError
 from fewtune.core.preprocess import POLICIES
 from fewtune.datasets.declaration import SOURCES, SUBSETS
+from fewtune.model.load_strategy import load_strategy
 
 if TYPE_CHECKING:
     from fewtune.model.strategy import Strategy
@@ -44,11 +45,11 @@ EXECUTION = "Execution"
 TRACKERS = ("none", "tensorboard", "wandb")
 
 OPTIONS: tuple[Option, ...] = (
-    Option(["--data"], metavar="DIR|NAME", help="Images: a path, or the name of a data set."),
+    Option(["--data"], metavar="DIR|NAME", help="Images: a path, or the name of a dataset."),
     Option(["--root"], type=click.Path(path_type=Path), metavar="DIR", shown="the download folder",
-           help="Folder that holds data sets by name."),
+           help="Folder that holds datasets by name."),
     Option(["--layout"], metavar="NAME", shown="the most trustworthy that is there",
-           help="Form in which a data set is read."),
+           help="Form in which a dataset is read."),
     Option(["--subset"], type=OneOf(SUBSETS), shown="1000; full with --shots",
            help="Training images of a VTAB task: 1,000, or 800 and 200 for validation, or all."),
     Option(["--classes"], type=OneOf(("all", "base", "new")), default="all", shown="all",
@@ -72,8 +73,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(["templates", "--template"], multiple=True, metavar="TEXT",
            help="Prompt with {} for the class name; may be repeated.  [those of --prompts, else a "
            "photo of a {}.]"),
-    Option(["--prompts"], type=OneOf(SOURCES), shown="that of the data set",
-           help="Whose class names and templates a data set is read with."),
+    Option(["--prompts"], type=OneOf(SOURCES), shown="that of the dataset",
+           help="Whose class names and templates a dataset is read with."),
     Option(["template_use", "--templates"], type=OneOf(("first", "all")), default="all",
            shown="all", help="Use the first template, or average over all."),
     Option(["--descriptions"], type=click.Path(path_type=Path), metavar="FILE",

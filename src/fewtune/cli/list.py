@@ -1,4 +1,4 @@
-"""List strategies, backbones, data sets, protocols, trackers and runs.
+"""List strategies, backbones, datasets, protocols, trackers and runs.
 
 Plain `fewtune list` names all but the runs. `fewtune list runs [DIR]` reads ./runs or DIR;
 `fewtune list backbones NAME` tells what is known of one backbone. --verbose shows what is known of
@@ -24,8 +24,9 @@ from fewtune.backbones.model_names import (
 from fewtune.cli.support.console import Console
 from fewtune.cli.support.find_runs import RUNS, summaries
 from fewtune.cli.support.options import Command, Option, flag_name, show
-from fewtune.core.discovery import load_strategy, plugins, strategy_names
+from fewtune.core.discovery import plugins, strategy_names
 from fewtune.core.errors import ConfigError, RunError, did_you_mean
+from fewtune.model.load_strategy import load_strategy
 
 TRACKERS = {
     "tensorboard": 'event files in the run\'s folder; pip install "fewtune[tensorboard]"',
@@ -42,8 +43,8 @@ def backbones() -> dict[str, str]:
     return lines
 
 
-def data_sets() -> dict[str, str]:
-    """Return {name: one line} of the data sets."""
+def datasets() -> dict[str, str]:
+    """Return {name: one line} of the datasets."""
     from fewtune.datasets.catalog import summaries
 
     return {**summaries(), "DIR": "your own images: a folder of class folders, a csv or jsonl"}
@@ -52,7 +53,7 @@ def data_sets() -> dict[str, str]:
 LISTS: dict[str, Callable[[], dict[str, str]]] = {
     "strategies": strategy_names,
     "backbones": backbones,
-    "data": data_sets,
+    "data": datasets,
     "protocols": lambda: plugins("protocols"),
     "trackers": lambda: dict(TRACKERS),
 }

@@ -1,6 +1,6 @@
 """Try FewTune in a minute, offline: two methods on an embedded sample, and a web page.
 
-The embedded pictogram model `picto` is tuned on 16 images a class of a Fashion-MNIST sample with
+The embedded pictogram model `picto` is tuned on 16 images per class of a Fashion-MNIST sample with
 CLIP-LoRA and CLIPFit, both with shortened recipes, and compared with zero-shot. Nothing is
 downloaded. The same command again shows the same results.
 """
@@ -60,7 +60,7 @@ def run(out: Path, seed: int, backbone: str) -> None:
             execute(job, terminal) for job in jobs(task, backbone, seed, (out / RUNS).absolute())
         ]
     page = out / PAGE
-    write_page(page, results, "FewTune quickstart: fashion from 16 images a class", NEXT, task)
+    write_page(page, results, "FewTune quickstart: fashion from 16 images per class", NEXT, task)
     show(console, results)
     console.line()
     console.line(f"page  {page.absolute()}")
@@ -70,6 +70,7 @@ def run(out: Path, seed: int, backbone: str) -> None:
 def jobs(task: Task, backbone: str, seed: int, runs: Path) -> list[Job]:
     """Return the shortened runs."""
     from fewtune.backbones.checkpoint import describe
+    from fewtune.reports.model_card import write_card
     from fewtune.training.job import Job
     from fewtune.training.named_recipes import configure
 
@@ -80,7 +81,7 @@ def jobs(task: Task, backbone: str, seed: int, runs: Path) -> list[Job]:
         made.append(
             Job(
                 strategy, task, backbone, recipe, shots=SHOTS, seed=seed, steps_scale=scale,
-                runs=runs,
+                runs=runs, write_card=write_card,
             )
         )  # fmt: skip
     return made

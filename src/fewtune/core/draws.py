@@ -31,7 +31,7 @@ MOST_VAL_SHOTS = 4
 
 
 def few_shot(task: Task, shots: int | None, seed: int, draw: Draw = DEFAULT_DRAW) -> Task:
-    """Return the task with `shots` training and at most min(shots, 4) validation images a class.
+    """Return the task with `shots` training and at most min(shots, 4) validation images per class.
 
     `shots=None` keeps every image. The test split is untouched, unless it is that of a task which
     is scored on validation images: it then has the drawn ones.

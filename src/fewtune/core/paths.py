@@ -21,7 +21,7 @@ def cache_dir() -> Path:
 
 
 def data_dir() -> Path:
-    """Return where data sets are looked for and downloaded to: `$FEWTUNE_DATA`, else in the cache.
+    """Return where datasets are looked for and downloaded to: `$FEWTUNE_DATA`, else in the cache.
 
     The folder need not exist; whoever writes there creates it.
     """

@@ -28,7 +28,7 @@ from fewtune.core.task import Classes, Split
 def _underscored(value: Any) -> Any:
     """Return options whose keys are field names, where files and flags write "-".
 
-    Keys of tables within them are names of data sets, and stay as they are.
+    Keys of tables within them are names of datasets, and stay as they are.
     """
     if not isinstance(value, dict):
         return value
@@ -53,10 +53,10 @@ class Case(Frozen):
     """One run.
 
     Attributes:
-        data: Name or path of a data set, as after `--data`.
+        data: Name or path of a dataset, as after `--data`.
         classes: The classes that the run knows: all, or a half of them (`core.task.base_new`).
-        shots: Training images a class; None for all.
-        prompts: Source of class names and templates; None for the data set's default.
+        shots: Training images per class; None for all.
+        prompts: Source of class names and templates; None for the dataset's default.
         subset: Training images of a VTAB task; None for the default.
         backbone: None for the default.
         options: Further flags of `fewtune fit`: of the strategy, of its recipe, of the run.
@@ -218,7 +218,7 @@ class Protocol(Frozen, ABC):
     seeds: tuple[NonNegativeInt, ...] = Field((1, 2, 3), min_length=1, description="a run for each")
     draw: Draw = Field(DEFAULT_DRAW, description="how shots are drawn")
     prompts: str | None = Field(
-        None, description="whose class names and templates; none: each data set's default"
+        None, description="whose class names and templates; none: each dataset's default"
     )
     backbone: str | None = Field(None, description="name; none: that of `fewtune fit`")
     options: dict[str, Options] = Field(default_factory=dict)
@@ -297,14 +297,14 @@ class Protocol(Frozen, ABC):
         return (*default, *chosen) if isinstance(default, tuple) else ()
 
     def options_of(self, strategy: str, data: str) -> dict[str, Any]:
-        """Return the options of a strategy on a data set."""
+        """Return the options of a strategy on a dataset."""
         every = self.options.get(strategy, {})
         own = (v for k, v in every.items() if isinstance(v, dict) and dashed(k) == dashed(data))
         flat = {key: value for key, value in every.items() if not isinstance(value, dict)}
         return {**flat, **next(own, {})}
 
     def over_seeds(self, strategy: str, data: str, **fields: Any) -> tuple[Case, ...]:
-        """Return the runs of a strategy on a data set, one a seed; zero-shot is one run."""
+        """Return the runs of a strategy on a dataset, one a seed; zero-shot is one run."""
         shared = {"draw": self.draw, "prompts": self.prompts, "backbone": self.backbone}
         if strategy == ZERO_SHOT:
             shared |= {"draw": DEFAULT_DRAW}
@@ -322,7 +322,7 @@ class Protocol(Frozen, ABC):
 
     def notes(self, rows: Iterable[ScoreRow]) -> tuple[str, ...]:
         """Return what must stand below a table: papers differ in these choices."""
-        prompts = self.prompts or "each data set's default"
+        prompts = self.prompts or "each dataset's default"
         conditions = f"Draw: {self.draw}; prompts: {prompts}; the model of the last step."
         fewer = sorted(
             {

@@ -31,7 +31,7 @@ class Frozen(BaseModel):
 class Recipe(Frozen):
     """How a strategy is trained: optimizer, schedule, length and augmentation."""
 
-    batch_size: int = Field(32, ge=1, description="images a step")
+    batch_size: int = Field(32, ge=1, description="images per step")
     drop_last: bool = Field(False, description="skip an epoch's last, smaller batch")
     optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="update rule")
     lr: float = Field(1e-3, gt=0, le=1e6, description="peak learning rate")
@@ -51,7 +51,7 @@ class Recipe(Frozen):
         "epochs", description="unit of the length"
     )
     views: int = Field(
-        0, ge=0, description="augmented views an image, computed once; 0: a new view every epoch"
+        0, ge=0, description="augmented views per image, computed once; 0: a new view every epoch"
     )
     crop_scale: float | None = Field(
         0.08, gt=0, le=1, description="least area of a random crop; none: the test transform"

@@ -125,7 +125,7 @@ class Support:
 
     @property
     def shots(self) -> int:
-        """What recipes with lengths per shot use: `drawn`, else min(16, median images a class)."""
+        """Images per class for recipes: `drawn`, else the median of the classes, at most 16."""
         if self.drawn is not None:
             return self.drawn
         counts = Counter(example.label for example in self.train)
@@ -152,7 +152,7 @@ class PublishedDraw:
 class Task:
     """A classification task: classes and three disjoint lists of examples.
 
-    The order of the examples is that of the data set's own lists, on which some papers' draws
+    The order of the examples is that of the dataset's own lists, on which some papers' draws
     depend.
 
     Attributes:

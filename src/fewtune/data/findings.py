@@ -265,7 +265,7 @@ _ODDITIES: tuple[tuple[Level, str, str, str, Callable[[str, ImageFacts], bool]],
     (
         "warning",
         "tiny",
-        f"smaller than {TINY_PX} pixels a side",
+        f"smaller than {TINY_PX} pixels per side",
         "Little can be seen in them; check where they come from.",
         lambda _, fact: min(fact.width, fact.height) < TINY_PX,
     ),

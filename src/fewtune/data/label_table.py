@@ -56,11 +56,11 @@ class LabelledRow:
 
 @dataclass(frozen=True)
 class LabelTable:
-    """All rows of a data set.
+    """All rows of a dataset.
 
     Attributes:
         layout: Name of the layout, for people ("class folders").
-        classes: Class names in label order where the data set gives them; such a class may lack
+        classes: Class names in label order where the dataset gives them; such a class may lack
             training images. Empty: gather them from the rows and sort them.
         notes: What a user should know of how it was read.
         draws: Few-shot draws that come with the data.

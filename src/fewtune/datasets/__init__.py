@@ -1,1 +1,1 @@
-"""Benchmark data sets, a declaration each, and the user's own folder."""
+"""Benchmark datasets, a declaration each, and the user's own folder."""

@@ -1,4 +1,4 @@
-"""From what a user types after --data to a task: a path on disk, or the name of a data set.
+"""From what a user types after --data to a task: a path on disk, or the name of a dataset.
 
 The folder is the registry: `vtab/dtd.py` is vtab/dtd, `shift/imagenet_a.py` is imagenet-a. Each
 module declares its other names, so nothing is registered anywhere else.
@@ -23,7 +23,7 @@ from fewtune.datasets import fashion, loading
 from fewtune.datasets.declaration import Dataset, Subset
 
 SAMPLE = "fashion"
-# Folder of this package, and how the names of its data sets begin.
+# Folder of this package, and how the names of its datasets begin.
 FOLDERS = {"vtab": "vtab/", "fewshot": "fewshot/", "shift": ""}
 # What others put before a name; "vtba" is a typing error that is in use.
 HUB_PREFIXES = ("clip-benchmark/", "djghosh/", "wds-")
@@ -37,13 +37,13 @@ SPELLINGS = {
     "few-shot-": "fewshot-",
     "fewshot/": "fewshot-",
 }
-# Names that never were a data set, and the one that is meant.
+# Names that never were a dataset, and the one that is meant.
 MISTAKEN = {"smallnorb-distance": "vtab/smallnorb-elevation"}
 
 
 @dataclass(frozen=True)
 class NamedDataset:
-    """The data set that a name leads to.
+    """The dataset that a name leads to.
 
     Attributes:
         name: "vtab/dtd".
@@ -55,7 +55,7 @@ class NamedDataset:
 
 
 def summaries() -> dict[str, str]:
-    """Return {name: one line} of all data sets, without importing them."""
+    """Return {name: one line} of all datasets, without importing them."""
     found = {SAMPLE: plugins("datasets")[SAMPLE]}
     for folder, prefix in FOLDERS.items():
         lines = plugins(f"datasets/{folder}")
@@ -65,17 +65,17 @@ def summaries() -> dict[str, str]:
 
 @cache
 def names() -> tuple[str, ...]:
-    """Return the names of all data sets, without importing them."""
+    """Return the names of all datasets, without importing them."""
     return tuple(sorted(summaries()))
 
 
 def declared() -> tuple[str, ...]:
-    """Return the names of the data sets that have a declaration: all but the sample."""
+    """Return the names of the datasets that have a declaration: all but the sample."""
     return tuple(name for name in names() if name != SAMPLE)
 
 
 def load(name: str) -> Dataset:
-    """Return the declaration of the data set with this name, "vtab/dtd"."""
+    """Return the declaration of the dataset with this name, "vtab/dtd"."""
     folder, _, tail = name.rpartition("/")
     module = f"{folder or 'shift'}.{tail.replace('-', '_')}"
     dataset: Dataset = importlib.import_module(f"fewtune.datasets.{module}").DATASET
@@ -83,7 +83,7 @@ def load(name: str) -> Dataset:
 
 
 def wordings(name: str) -> tuple[str, ...]:
-    """Return the sources whose prompts a data set has; none for the sample."""
+    """Return the sources whose prompts a dataset has; none for the sample."""
     return () if name == SAMPLE else tuple(load(name).wordings)
 
 
@@ -93,12 +93,12 @@ def task_name(name: str) -> str:
 
 
 def groups() -> dict[str, str]:
-    """Return the group of each data set, by the name of its task."""
+    """Return the group of each dataset, by the name of its task."""
     return {task_name(name): load(name).group for name in declared()}
 
 
 def find(text: str, group: str = "") -> NamedDataset | None:
-    """Return the data set that goes by a name, or None.
+    """Return the dataset that goes by a name, or None.
 
     Case and "_" for "-" make no difference.
 
@@ -106,7 +106,7 @@ def find(text: str, group: str = "") -> NamedDataset | None:
         group: "vtab" or "fewshot" where a name of both is meant to be one of that group.
 
     Raises:
-        ConfigError: Two data sets go by this name.
+        ConfigError: Two datasets go by this name.
     """
     key = fold(text)
     bare = key.removeprefix("vtab-")
@@ -119,7 +119,7 @@ def find(text: str, group: str = "") -> NamedDataset | None:
     if len(found) > 1:
         lines = [f"--data {name} ({_sizes(load(name))})" for name in found]
         raise ConfigError(
-            f"{text!r} is the name of two data sets, which differ in classes or splits: "
+            f"{text!r} is the name of two datasets, which differ in classes or splits: "
             f"{' and '.join(found)}.",
             hint=f"Type {' or '.join(lines)}.",
         )
@@ -150,11 +150,11 @@ def resolve(
     descriptions: Path | None = None,
     few_shot: bool = False,
 ) -> Task:
-    """Return the task at a path, if it exists, else the data set of that name.
+    """Return the task at a path, if it exists, else the dataset of that name.
 
     Args:
         data: A path or a name.
-        root: Folder that holds data sets, in any form; by default the download folder.
+        root: Folder that holds datasets, in any form; by default the download folder.
         wording: Source of class names and templates for prompts ("coop").
         subset: Training images of VTAB: "1000", "800" (and 200 for validation) or "full".
         layout: The form to read, where there are several.
@@ -164,7 +164,7 @@ def resolve(
             training images.
 
     Raises:
-        ConfigError: `data` is neither, is the name of two data sets, or an argument does not fit.
+        ConfigError: `data` is neither, is the name of two datasets, or an argument does not fit.
         DataError: The data cannot be found or read.
     """
     found = None if root is None and _exists(data) else find(str(data))
@@ -172,7 +172,7 @@ def resolve(
         how = loading.Choice(wording, subset, layout, templates, descriptions, few_shot)
         where = data_dir() if root is None else root.expanduser().absolute()
         notes = (found.note,) if found.note else ()
-        return loading.open_data_set(found.name, load(found.name), where, how, notes)
+        return loading.open_dataset(found.name, load(found.name), where, how, notes)
     given = {"prompts": wording, "subset": subset, "layout": layout}
     if found is not None:
         _refuse_for_others(data, given)
@@ -181,7 +181,7 @@ def resolve(
         _refuse_for_others(data, {"root": root, **given})
     if not _exists(data) and not _looks_like_path(str(data)):
         raise ConfigError(
-            f"There is no data set and no folder called '{data}'.",
+            f"There is no dataset and no folder called '{data}'.",
             hint=f"{did_you_mean(str(data), _suggestions(str(data)))} For your own images give a "
             "folder of class folders: --data path/to/images",
         )
@@ -190,7 +190,7 @@ def resolve(
 
 @cache
 def _keys() -> dict[str, tuple[str, ...]]:
-    """Return every name in use, folded, with the data sets that go by it."""
+    """Return every name in use, folded, with the datasets that go by it."""
     found: dict[str, list[str]] = defaultdict(list)
     for name in names():
         for key in set(_keys_of(name)):
@@ -214,18 +214,18 @@ def _sizes(dataset: Dataset) -> str:
 
 
 def _suggestions(text: str) -> list[str]:
-    """Return names that could be meant: of data sets, and of folders here."""
+    """Return names that could be meant: of datasets, and of folders here."""
     group = fold(text).partition("-")[0]
     of_group = [name for name in names() if name.startswith(f"{group}/")]
     return of_group or [*names(), *(folder.name for folder in subfolders(Path.cwd()))]
 
 
 def _refuse_for_others(data: str | Path, given: Mapping[str, object]) -> None:
-    """Refuse what only a benchmark data set can be asked for."""
+    """Refuse what only a benchmark dataset can be asked for."""
     flags = [f"--{name}" for name, value in given.items() if value is not None]
     if flags:
         raise ConfigError(
-            f"{flags[0]} is for benchmark data sets; {str(data)!r} is none.",
+            f"{flags[0]} is for benchmark datasets; {str(data)!r} is none.",
             hint="`fewtune list data` names them.",
         )
 

@@ -1,4 +1,4 @@
-"""What a benchmark data set is, said once: everything but its pixels.
+"""What a benchmark dataset is, said once: everything but its pixels.
 
 A declaration is a module of `fewtune.datasets` with one `Dataset`. It names its classes, how papers
 word them, and the readers that know the forms in which people have it on disk.
@@ -24,12 +24,12 @@ SOURCES: tuple[PromptSource, ...] = get_args(PromptSource)
 
 @dataclass(frozen=True)
 class PromptSet:
-    """How one source words the classes of a data set.
+    """How one source words the classes of a dataset.
 
     Attributes:
         templates: Prompt templates, each with one "{}"; the first is the one to use where a single
             template is asked for.
-        names: What fills the template, by the data set's own class name (never by index, since
+        names: What fills the template, by the dataset's own class name (never by index, since
             sources list classes in different orders). A class that is missing keeps its name; ""
             is a wording too.
     """
@@ -40,11 +40,11 @@ class PromptSet:
 
 @dataclass(frozen=True)
 class Download:
-    """A file that the authors of a data set, or a mirror of theirs, publish.
+    """A file that the authors of a dataset, or a mirror of theirs, publish.
 
     Attributes:
         url: Where it is.
-        path: Where it is put, relative to the root of all data sets ("dtd/dtd-r1.0.1.tar.gz").
+        path: Where it is put, relative to the root of all datasets ("dtd/dtd-r1.0.1.tar.gz").
         size_bytes: Its size; None where nobody has published it.
         checksum: "sha256:..." or "md5:..."; empty where nobody has published one.
         unpack: Folder, relative to the root, into which the archive is unpacked; None keeps it.
@@ -79,21 +79,21 @@ class Shards:
 
 
 class Reader(Protocol):
-    """One form in which one data set lies on disk."""
+    """One form in which one dataset lies on disk."""
 
     @property
     def layout(self) -> str:
         """The form, for people ("VTAB-1k list folder")."""
 
     def find(self, root: Path) -> Path | None:
-        """Return where the data set lies below `root` in this form, if it does; opens no image."""
+        """Return where the dataset lies below `root` in this form, if it does; opens no image."""
 
     def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
-        """Return the rows of the data set, their class names taken from `dataset.classes`.
+        """Return the rows of the dataset, their class names taken from `dataset.classes`.
 
         Args:
             subset: "1000": train and val are VTAB-1k's 1,000 training images and nothing; "800":
-                800 and 200; "full": the whole splits. Data sets outside VTAB know "full" alone.
+                800 and 200; "full": the whole splits. Datasets outside VTAB know "full" alone.
 
         Raises:
             DataError: Something is missing, damaged, or labelled out of range.

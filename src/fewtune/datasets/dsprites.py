@@ -1,4 +1,4 @@
-"""dSprites drawn anew from its factors: 737,280 white shapes on black, 64 pixels a side.
+"""dSprites drawn anew from its factors: 737,280 white shapes on black, 64 pixels per side.
 
 The factors and their order are published, the images are a download of their own, and the program
 that drew them is not public. Its author says that it drew vectors with LOVE (squares, ellipses, and

@@ -1,4 +1,4 @@
-"""Whether a data set on disk has as many images as its declaration says."""
+"""Whether a dataset on disk has as many images as its declaration says."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def size_findings(task: Task, sizes: Mapping[str, int]) -> Iterator[Finding]:
     """Yield a finding for each split that is larger or smaller than declared.
 
     Args:
-        task: The data set as it was read: its whole splits, or VTAB-1k's training images.
+        task: The dataset as it was read: its whole splits, or VTAB-1k's training images.
         sizes: Declared number of images by split.
     """
     found = {split: len(examples) for split, examples in task.splits().items()}
@@ -26,7 +26,7 @@ def size_findings(task: Task, sizes: Mapping[str, int]) -> Iterator[Finding]:
         number = found[split]
         if number == expected or (drawn and split != "test"):
             continue
-        said = f"{counted(number, f'{split} image')}, where the data set has {expected:,}"
+        said = f"{counted(number, f'{split} image')}, where the dataset has {expected:,}"
         if number == 0 and split == "val":
             yield Finding("info", "no-validation", "this form has no validation images")
         elif abs(number - expected) == 1:
@@ -35,5 +35,5 @@ def size_findings(task: Task, sizes: Mapping[str, int]) -> Iterator[Finding]:
             hint = "Files are missing: download or unpack it again."
             yield Finding("error", "size", said, hint=hint)
         else:
-            hint = "Are there files of another data set or version among them?"
+            hint = "Are there files of another dataset or version among them?"
             yield Finding("warning", "size", said, hint=hint)

@@ -1,4 +1,4 @@
-"""Your own images: any path on disk is a data set.
+"""Your own images: any path on disk is a dataset.
 
     DIR/CLASS/IMAGE                               class folders
     DIR/{train,val,test}/CLASS/IMAGE              split folders

@@ -18,7 +18,7 @@ VTAB = ("natural", "specialised", "structured")
 
 @dataclass(frozen=True)
 class Choice:
-    """How a data set is to be read; None leaves the choice to FewTune.
+    """How a dataset is to be read; None leaves the choice to FewTune.
 
     Attributes:
         wording: Source of class names and templates for prompts.
@@ -37,17 +37,17 @@ class Choice:
     few_shot: bool = False
 
 
-def open_data_set(
+def open_dataset(
     name: str, dataset: Dataset, root: Path, choice: Choice, notes: Sequence[str] = ()
 ) -> Task:
-    """Return a declared data set as a task.
+    """Return a declared dataset as a task.
 
     Args:
         root: Folder below which it lies.
         notes: What else is to be said of it.
 
     Raises:
-        ConfigError: The data set has no such subset, layout or wording.
+        ConfigError: The dataset has no such subset, layout or wording.
         DataError: It is not below `root`, or cannot be read.
     """
     subset = _subset(name, dataset, choice)
@@ -120,7 +120,7 @@ def _wording(name: str, dataset: Dataset, source: str | None) -> tuple[str, Prom
 
 
 def _find(name: str, dataset: Dataset, root: Path, layout: str | None) -> list[tuple[Reader, Path]]:
-    """Return the forms in which the data set lies below a folder, the most trustworthy first."""
+    """Return the forms in which the dataset lies below a folder, the most trustworthy first."""
     readers = dataset.readers
     if layout is not None:
         readers = tuple(r for r in readers if _fold(layout) in _fold(r.layout))

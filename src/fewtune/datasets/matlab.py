@@ -1,4 +1,4 @@
-"""Arrays of numbers in MATLAB files of version 5 to 7, and packages that few data sets need.
+"""Arrays of numbers in MATLAB files of version 5 to 7, and packages that few datasets need.
 
 SciPy reads such files too, but crashes the interpreter on some that are damaged. A file is a
 header of 128 bytes and a list of elements. An element is a type, a size and data; an array is an

@@ -1,4 +1,4 @@
-"""Where data sets are published: addresses, sizes and checksums, as others have checked them.
+"""Where datasets are published: addresses, sizes and checksums, as others have checked them.
 
 Sizes and SHA-256 are those that TFDS keeps of the same files, MD5 those of torchvision, the split
 files are CoOp's. A file of the Hub without a checksum here is compared with the one that the Hub

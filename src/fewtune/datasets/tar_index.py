@@ -1,7 +1,7 @@
 """Where the files of a plain tar archive lie.
 
 Python's `tarfile` takes a tenth of a millisecond a file, which is a minute for the shards of one
-data set. Shards hold plain files with short names and nothing else, so all else is refused: links,
+dataset. Shards hold plain files with short names and nothing else, so all else is refused: links,
 devices, long names, sparse files. Nothing is unpacked.
 """
 

@@ -120,18 +120,18 @@ def slice_notes(
 ) -> list[str]:
     """Return whether the images are the official ones, and what is not as declared.
 
-    Positions shift when an image is missing, so only a complete data set has the official images.
+    Positions shift when an image is missing, so only a complete dataset has the official images.
 
     Args:
         counts: Images of TFDS's splits.
-        complete: The data set is known to be complete, whatever the declared sizes.
-        doubt: Why not even the images of a complete data set need be the official ones.
+        complete: The dataset is known to be complete, whatever the declared sizes.
+        doubt: Why not even the images of a complete dataset need be the official ones.
     """
     parts = slices.parts(subset)
     sizes = {part.split: len(part.positions(counts[part.stored])) for part in parts}
     short = any(len(part.taken(counts[part.stored])) < (part.limit or 0) for part in parts)
     wrong = [
-        f"{sizes[split]:,} {split} images, where the data set has {dataset.sizes[split]:,}"
+        f"{sizes[split]:,} {split} images, where the dataset has {dataset.sizes[split]:,}"
         for split in SPLITS
         if not dataset.has_size(split, sizes[split])
     ]
@@ -140,5 +140,5 @@ def slice_notes(
     if doubt:
         return [f"VTAB-1k's slices, but not surely its images: {doubt}", *wrong]
     if short or (wrong and not complete):
-        return ["not the official images of VTAB-1k: the data set is not complete", *wrong]
+        return ["not the official images of VTAB-1k: the dataset is not complete", *wrong]
     return [f"{OFFICIAL_NOTE}, by the order of TFDS", *wrong]

@@ -83,7 +83,7 @@ class Strategy(Frozen, ABC):
         """Unfreeze, inject or hook what is to be trained, and return the head."""
 
     def recipe_for(self, shots: int | None) -> Recipe | None:
-        """Return the default recipe for so many images a class (None: unknown): `recipe`."""
+        """Return the default recipe for so many images per class (None: unknown): `recipe`."""
         return self.recipe
 
     def phases(self, recipe: Recipe) -> tuple[Phase, ...]:

@@ -29,16 +29,16 @@ COLUMNS = ("base", "new", "harmonic mean")
 
 
 class BaseToNew(Protocol):
-    """Accuracy on the classes of training and on others of the same data set."""
+    """Accuracy on the classes of training and on others of the same dataset."""
 
     title = "Base-to-new generalisation"
     paper = "zhou2022cocoop"
 
     data: tuple[str, ...] = Field(ELEVEN, min_length=1, description="names or paths")
-    shots: int = Field(16, ge=1, description="training images a class")
+    shots: int = Field(16, ge=1, description="training images per class")
 
     def cases(self, scores: Iterable[Score] = ()) -> tuple[Case, ...]:
-        """Return strategies x seeds on the base classes of each data set."""
+        """Return strategies x seeds on the base classes of each dataset."""
         return tuple(
             case
             for data in self.data
@@ -47,7 +47,7 @@ class BaseToNew(Protocol):
         )
 
     def tables(self, scores: Iterable[Score]) -> tuple[ScoreTable, ...]:
-        """Return a table for each data set, after one of the averages if there are several."""
+        """Return a table for each dataset, after one of the averages if there are several."""
         known = Scores(scores)
         each = tuple(self._table(known, data, (data,)) for data in self.data)
         if len(each) == 1:

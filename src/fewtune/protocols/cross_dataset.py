@@ -1,4 +1,4 @@
-"""Cross-dataset: trained on 16 images of each ImageNet class, tested on ten other data sets.
+"""Cross-dataset: trained on 16 images of each ImageNet class, tested on ten other datasets.
 
 Zhou et al., "Conditional Prompt Learning for Vision-Language Models", CVPR 2022, section 4.2: the
 whole test split of each target among its own classes, with its own prompts, without training there.
@@ -27,7 +27,7 @@ from fewtune.protocols.few_shot import ELEVEN
 
 
 class CrossDataset(Protocol):
-    """Accuracy on data sets that the model was not tuned on."""
+    """Accuracy on datasets that the model was not tuned on."""
 
     title = "Cross-dataset transfer"
     paper = "zhou2022cocoop"
@@ -36,7 +36,7 @@ class CrossDataset(Protocol):
     targets: tuple[str, ...] = Field(
         ELEVEN[1:], min_length=1, description="what is tested on, without training there"
     )
-    shots: int = Field(16, ge=1, description="training images a class")
+    shots: int = Field(16, ge=1, description="training images per class")
     options: dict[str, Options] = Field(default_factory=lambda: {"clipfit": {"length": 10}})
 
     def cases(self, scores: Iterable[Score] = ()) -> tuple[Case, ...]:

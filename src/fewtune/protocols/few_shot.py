@@ -1,9 +1,9 @@
-"""Few-shot: eleven data sets, 1 to 16 images a class, three seeds.
+"""Few-shot: eleven datasets, 1 to 16 images per class, three seeds.
 
 Radford et al., ICML 2021, and Zhou et al., "Learning to Prompt for Vision-Language Models", IJCV
 2022, section 4.1: all classes, the full test split, mean over seeds. VTAB tasks may take the place
 of the eleven; their shots are drawn from the whole training split. Papers differ in templates and
-draws (`prompts`, `draw`); validation images are at most 4 a class.
+draws (`prompts`, `draw`); validation images are at most 4 per class.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ ELEVEN = tuple(
 
 
 class FewShot(Protocol):
-    """Accuracy against the number of training images a class."""
+    """Accuracy against the number of training images per class."""
 
     title = "Few-shot classification"
     paper = "zhou2022coop"
 
     data: tuple[str, ...] = Field(ELEVEN, min_length=1, description="names or paths")
     shots: tuple[PositiveInt, ...] = Field(
-        (1, 2, 4, 8, 16), min_length=1, description="training images a class"
+        (1, 2, 4, 8, 16), min_length=1, description="training images per class"
     )
 
     def cases(self, scores: Iterable[Score] = ()) -> tuple[Case, ...]:
-        """Return strategies x shots x seeds of each data set."""
+        """Return strategies x shots x seeds of each dataset."""
         every = (
             case
             for data in self.data
@@ -84,7 +84,7 @@ class FewShot(Protocol):
         rows = self.rows(lambda s: [self._row(known, s, shots=shots)[-1] for shots in self.shots])
         return ScoreTable(
             name=f"{self.name()}-averages",
-            title=f"{self.title}, average of {len(self.data)} data set{'s' * (len(self.data) > 1)}",
+            title=f"{self.title}, average of {len(self.data)} dataset{'s' * (len(self.data) > 1)}",
             columns=tuple(map(str, self.shots)),
             rows=rows,
             notes=self.notes(rows),

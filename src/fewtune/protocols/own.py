@@ -8,9 +8,9 @@ from fewtune.protocols.few_shot import FewShot
 
 
 class Own(FewShot):
-    """Accuracy on one's own images against the number of training images a class."""
+    """Accuracy on one's own images against the number of training images per class."""
 
     title = "Own images"
     paper = ""
 
-    data: tuple[str, ...] = Field(min_length=1, description="paths, or names of data sets")
+    data: tuple[str, ...] = Field(min_length=1, description="paths, or names of datasets")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fewtune.backbones.model_names import resolve
-from fewtune.core.discovery import load_strategy
 from fewtune.core.errors import ConfigError
+from fewtune.model.load_strategy import load_strategy
 
 REFERENCES = Path(__file__).parents[1] / "assets" / "references.bib"
 FEWTUNE = "fewtune"

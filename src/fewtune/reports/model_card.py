@@ -199,7 +199,7 @@ def _data(record: Record, task: dict[str, Any]) -> str:
     lines = [f"- task: {_plain(task['name'])}, {len(names):,} classes: {named}"]
     if spec["recipe"]:
         images = ", ".join(f"{count:,} {split}" for split, count in task["images"].items())
-        drawn = f"{summary.shots_text(spec['shots'])} a class, " if spec["shots"] else ""
+        drawn = f"{summary.shots_text(spec['shots'])} per class, " if spec["shots"] else ""
         drawn += draw_text(spec, ", ")
         lines.append(f"- images: {images} ({drawn}seed {spec['seed']})")
     else:

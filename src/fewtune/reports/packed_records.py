@@ -12,11 +12,11 @@ from pathlib import Path
 from fewtune.core.errors import RunError
 from fewtune.core.files import write_atomic
 from fewtune.datasets.download.archive import unpack
-from fewtune.reports import protocol_tables, study_runs
-from fewtune.sweeps import transfer
+from fewtune.reports import protocol_tables
+from fewtune.sweeps import retention, transfer
 
 SUFFIX = ".tar.xz"  # thousands of small files that are alike: a tenth of a zip file
-KEPT = ("spec.json", "record.json", study_runs.RETENTION, transfer.FILE)
+KEPT = ("spec.json", "record.json", retention.RETENTION, transfer.FILE)
 
 
 def pack(places: Sequence[Path], target: Path) -> None:

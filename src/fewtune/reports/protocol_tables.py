@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from fewtune.core import protocol as protocols
-from fewtune.core.discovery import load_strategy
 from fewtune.core.errors import RunError
 from fewtune.core.files import digest, read_json, write_json
 from fewtune.core.protocol import Case, Protocol, Score, Target, load_protocol
+from fewtune.model.load_strategy import load_strategy
 from fewtune.reports.summary import steps_scale
 from fewtune.reports.tables import ReportTable, TableCell, TableRow, with_spread
 from fewtune.sweeps.runner import FAILURE

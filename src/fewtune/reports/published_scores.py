@@ -19,7 +19,7 @@ from fewtune.datasets.catalog import load, names, task_name
 
 FOLDER = Path(__file__).parents[1] / "assets" / "published"
 
-# An independent run of CLIP-LoRA's code differed from its paper by 1 to 2 points on a data set, and
+# An independent run of CLIP-LoRA's code differed from its paper by 1 to 2 points on a dataset, and
 # by at most 0.6 in averages over eight.
 TOLERANCE = 0.02
 
@@ -32,7 +32,7 @@ class PublishedPlace:
 
     Attributes:
         tasks: The task, or those of an average.
-        shots: Training images a class; None for none.
+        shots: Training images per class; None for none.
         classes: Those that were tested, or the harmonic mean of base and new.
         trained_on: The task that was trained on, where it is another one; "" otherwise.
     """
@@ -154,7 +154,7 @@ def same_prompts(task: str, one: str | None, other: str) -> bool:
     """Return whether two sources word the classes of a task in the same way.
 
     Args:
-        one: "default" for the data set's default; None is nobody's.
+        one: "default" for the dataset's default; None is nobody's.
     """
     data = {task_name(name): name for name in names()}
     if one is None or task not in data:

@@ -104,14 +104,14 @@ def sections(
 
 
 def _benchmarks(places: Sequence[Path]) -> list[SectionPart]:
-    """Return the tables of the protocols that were run; those of single data sets are folded up."""
+    """Return the tables of the protocols that were run; those of single datasets are folded up."""
     first, others = list[ReportTable](), list[ReportTable]()
     for table in protocol_tables(places):
         of_one = table.name.startswith("base-to-new-") and "-average" not in table.name
         (others if of_one else first).append(table)
     return [
         SectionPart("", tuple(first)),
-        SectionPart("By data set", tuple(others), folded=bool(first)),
+        SectionPart("By dataset", tuple(others), folded=bool(first)),
     ]
 
 

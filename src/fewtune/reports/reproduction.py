@@ -14,9 +14,9 @@ from statistics import mean
 from typing import Any
 
 from fewtune.backbones.model_names import DEFAULT_BACKBONE
-from fewtune.core.discovery import load_strategy
 from fewtune.core.errors import ConfigError
 from fewtune.core.spec import ZERO_SHOT
+from fewtune.model.load_strategy import load_strategy
 from fewtune.reports.grouping import Method
 from fewtune.reports.published_scores import (
     TOLERANCE,
@@ -44,9 +44,9 @@ class Experiment:
         expected: Names of files of published scores; () for none.
         strategies: Those that it runs, zero-shot among them.
         backbones: Those that it runs.
-        prompts: Source of the class prompts; "default" for that of each data set.
+        prompts: Source of the class prompts; "default" for that of each dataset.
         tolerance: How far the mean over seeds on one task may be off, in [0, 1].
-        groups: Group of tasks ("structured"), beside those that data sets are declared in.
+        groups: Group of tasks ("structured"), beside those that datasets are declared in.
     """
 
     title: str

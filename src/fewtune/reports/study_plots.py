@@ -46,7 +46,7 @@ def accuracy_curves(study: Study) -> str:
     with panels(len(shown)) as (figure, axes):
         for (title, tasks), axis in zip(shown.items(), axes, strict=True):
             _curves(axis, study, title, tasks, shots)
-        label(axes, "shots (training images a class)", "top-1 in %")
+        label(axes, "shots (training images per class)", "top-1 in %")
         legend(figure, axes)
         return svg(figure)
 
@@ -60,7 +60,7 @@ def average_curves(studies: Sequence[Study]) -> str:
         for study, axis in zip(shown, axes, strict=True):
             shots = [s for s in study.shots if s is not None]
             _curves(axis, study, f"{study.backbone}, average", study.tasks, shots)
-        label(axes, "shots (training images a class)", "top-1 in %")
+        label(axes, "shots (training images per class)", "top-1 in %")
         legend(figure, axes)
         return svg(figure)
 

@@ -13,32 +13,19 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from fewtune.core.discovery import zero_shot_of
 from fewtune.core.errors import FewTuneError, RunError
 from fewtune.core.files import read_json
 from fewtune.core.spec import ZERO_SHOT, Spec
+from fewtune.model.load_strategy import zero_shot_of
 from fewtune.model.strategy import Strategy
 from fewtune.reports import grouping
 from fewtune.reports.grouping import Method, by_place, method_key
 from fewtune.reports.summary import Record, strategy_of
+from fewtune.sweeps.retention import Kept, read_kept
 
-RETENTION = "retention.json"
 # How a task's notes begin that name the source of its prompts, and that of a search's runs.
 PROMPTS = "prompts: "
 SEARCHED = "scored on validation images"
-
-
-@dataclass(frozen=True)
-class Kept:
-    """Top-1 on another task's test images, zero-shot and with the tuned model."""
-
-    before: float
-    after: float
-
-    @property
-    def change(self) -> float:
-        """What tuning changed."""
-        return self.after - self.before
 
 
 @dataclass(frozen=True)
@@ -165,12 +152,6 @@ class Study:
     @cached_property
     def _by_hash(self) -> dict[str, Run]:
         return {run.record["hash"]: run for cell in self.cells.values() for run in cell.runs}
-
-
-def read_kept(folder: Path) -> dict[str, Kept]:
-    """Return what was measured of a run on other tasks, by task."""
-    path = folder / RETENTION
-    return {name: Kept(**kept) for name, kept in read_json(path).items()} if path.exists() else {}
 
 
 def load_runs(places: Iterable[Path]) -> tuple[list[Run], list[str]]:

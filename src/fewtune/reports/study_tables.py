@@ -12,7 +12,7 @@ from statistics import mean
 from fewtune.core.spec import ZERO_SHOT
 from fewtune.reports.grouping import LINEAR_PROBE, Method
 from fewtune.reports.published_scores import TOLERANCE, PublishedPlace, PublishedScore, published
-from fewtune.reports.study_runs import Cell, Kept, Run, Study
+from fewtune.reports.study_runs import Cell, Run, Study
 from fewtune.reports.summary import doubts, percent, shots_text, signed
 from fewtune.reports.tables import (
     DIFFERS,
@@ -24,6 +24,7 @@ from fewtune.reports.tables import (
     ranked,
     with_spread,
 )
+from fewtune.sweeps.retention import Kept
 
 VISION, VISION_LANGUAGE = "vision", "vision-language"
 OWN = "own"

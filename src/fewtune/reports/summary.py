@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fewtune.core.discovery import load_strategy
+from fewtune.model.load_strategy import load_strategy
 from fewtune.model.strategy import Strategy
 
 Record = dict[str, Any]

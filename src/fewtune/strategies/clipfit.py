@@ -103,7 +103,7 @@ class ClipFit(Strategy):
         8.0,
         ge=0,
         description="weight of the regulariser (paper, few-shot: 8 on DTD and SUN397, "
-        "2 on the other nine data sets; base-to-new: 8)",
+        "2 on the other nine datasets; base-to-new: 8)",
     )
     regulariser: Literal["cosine", "squared", "none"] = Field(
         "cosine",

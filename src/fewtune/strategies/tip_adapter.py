@@ -7,7 +7,7 @@ labels.
 
 Alpha and beta are searched on the validation split, on the authors' grid of 20 x 200 values, where
 ties go to the smaller beta, then alpha. The limits of the grid are the medians of the authors'
-limits for eleven data sets (12 for beta, 10 for alpha). Without a validation split the authors'
+limits for eleven datasets (12 for beta, 10 for alpha). Without a validation split the authors'
 starting values for ImageNet stay: alpha 1.17, beta 1.
 
 Differs from the authors' code: on ImageNet it searches on the test images, elsewhere on a whole

@@ -7,16 +7,37 @@ with the zero-shot run there. Heads that only know their training classes cannot
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from fewtune.core.files import read_json, write_json
 from fewtune.core.spec import ZERO_SHOT
 from fewtune.core.task import Task
-from fewtune.reports.study_runs import RETENTION, Kept, read_kept
 from fewtune.sweeps import transfer
 from fewtune.sweeps.runner import SweepRun
 from fewtune.training.job import Job
 from fewtune.training.tracking import Tracker
+
+RETENTION = "retention.json"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Top-1 on another task's test images, zero-shot and with the tuned model."""
+
+    before: float
+    after: float
+
+    @property
+    def change(self) -> float:
+        """What tuning changed."""
+        return self.after - self.before
+
+
+def read_kept(folder: Path) -> dict[str, Kept]:
+    """Return what was measured of a run on other tasks, by task."""
+    path = folder / RETENTION
+    return {name: Kept(**kept) for name, kept in read_json(path).items()} if path.exists() else {}
 
 
 def measure(job: Job, run: Path, others: Mapping[Path, Task]) -> None:

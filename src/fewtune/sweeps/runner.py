@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from fewtune.backbones.checkpoint import describe
-from fewtune.core.discovery import zero_shot_of
 from fewtune.core.errors import ConfigError, DataError, FewTuneError
 from fewtune.core.files import write_json
 from fewtune.core.lock import BusyError
 from fewtune.core.protocol import Case, Score
 from fewtune.core.spec import Precision, Spec
 from fewtune.core.task import Task
+from fewtune.model.load_strategy import zero_shot_of
 from fewtune.sweeps import transfer
 from fewtune.training.device import choose_device, choose_precision
 from fewtune.training.job import Job

@@ -16,7 +16,7 @@ seed = 0               # of the trials' runs, and of what is random in the metho
 ratio = [0.2, 0.6]
 lr = {low = 1e-5, high = 1e-1, log = true}
 
-For each strategy, data set, number of shots and whatever else the file lists, all trials are run on
+For each strategy, dataset, number of shots and whatever else the file lists, all trials are run on
 the draw of one seed and scored on its validation images; then the final runs of all seeds get the
 best values. What is tried next follows from the scores alone, so a search that was stopped goes on
 as if it had not been.

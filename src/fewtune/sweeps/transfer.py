@@ -1,4 +1,4 @@
-"""A tuned model on images that its run was not scored on: other classes, other data sets.
+"""A tuned model on images that its run was not scored on: other classes, other datasets.
 
 Scores stand in `elsewhere.json` beside the record, by name of the task. What stands there is not
 computed again. A strategy that only knows its training classes has null where there are others.
@@ -16,13 +16,13 @@ from fewtune.core.files import read_json, write_json
 from fewtune.core.lock import locked
 from fewtune.core.task import Task
 from fewtune.training import scoring
+from fewtune.training.cut import find_cuts
 from fewtune.training.device import free_memory_mib
 from fewtune.training.disk_cache import DiskCache, activations_dir
 from fewtune.training.feature_cache import FeatureCache
 from fewtune.training.image_loader import ImageLoader
 from fewtune.training.job import Job
 from fewtune.training.load_run import Tuned, load_run
-from fewtune.training.loop import find_cuts
 from fewtune.training.run import used_classes
 from fewtune.training.tracking import Tracker
 

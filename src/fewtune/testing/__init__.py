@@ -1,4 +1,4 @@
-"""Small models and tasks, and what strategies and data sets promise: public, for plug-in authors.
+"""Small models and tasks, and what strategies and datasets promise: public, for plug-in authors.
 
 from fewtune.testing import check_strategy
 

@@ -23,10 +23,11 @@ from fewtune.reports.model_card import write_card
 from fewtune.strategies.zero_shot import ZeroShot
 from fewtune.testing.tiny import tiny_clip, tiny_clip_folder, tiny_task
 from fewtune.training.checkpoints import Checkpoints
+from fewtune.training.cut import find_cuts
 from fewtune.training.image_loader import ImageLoader
 from fewtune.training.job import Job
 from fewtune.training.load_run import load_run
-from fewtune.training.loop import Training, find_cuts, prepare, tune
+from fewtune.training.loop import Training, prepare, tune
 from fewtune.training.run import attach, run
 from fewtune.training.run_folder import RunFolder
 from fewtune.training.scoring import scores
@@ -79,7 +80,6 @@ class ContractCase:
                 device="cpu",
                 precision="fp32",
                 threads=1,
-                card=False,
                 runs=self.folder / runs,
             ),
             **changes,

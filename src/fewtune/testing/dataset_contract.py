@@ -1,4 +1,4 @@
-"""What every declaration of a data set promises; no image and no network is needed."""
+"""What every declaration of a dataset promises; no image and no network is needed."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from fewtune.core.task import Task
 from fewtune.model.strategy import Strategy
 from fewtune.strategies.zero_shot import ZeroShot
 from fewtune.training.checkpoints import INTERVAL_S
+from fewtune.training.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Job:
         memory_mib: Most that the process may hold; None for what is free.
         cache: Keep what frozen stages compute; without it, all images are streamed.
         cache_dir: Where that is shared with other runs; None for the folder that all share.
-        card: Write a card and a picture for people; a run of thousands can do without.
+        write_card: Writes a card for people into the folder of a run that was scored, given its
+            record and that of zero-shot (`reports.model_card`); None leaves it out.
         runs: The folder that holds run folders.
         chosen_by: The search that chose these values, for the record; it does not decide the run.
     """
@@ -56,7 +58,7 @@ class Job:
     memory_mib: float | None = None
     cache: bool = True
     cache_dir: Path | None = None
-    card: bool = True
+    write_card: Callable[[RunFolder, dict[str, Any], dict[str, Any] | None], None] | None = None
     runs: Path = field(default=Path("runs"))
     checkpoint_interval_s: float = INTERVAL_S
     chosen_by: Mapping[str, Any] | None = None

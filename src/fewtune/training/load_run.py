@@ -9,11 +9,11 @@ from pathlib import Path
 from torch import Tensor
 
 from fewtune.backbones import clip
-from fewtune.core.discovery import load_strategy
 from fewtune.core.errors import AdapterError, DataError
 from fewtune.core.spec import Precision, Spec
 from fewtune.core.task import DEFAULT_TEMPLATES, ClassSet, Example
 from fewtune.model.head import Head
+from fewtune.model.load_strategy import load_strategy
 from fewtune.model.strategy import Strategy
 from fewtune.strategies.zero_shot import ZeroShot
 from fewtune.training import scoring

@@ -13,7 +13,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,11 +21,11 @@ from torch import Tensor
 
 from fewtune.core.errors import ConfigError, RunError
 from fewtune.core.spec import Plan, Precision, Recipe
-from fewtune.core.task import ClassSet, Support
-from fewtune.model.dual_encoder import DualEncoder
+from fewtune.core.task import Support
 from fewtune.model.head import Head
-from fewtune.model.towers import PROMPT_CHUNK, Activations, Prompts
+from fewtune.model.towers import PROMPT_CHUNK, Activations
 from fewtune.training.checkpoints import Checkpoints
+from fewtune.training.cut import Cuts, find_cuts, training_mode
 from fewtune.training.device import autocast, held_in, read_later, rows_of
 from fewtune.training.disk_cache import DiskCache
 from fewtune.training.feature_cache import FeatureCache
@@ -33,44 +33,6 @@ from fewtune.training.image_loader import ImageLoader, chunks
 from fewtune.training.interrupt import interrupt_later
 from fewtune.training.memory.memory_probe import peak_mib
 from fewtune.training.tracking import Estimate, Step, Tracker
-
-
-@dataclass(frozen=True)
-class Cuts:
-    """How many leading stages of each tower are frozen; None where a tower is not used."""
-
-    image: int
-    text: int | None
-
-
-def find_cuts(model: DualEncoder, head: Head, classes: ClassSet) -> Cuts:
-    """Derive the cuts by sending one image and one prompt through, gradients on.
-
-    Below a cut everything may be computed once, unless two probes in training mode differ there
-    (random code in a hook): then the cut is 0.
-    """
-    size = model.preprocess.size_px
-    image = _cut(head, model.pixels(torch.zeros(1, 3, size, size)))
-    if head.classifier == "linear":
-        return Cuts(image, None)
-    prompts = head.prompts(classes)
-    one = Prompts(prompts.texts[:1], prompts.owner[:1], prompts.classes)
-    return Cuts(image, _cut(head, model.encode(one)))
-
-
-def _cut(head: Head, batch: Activations) -> int:
-    training_mode(head, True)
-    cut = batch.tower.frozen_prefix(batch.x, batch.rows)
-    with torch.no_grad():
-        first, second = batch.advance(cut).x, batch.advance(cut).x
-    training_mode(head, False)
-    return cut if torch.equal(first, second) else 0
-
-
-def training_mode(head: Head, mode: bool) -> None:
-    """Switch the dropout of a head and of what its strategy injected."""
-    head.model.training(mode)
-    head.train(mode)
 
 
 def seed_step(seed: int, phase: int, step: int) -> None:
@@ -113,10 +75,8 @@ class Training:
     ) -> None:
         self.head = head
         self.model = head.model
-        self.recipe = recipe
-        self.seed = seed
-        self.phase = phase
-        self.plan = plan
+        self.recipe, self.plan = recipe, plan
+        self.seed, self.phase = seed, phase
         self.model.set_attention(plan.attention)
         self.scale = plan.steps_scale
         self.precision: Precision = precision
@@ -137,11 +97,12 @@ class Training:
         cuts = find_cuts(self.model, head, support.classes)
         self._share_beginning(cuts)
         self.cuts = cuts if plan.cache else Cuts(0, cuts.text and 0)
+        images = ImageLoader(
+            support.train, self.model.preprocess, recipe, seed, device=self.model.device
+        )
         self.inputs = FeatureCache(
             self.model,
-            ImageLoader(
-                support.train, self.model.preprocess, recipe, seed, device=self.model.device
-            ),
+            images,
             self.cuts.image,
             precision,
             views=recipe.views,

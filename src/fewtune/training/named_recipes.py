@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from fewtune.core.discovery import load_strategy
 from fewtune.core.errors import ConfigError, did_you_mean
 from fewtune.core.spec import Frozen, Recipe
 from fewtune.datasets.catalog import find
+from fewtune.model.load_strategy import load_strategy
 from fewtune.model.strategy import Strategy
 
 RECIPES = Path(__file__).parents[1] / "assets" / "recipes"
@@ -69,7 +69,7 @@ def configure(
     Args:
         name: A strategy's name.
         options: Values by field name.
-        shots: Images a class, on which some recipes depend; None where they are not known.
+        shots: Images per class, on which some recipes depend; None where they are not known.
 
     Raises:
         ConfigError: There is no such strategy or option, or a value is out of its range.

@@ -24,9 +24,9 @@ from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.head import Head
 from fewtune.model.strategy import Phase, Strategy
 from fewtune.model.towers import Activations
-from fewtune.reports.model_card import write_card
 from fewtune.training import scoring
 from fewtune.training.checkpoints import Checkpoints
+from fewtune.training.cut import find_cuts
 from fewtune.training.device import (
     autocast,
     choose_attention,
@@ -38,7 +38,7 @@ from fewtune.training.disk_cache import DiskCache, activations_dir
 from fewtune.training.feature_cache import FeatureCache
 from fewtune.training.image_loader import ImageLoader
 from fewtune.training.job import Job
-from fewtune.training.loop import Training, find_cuts, prepare, seed_step, tune
+from fewtune.training.loop import Training, prepare, seed_step, tune
 from fewtune.training.memory.memory_plan import budget_mib, plan_encoding, plan_training
 from fewtune.training.memory.memory_probe import keep_freed_memory, peak_mib, used_mib
 from fewtune.training.run_folder import RunFolder, environment
@@ -234,8 +234,8 @@ class Execution:
             },
             **({"search": dict(self.job.chosen_by)} if self.job.chosen_by else {}),
         }
-        if self.task.test and self.job.card:
-            write_card(self.folder, record, zero_shot)
+        if self.task.test and self.job.write_card:
+            self.job.write_card(self.folder, record, zero_shot)
         write_json(self.folder.path / "record.json", record)
         self.checkpoints.remove()
         self.tracker.finish(record)

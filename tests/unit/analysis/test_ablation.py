@@ -11,10 +11,10 @@ import pytest
 
 from fewtune.analysis import ablation, ablation_figures
 from fewtune.analysis.ablation import Ablation
-from fewtune.core.discovery import load_strategy
 from fewtune.core.errors import ConfigError, RunError
 from fewtune.core.files import read_json
 from fewtune.core.spec import Spec
+from fewtune.model.load_strategy import load_strategy
 
 pytestmark = pytest.mark.usefixtures("empty_pdf")
 MATRICES, RANKS, POSITIONS, ENCODERS = (

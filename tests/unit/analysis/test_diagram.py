@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from fewtune.analysis import diagram
 from fewtune.analysis.locate_parameters import map_parameters
 from fewtune.analysis.parameter_map import ParameterMap
-from fewtune.core.discovery import load_strategy, plugins
+from fewtune.core.discovery import plugins
 from fewtune.core.task import ClassSet
 from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.head import Head
+from fewtune.model.load_strategy import load_strategy
 from fewtune.model.towers import TokenBatch
 from fewtune.strategies.clip_lora import ClipLora
 from fewtune.strategies.clipfit import ClipFit

@@ -123,7 +123,7 @@ def test_unlabelled_test_images_are_passed_over_and_counted(tmp_path: Path) -> N
         (["test/cat/1.png", "test/dog/1.png"], "no training images", "DIR/train/CLASS"),
         (
             ["a/train/x/1.png", "a/train/y/1.png", "b/train/x/1.png"],
-            "holds data sets: 'a', 'b'",
+            "holds datasets: 'a', 'b'",
             r"--data '.*/a'",
         ),
     ],
@@ -307,7 +307,7 @@ def test_bad_list_lines(tmp_path: Path, line: str, match: str) -> None:
 def test_folder_of_list_folders_is_not_a_task(tmp_path: Path) -> None:
     list_folder(tmp_path / "vtab-1k/dtd", LISTS)
     list_folder(tmp_path / "vtab-1k/svhn", LISTS)
-    with pytest.raises(DataError, match="holds data sets: 'dtd', 'svhn'"):
+    with pytest.raises(DataError, match="holds datasets: 'dtd', 'svhn'"):
         open_task(tmp_path / "vtab-1k")
 
 

@@ -1,4 +1,4 @@
-"""What --data accepts: a path, or the name of a data set; and the sample that comes along."""
+"""What --data accepts: a path, or the name of a dataset; and the sample that comes along."""
 
 from __future__ import annotations
 

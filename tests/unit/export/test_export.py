@@ -21,13 +21,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fewtune.backbones import clip
-from fewtune.core.discovery import load_strategy, strategy_names
+from fewtune.core.discovery import strategy_names
 from fewtune.core.errors import AdapterError, ConfigError, RunError
 from fewtune.core.task import Example
 from fewtune.data.decode import InMemory
 from fewtune.export import FORMATS, export_run, merged, require_equal
 from fewtune.export.parity_probe import Probe, probe_images
 from fewtune.model.dual_encoder import DualEncoder
+from fewtune.model.load_strategy import load_strategy
 from fewtune.testing import tiny_clip_folder, tiny_task
 from fewtune.training.job import Job
 from fewtune.training.load_run import load_run

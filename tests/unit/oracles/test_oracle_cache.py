@@ -89,7 +89,7 @@ def search(folder: Path) -> tuple[float, float]:
 
 def job(folder: Path, runs: Path, val: bool) -> Job:
     task = TASK if val else replace(TASK, val=())
-    options = {"device": "cpu", "precision": "fp32", "threads": 1, "card": False, "runs": runs}
+    options = {"device": "cpu", "precision": "fp32", "threads": 1, "runs": runs}
     return Job(TipAdapter(), task, str(folder), PLAIN, **options)  # type: ignore[arg-type]
 
 

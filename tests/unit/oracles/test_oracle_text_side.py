@@ -214,5 +214,5 @@ def test_epochs_follow_the_shots(strategy: Any, lengths: dict[int | None, int]) 
         _, recipe = configure(strategy.name(), {"length": 7}, shots)
         assert recipe.length == 7  # type: ignore[union-attr]
     assert Job(strategy, TASK, "picto", shots=1).resolved_recipe().length == lengths[1]  # type: ignore[union-attr]
-    # Four training images a class, and no number of shots asked for.
+    # Four training images per class, and no number of shots asked for.
     assert Job(strategy, TASK, "picto").resolved_recipe().length == 100  # type: ignore[union-attr]

@@ -10,7 +10,7 @@ import pytest
 
 from fewtune.core.files import read_json
 from fewtune.core.task import ClassSet
-from fewtune.reports.model_card import CLASSES_NAMED, card
+from fewtune.reports.model_card import CLASSES_NAMED, card, write_card
 from fewtune.strategies.clip_adapter import ClipAdapter
 from fewtune.testing import tiny_clip_folder, tiny_task
 from fewtune.training.run import Job, Result, run
@@ -29,6 +29,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
     job = Job(
         ClipAdapter(ratio=0.5), task, str(tiny_clip_folder(folder / "backbone")),
         shots=2, seed=3, steps_scale=0.1, runs=folder / "runs",
+        write_card=write_card,
     )  # fmt: skip
     return run(job, Tracker())
 
@@ -69,7 +70,7 @@ def test_what_differs_from_the_full_recipe_is_said(result: Result) -> None:
     assert "multiplied by 0.1 " in text
     assert "not a result of the full recipe" in text
     assert "`ratio = 0.5`" in text
-    assert "2 shots a class, seed 3" in text
+    assert "2 shots per class, seed 3" in text
 
 
 def test_a_search_is_a_line(result: Result) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fewtune.core.discovery import load_strategy, plugins
+from fewtune.core.discovery import plugins
+from fewtune.model.load_strategy import load_strategy
 from fewtune.reports.citations import entries, owed, references
 
 

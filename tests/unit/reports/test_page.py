@@ -14,6 +14,7 @@ from fewtune.cli.support.console import Console
 from fewtune.core.errors import RunError
 from fewtune.core.task import ClassSet, Task
 from fewtune.reports.comparison_page import page, samples, write_page
+from fewtune.reports.model_card import write_card
 from fewtune.strategies.clip_adapter import ClipAdapter
 from fewtune.strategies.linear_probe import LinearProbe
 from fewtune.testing import tiny_clip_folder, tiny_task
@@ -39,7 +40,10 @@ def task() -> Task:
 def results(task: Task, backbone: str, tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
     runs = tmp_path_factory.mktemp("page") / "runs"
     return [
-        run(Job(kind(), task, backbone, shots=2, steps_scale=0.1, runs=runs), Tracker())
+        run(
+            Job(kind(), task, backbone, shots=2, steps_scale=0.1, runs=runs, write_card=write_card),
+            Tracker(),
+        )
         for kind in (ClipAdapter, LinearProbe)
     ]
 

@@ -11,9 +11,10 @@ from fewtune.core.files import read_json, write_json
 from fewtune.core.spec import Recipe
 from fewtune.datasets.catalog import load
 from fewtune.reports import confusions, study_tables
-from fewtune.reports.study_runs import RETENTION, load_runs, refuse_mixed
+from fewtune.reports.study_runs import load_runs, refuse_mixed
 from fewtune.reports.tables import HOLE, ReportTable, TableCell, TableRow, as_csv, latex, markdown
 from fewtune.strategies.coop import CoOp
+from fewtune.sweeps.retention import RETENTION
 from studies import Writer, study, texts
 
 GROUPS = {"flowers": "natural", "spheres": "structured"}

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from fewtune.core.discovery import load_strategy, strategy_names
+from fewtune.core.discovery import strategy_names
 from fewtune.core.errors import ConfigError
 from fewtune.core.files import read_json
 from fewtune.core.spec import Recipe, Spec
 from fewtune.core.task import Example
+from fewtune.model.load_strategy import load_strategy
 from fewtune.strategies.clip_adapter import ClipAdapter
 from fewtune.strategies.zero_shot import ZeroShot
 from fewtune.sweeps.ray import worker
@@ -129,7 +130,7 @@ def clean_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def tiny(tmp_path: Path) -> SweepRun:
     """A zero-shot run."""
     backbone = str(tiny_clip_folder(tmp_path / "backbone", blocks=1))
-    job = Job(ZeroShot(), tiny_task(test=2), backbone, precision="fp32", threads=1, card=False,
+    job = Job(ZeroShot(), tiny_task(test=2), backbone, precision="fp32", threads=1,
               runs=tmp_path / "here", memory_mib=8192)  # fmt: skip
     return entry_of(job)
 

@@ -9,10 +9,11 @@ import pytest
 
 from fewtune.cli.fit import strategy_command
 from fewtune.cli.support.toml_files import as_defaults
-from fewtune.core.discovery import load_strategy, plugins
+from fewtune.core.discovery import plugins
 from fewtune.core.errors import ConfigError
 from fewtune.core.protocol import Case, Protocol, Score, ScoreTable, Target, load_protocol
 from fewtune.datasets import catalog
+from fewtune.model.load_strategy import load_strategy
 from fewtune.protocols.base_to_new import BaseToNew
 from fewtune.protocols.cross_dataset import CrossDataset
 from fewtune.protocols.domain_shift import DomainShift
@@ -112,7 +113,7 @@ def test_few_shot_tables_by_hand() -> None:
     value = next(row for row in four.rows if row.label == "clip-lora").values[0]
     assert value is not None
     assert (value.seeds, value.spread) == (2, pytest.approx(0.1 / 2**0.5))
-    conditions = "Draw: fewtune; prompts: each data set's default; the model of the last step."
+    conditions = "Draw: fewtune; prompts: each dataset's default; the model of the last step."
     assert four.notes == (conditions, "Not all 2 seeds: clip-lora.")
     assert [row.label for row in four.rows] == ["zero-shot", "clip-lora"]
     assert averages.columns == ("1", "4")
@@ -224,7 +225,7 @@ def test_what_is_unknown_is_refused() -> None:
         FewShot(options={"clip-lora": {"fewshot/dt": {"rank": 4}}})
 
 
-def test_options_of_one_data_set_count_there() -> None:
+def test_options_of_one_dataset_count_there() -> None:
     own = {"weight-decay": 0.1, "rank": 2, "vtab/clevr-count": {"rank": 4, "batch-size": 8}}
     protocol = FewShot(
         strategies=("clip-lora",), data=("vtab/clevr-count", "b"), options={"clip-lora": own}

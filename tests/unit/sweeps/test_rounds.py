@@ -51,7 +51,6 @@ def prepare(backbone: Path, tmp_path: Path) -> Callable[[Case], PreparedCase]:
             device="cpu",
             precision="fp32",
             threads=1,
-            card=False,
             runs=tmp_path,
             chosen_by=case.chosen_by,
         )

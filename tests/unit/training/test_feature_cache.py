@@ -261,7 +261,6 @@ def test_runs_share_what_the_backbone_computes(
         device="cpu",
         precision="fp32",
         threads=1,
-        card=False,
         runs=tmp_path / "cold",
         cache_dir=tmp_path / "shared",
     )

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fewtune.core.discovery import load_strategy, plugins
+from fewtune.core.discovery import plugins
 from fewtune.core.spec import Plan, Recipe
+from fewtune.model.load_strategy import load_strategy
 from fewtune.testing import tiny_clip, tiny_clip_folder, tiny_task
 from fewtune.training.device import rows_of, send
 from fewtune.training.loop import Training, prepare

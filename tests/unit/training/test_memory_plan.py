@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from fewtune.core.discovery import load_strategy, plugins
+from fewtune.core.discovery import plugins
 from fewtune.core.errors import ConfigError
 from fewtune.core.spec import Plan, Recipe
 from fewtune.model.head import Head, Output
+from fewtune.model.load_strategy import load_strategy
 from fewtune.model.strategy import Strategy
 from fewtune.strategies.clip_lora import ClipLora
 from fewtune.strategies.clipfit import ClipFit

@@ -66,7 +66,6 @@ def jobs(
             device="cpu",
             precision="fp32",
             threads=1,
-            card=False,
             runs=runs,
         )
         for rate, more in rates.items()

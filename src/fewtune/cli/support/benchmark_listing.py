@@ -1,4 +1,4 @@
-"""Benchmark data sets for people: which there are, what is known of one, and how to get it."""
+"""Benchmark datasets for people: which there are, what is known of one, and how to get it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EXAMPLES = 3
 
 @dataclass(frozen=True)
 class ListedBenchmark:
-    """A declared data set and where it is on this machine.
+    """A declared dataset and where it is on this machine.
 
     Attributes:
         found: Form and place, the most trustworthy first; what needs no files last.
@@ -38,7 +38,7 @@ class ListedBenchmark:
 
     @classmethod
     def of(cls, name: str, root: Path) -> ListedBenchmark:
-        """Look for a data set below a folder."""
+        """Look for a dataset below a folder."""
         dataset = catalog.load(name)
         found = places(dataset.readers, root)
         return cls(name, dataset, tuple((reader.layout, place) for reader, place in found))
@@ -75,15 +75,15 @@ class ListedBenchmark:
 
 
 def folder(root: Path | None) -> Path:
-    """Return the folder of data sets: the one that is given, else the download folder."""
+    """Return the folder of datasets: the one that is given, else the download folder."""
     return data_dir() if root is None else root.expanduser().absolute()
 
 
 def declared(data: str, root: Path | None) -> str | None:
-    """Return the name of the declared data set that is meant; None for a path or the sample.
+    """Return the name of the declared dataset that is meant; None for a path or the sample.
 
     Raises:
-        ConfigError: Two data sets go by this name.
+        ConfigError: Two datasets go by this name.
     """
     with contextlib.suppress(OSError, ValueError, RuntimeError):
         if root is None and Path(data).expanduser().exists():
@@ -93,7 +93,7 @@ def declared(data: str, root: Path | None) -> str | None:
 
 
 def _find(data: str) -> catalog.NamedDataset | None:
-    """Return the data set of a name, and warn where another one is meant than was named."""
+    """Return the dataset of a name, and warn where another one is meant than was named."""
     found = catalog.find(data)
     if found is not None and found.note:
         Console().warn(found.note)
@@ -101,7 +101,7 @@ def _find(data: str) -> catalog.NamedDataset | None:
 
 
 def require(data: str) -> str:
-    """Return the name of a declared data set.
+    """Return the name of a declared dataset.
 
     Raises:
         ConfigError: It is none; close ones are named.
@@ -111,7 +111,7 @@ def require(data: str) -> str:
     found = _find(data)
     if found is None:
         raise ConfigError(
-            f"There is no data set called {data!r}.",
+            f"There is no dataset called {data!r}.",
             hint=f"{did_you_mean(data, catalog.declared())} `fewtune data list` shows all.",
         )
     if found.name == catalog.SAMPLE:
@@ -122,7 +122,7 @@ def require(data: str) -> str:
 
 
 def list_all(root: Path | None, console: Console) -> None:
-    """Print every data set on a line."""
+    """Print every dataset on a line."""
     where = folder(root)
     entries = [ListedBenchmark.of(name, where) for name in catalog.declared()]
     if console.machine:
@@ -145,11 +145,11 @@ def list_all(root: Path | None, console: Console) -> None:
         )
     header = ["name", "group", "classes", "train / val / test", "GB", "licence", "on this machine"]
     console.table(header, rows, left=(0, 1, 5, 6))
-    console.note(f"data sets are looked for in {where} (another folder: --root or FEWTUNE_DATA)")
+    console.note(f"datasets are looked for in {where} (another folder: --root or FEWTUNE_DATA)")
 
 
 def show(name: str, root: Path | None, console: Console) -> None:
-    """Print what is known of a data set."""
+    """Print what is known of a dataset."""
     entry = ListedBenchmark.of(name, folder(root))
     dataset = entry.dataset
     if console.machine:
@@ -179,7 +179,7 @@ def show(name: str, root: Path | None, console: Console) -> None:
 def get(
     name: str, root: Path | None, splits: tuple[str, ...], shards: bool, console: Console
 ) -> None:
-    """Download a data set, unless it is here in another form."""
+    """Download a dataset, unless it is here in another form."""
     from fewtune.datasets.download.fetch_dataset import download
 
     where = folder(root)

@@ -15,14 +15,14 @@ from fewtune.data.findings import DataReport, count
 from fewtune.data.verify import repair, verify
 from fewtune.datasets.catalog import resolve
 
-# A photograph has at least this many pixels a side and more than so many colours.
+# A photograph has at least this many pixels per side and more than so many colours.
 PHOTO_SIDE_PX = 200
 PHOTO_COLOURS = 5000
 PHOTO_SAMPLE = 9
 
 
 def open_data(data: str, *, templates: Sequence[str] = (), **choices: Any) -> Task:
-    """Return the task behind `--data`: a path or the name of a data set.
+    """Return the task behind `--data`: a path or the name of a dataset.
 
     Args:
         choices: As `fewtune.datasets.catalog.resolve` takes them.

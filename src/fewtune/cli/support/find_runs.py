@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fewtune.core.discovery import zero_shot_of
 from fewtune.core.errors import RunError, did_you_mean
 from fewtune.core.files import read_json
+from fewtune.model.load_strategy import zero_shot_of
 
 if TYPE_CHECKING:
     from fewtune.core.spec import Spec

@@ -149,6 +149,7 @@ def _task(values: Mapping[str, Any]) -> Task:
 
 def _job(values: Mapping[str, Any], strategy: Strategy, recipe: Recipe | None, task: Task) -> Job:
     from fewtune.core.preprocess import preprocessing
+    from fewtune.reports.model_card import write_card
     from fewtune.training.job import Job
 
     return Job(
@@ -170,6 +171,7 @@ def _job(values: Mapping[str, Any], strategy: Strategy, recipe: Recipe | None, t
         cache=not values["no_cache"],
         cache_dir=values["cache_dir"],
         runs=values["runs"],
+        write_card=write_card,
     )
 
 

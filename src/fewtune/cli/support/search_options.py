@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from fewtune.cli.fit import EXECUTION, options_given, strategy_command
 from fewtune.cli.support.options import Option
 from fewtune.cli.support.toml_files import as_defaults
-from fewtune.core.discovery import load_strategy
 from fewtune.core.errors import ConfigError
+from fewtune.model.load_strategy import load_strategy
 
 if TYPE_CHECKING:
     from fewtune.sweeps.runner import CaseSource

@@ -14,9 +14,9 @@ from fewtune.cli.support.console import Console
 from fewtune.cli.support.fit_run import DATA_FLAGS, open_part, prepare
 from fewtune.cli.support.options import Command
 from fewtune.cli.support.toml_files import as_defaults
-from fewtune.core.discovery import load_strategy
 from fewtune.core.errors import DataError
 from fewtune.datasets import catalog
+from fewtune.model.load_strategy import load_strategy
 
 if TYPE_CHECKING:
     from fewtune.core.protocol import Case, Target
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fewtune.model.strategy import Strategy
     from fewtune.sweeps.scheduler import PreparedCase
 
-# What is of the data set of training alone, and not of another that a model is scored on.
+# What is of the dataset of training alone, and not of another that a model is scored on.
 OF_ONE_DATA_SET = ("subset", "layout", "descriptions", "name")
 
 
@@ -54,6 +54,7 @@ class Jobs:
             ConfigError: A flag is wrong.
             DataError: The images are not here, or cannot be used.
         """
+        from fewtune.reports.model_card import write_card
         from fewtune.sweeps.scheduler import PreparedCase
 
         kind, values, options = self._flags(case)
@@ -65,7 +66,7 @@ class Jobs:
                 targets[target] = self._target(target, case.data, values)
             except DataError as error:
                 lacking.append(f"Not scored on {target.data}: {error}")
-        job = replace(job, card=self.cards, chosen_by=case.chosen_by)
+        job = replace(job, write_card=write_card if self.cards else None, chosen_by=case.chosen_by)
         return PreparedCase(job, targets, tuple(lacking))
 
     def steps(self, case: Case) -> int:
@@ -116,10 +117,10 @@ class Jobs:
 
 
 def located(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return flags in which `--root`, that of data sets by name, does not concern one's own images.
+    """Return flags in which `--root`, that of datasets by name, does not concern one's own images.
 
     Raises:
-        ConfigError: Two data sets go by the name.
+        ConfigError: Two datasets go by the name.
     """
     named = values["root"] is not None and catalog.find(str(values["data"])) is not None
     return {**values, "root": values["root"] if named else None}

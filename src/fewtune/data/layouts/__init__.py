@@ -108,12 +108,12 @@ def _siblings(path: Path) -> list[str]:
 
 
 def _refuse_other_folders(path: Path) -> None:
-    """Refuse subfolders that are data sets, a lone wrapper or flat splits, but not classes."""
+    """Refuse subfolders that are datasets, a lone wrapper or flat splits, but not classes."""
     inner = [f for f in subfolders(path) if any(one.detect(f) for one in LAYOUTS[:-1])]
     if inner:
         names = ", ".join(f"'{folder.name}'" for folder in inner[:5])
         raise DataError(
-            f"{path} is not a data set itself; it holds data sets: {names}.",
+            f"{path} is not a dataset itself; it holds datasets: {names}.",
             hint=f"Try --data '{inner[0]}'",
         )
     only = subfolders(path)

@@ -3,7 +3,7 @@
     DIR/split_NAME.json      {"train": [["cat/1.jpg", 0, "cat"], ...], "val": [...], "test": [...]}
     DIR/cat/1.jpg            the images, in DIR or in one of its folders
 
-So are the splits of CoOp's data sets laid out, and those of medical images after it.
+So are the splits of CoOp's datasets laid out, and those of medical images after it.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Downloads of data sets: what is to be fetched, the web, archives, the Hub."""
+"""Downloads of datasets: what is to be fetched, the web, archives, the Hub."""

@@ -1,4 +1,4 @@
-"""What is to be downloaded of a data set, and where it goes; nothing is fetched here."""
+"""What is to be downloaded of a dataset, and where it goes; nothing is fetched here."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def size_bytes(dataset: Dataset) -> tuple[int, bool]:
 
 
 def targets(dataset: Dataset, root: Path) -> set[Path]:
-    """Return the folders and files below `root` into which the data set is downloaded."""
+    """Return the folders and files below `root` into which the dataset is downloaded."""
     return {
         folder_of(item, root)
         if isinstance(item, Shards)

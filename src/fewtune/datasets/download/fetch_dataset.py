@@ -1,4 +1,4 @@
-"""Download what a data set declares, into the folders where its readers look.
+"""Download what a dataset declares, into the folders where its readers look.
 
 What is complete is not fetched again, what is not is continued. An archive that has been unpacked
 is removed; a note in `ROOT/.downloads` says that it was here.
@@ -35,16 +35,16 @@ def download(
     *,
     shards: bool = False,
 ) -> list[Path]:
-    """Download a data set and return the files and folders that are now there.
+    """Download a dataset and return the files and folders that are now there.
 
     Args:
-        root: Folder of all data sets; made if need be.
+        root: Folder of all datasets; made if need be.
         splits: Fetch only what holds one of these; empty for all. Archives that hold all splits
             are fetched in any case.
         shards: Fetch webdataset shards where the authors' files can be had, too.
 
     Raises:
-        ConfigError: The data set has no such split, or nothing of it can be fetched by a program.
+        ConfigError: The dataset has no such split, or nothing of it can be fetched by a program.
         DataError: A file cannot be had, is not what was expected, or there is no room for it.
         RunError: Another process is downloading into this folder.
     """

@@ -204,7 +204,7 @@ def _open(url: str, headers: Mapping[str, str]) -> Any:
         kind = NotThere if error.code in (404, 410) else DataError
         raise kind(
             f"{url} cannot be fetched: the server answered {error.code} {error.reason}.",
-            hint="It may have moved; `fewtune data info NAME` shows the page of the data set.",
+            hint="It may have moved; `fewtune data info NAME` shows the page of the dataset.",
         ) from error
     except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error

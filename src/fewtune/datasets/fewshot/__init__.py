@@ -1,4 +1,4 @@
-"""The 11 few-shot data sets of CoOp: each module of this package declares one as `DATASET`.
+"""The 11 few-shot datasets of CoOp: each module of this package declares one as `DATASET`.
 
 Class names are those of CoOp's split files, in the order of their labels.
 """

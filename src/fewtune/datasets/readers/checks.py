@@ -22,7 +22,7 @@ def class_name(dataset: Dataset, label: int, where: str) -> str:
         raise DataError(
             f"{where} has label {label}, but the labels of {dataset.title} run from 0 to "
             f"{len(dataset.classes) - 1}.",
-            hint="Check that this folder holds that data set.",
+            hint="Check that this folder holds that dataset.",
         )
     return dataset.classes[label]
 
@@ -73,7 +73,7 @@ def size_notes(
     """Return a note for each split with another number of images than is declared."""
     found = Counter(row.split for row in rows)
     return tuple(
-        f"{found[split]:,} {split} images, where the data set has {dataset.sizes[split]:,}"
+        f"{found[split]:,} {split} images, where the dataset has {dataset.sizes[split]:,}"
         for split in splits
         if found[split] and not dataset.has_size(split, found[split])
     )

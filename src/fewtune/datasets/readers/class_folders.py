@@ -16,7 +16,7 @@ def class_folders(folder: Path, dataset: Dataset, ignored: Sequence[str] = ()) -
     """Return the names of the class folders, sorted, as numbers where all are.
 
     Raises:
-        DataError: There are more or fewer than the data set has classes.
+        DataError: There are more or fewer than the dataset has classes.
     """
     names = [path.name for path in subfolders(folder) if path.name not in ignored]
     if len(names) != len(dataset.classes):

@@ -4,7 +4,7 @@
     {"_impath": "dtd/images/banded/banded_0002.jpg", "_label": 0, "_domain": 0,
      "_classname": "banded"}
 
-Paths are relative to the root of all data sets. 165 lists exist: 11 data sets, seeds 1 to 3, shots
+Paths are relative to the root of all datasets. 165 lists exist: 11 datasets, seeds 1 to 3, shots
 1, 2, 4, 8 and 16.
 """
 
@@ -28,7 +28,7 @@ _NAME = re.compile(r"shot_(\d{1,4})-seed_(\d{1,9})_train\.jsonl")
 def read_jsonl_draws(
     location: Path, rows: Sequence[LabelledRow], dataset: Dataset
 ) -> tuple[PublishedDraw, ...]:
-    """Return the few-shot lists in a data set's folder, by shots and seed.
+    """Return the few-shot lists in a dataset's folder, by shots and seed.
 
     Raises:
         DataError: A list is malformed, or names an image that is not among the training and
@@ -64,14 +64,14 @@ def _keys(
         path, label = record.values.get("_impath"), record.values.get("_label")
         if not isinstance(path, str) or not isinstance(label, int):
             raise DataError(f"{where} has no '_impath' and '_label'.")
-        # The first folder is the data set's; people rename it, so it is not compared.
+        # The first folder is the dataset's; people rename it, so it is not compared.
         inner = plain(path.replace("\\", "/")).strip("/").partition("/")[2]
         row = rows.get(str(location / inner))
         if row is None:
             raise DataError(
                 f"{where} names '{plain(path)}', which is not among the training and validation "
                 f"images in {location}.",
-                hint="The lists belong to the split file of CoOp; are both of the same data set?",
+                hint="The lists belong to the split file of CoOp; are both of the same dataset?",
             )
         if not 0 <= label < len(dataset.classes) or dataset.classes[label] != row.class_name:
             raise DataError(

@@ -1,4 +1,4 @@
-"""ImageNet and its variants, as folders of images a class.
+"""ImageNet and its variants, as folders of images per class.
 
     ROOT/imagenet/images/train/n01440764/n01440764_18.JPEG    CoOp; without images/: CLIP-LoRA
     ROOT/imagenet/images/val/n01440764/ILSVRC2012_val_00000293.JPEG

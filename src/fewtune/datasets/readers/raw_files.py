@@ -39,7 +39,7 @@ PATH_NOTE = (
 
 @dataclass(frozen=True)
 class AuthorsFiles:
-    """A data set whose images the authors list or put into class folders.
+    """A dataset whose images the authors list or put into class folders.
 
     Attributes:
         layout: The form, for people.

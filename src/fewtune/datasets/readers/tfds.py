@@ -78,7 +78,7 @@ def kitti_distance(record: Features) -> int:
 
 @dataclass(frozen=True)
 class Tfds:
-    """A data set of TFDS.
+    """A dataset of TFDS.
 
     Attributes:
         builder: Its name, with the configuration and the versions VTAB is defined on:

@@ -1,4 +1,4 @@
-"""The authors' archives of CoOp's data sets, where torchvision puts them or a user unpacked them.
+"""The authors' archives of CoOp's datasets, where torchvision puts them or a user unpacked them.
 
 CoOp drew its splits once at random and published them as files. Where the file is missing, FewTune
 draws a split of the same proportions by a hash of the paths, and says so: scores on it do not
@@ -25,7 +25,7 @@ TRAINING = (("train", 0.8), ("val", 0.2))
 
 @dataclass(frozen=True)
 class Archive:
-    """One data set's archive.
+    """One dataset's archive.
 
     Attributes:
         folders: Names of its folder, torchvision's first.

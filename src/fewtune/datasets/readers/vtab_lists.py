@@ -24,7 +24,7 @@ VALIDATION, TEST = "val200.txt", "test.txt"
 
 @dataclass(frozen=True, init=False)
 class VtabLists:
-    """A data set of VTAB as lists, in a folder that goes by one of several names."""
+    """A dataset of VTAB as lists, in a folder that goes by one of several names."""
 
     folder_names: tuple[str, ...]
 

@@ -34,7 +34,7 @@ _MEMBER = re.compile(rf"([^/\\]+)\.(cls|{'|'.join(IMAGE_SUFFIXES)})")
 
 @dataclass(frozen=True)
 class WebDataset:
-    """A data set of CLIP benchmark.
+    """A dataset of CLIP benchmark.
 
     Attributes:
         repo: The name on the Hub after "clip-benchmark/wds_": "vtab-svhn".

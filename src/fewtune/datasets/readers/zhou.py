@@ -26,7 +26,7 @@ from fewtune.datasets.readers.locations import find_folder
 
 @dataclass(frozen=True)
 class ZhouSplit:
-    """CoOp's folder of a data set.
+    """CoOp's folder of a dataset.
 
     Attributes:
         folders: Names of the folder, CoOp's first.
@@ -73,7 +73,7 @@ def match_classes(
     if len(names) != len(dataset.classes):
         raise DataError(
             f"{file} has {len(names)} classes, but {dataset.title} has {len(dataset.classes)}.",
-            hint="Check that this is the split file of that data set.",
+            hint="Check that this is the split file of that dataset.",
         )
     known = {fold(name): name for name in dataset.classes}
     found = [known.get(fold(name)) for name in names]

@@ -20,8 +20,9 @@ from fewtune.core.errors import ConfigError
 from fewtune.core.spec import Plan, Precision
 from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.towers import PROMPT_CHUNK, Activations, Prompts
+from fewtune.training.cut import training_mode
 from fewtune.training.device import autocast, free_memory_mib
-from fewtune.training.loop import Training, seed_step, training_mode
+from fewtune.training.loop import Training, seed_step
 from fewtune.training.memory.memory_probe import (
     MIB,
     Need,

@@ -1,4 +1,4 @@
-"""Downloads of whole data sets from a web server on this machine."""
+"""Downloads of whole datasets from a web server on this machine."""
 
 import hashlib
 import shutil

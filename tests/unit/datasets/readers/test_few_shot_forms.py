@@ -1,4 +1,4 @@
-"""Every form of CoOp's data sets and of ImageNet gives the same paths, labels and class names."""
+"""Every form of CoOp's datasets and of ImageNet gives the same paths, labels and class names."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write(name: str, form: str, folder: Path) -> Manifest:
 
 
 def read(name: str, root: Path) -> LabelTable:
-    """Read a data set with the first of its readers that finds it."""
+    """Read a dataset with the first of its readers that finds it."""
     dataset = catalog.load(name)
     found = ((reader, reader.find(root)) for reader in dataset.readers)
     reader, place = next((reader, place) for reader, place in found if place is not None)
@@ -47,7 +47,7 @@ def open_written(name: str, form: str, folder: Path) -> Task:
 
 
 def check(name: str, manifest: Manifest) -> LabelTable:
-    """Read a data set and compare paths, splits and classes with what was written."""
+    """Read a dataset and compare paths, splits and classes with what was written."""
     table = read(name, manifest.root)
     kept = {image.split for image in manifest.images} - {""}
     found = {r.key: (r.split if r.split in kept else "", r.class_name) for r in table.rows}
@@ -137,7 +137,7 @@ def test_classes_are_told_by_name_whatever_their_number_or_spelling() -> None:
     ],
     ids=["count", "strange", "twice"],
 )
-def test_classes_of_another_data_set_are_refused(names: list[str], message: str) -> None:
+def test_classes_of_another_dataset_are_refused(names: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message):
         match_classes(names, DTD, Path("split.json"))
 

@@ -71,7 +71,7 @@ def test_the_thousand_are_the_first_of_train_and_val() -> None:
         Slices("train[:800]").parts("full")
 
 
-def test_official_images_need_a_complete_data_set_of_the_right_version(tmp_path: Path) -> None:
+def test_official_images_need_a_complete_dataset_of_the_right_version(tmp_path: Path) -> None:
     write_tfds("vtab/pcam", tmp_path)
     dataset = catalog.load("vtab/pcam")
     folder = tmp_path / "patch_camelyon/2.1.1"

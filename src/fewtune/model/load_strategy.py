@@ -1,0 +1,62 @@
+"""Strategies by name: imported when they are asked for, so that listing them costs no torch."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from fewtune.core.discovery import ENTRY_POINTS, plugins, strategy_names
+from fewtune.core.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from fewtune.core.spec import Spec
+    from fewtune.model.strategy import Strategy
+
+
+def load_strategy(name: str) -> type[Strategy]:
+    """Import a strategy by name (case and "_" do not matter).
+
+    Raises:
+        ConfigError: No such strategy, or its file does not define exactly one.
+    """
+    folded = name.lower().replace("_", "-")
+    if folded in plugins("strategies"):
+        module_name = f"fewtune.strategies.{folded.replace('-', '_')}"
+    else:
+        found = [e for e in entry_points(group=ENTRY_POINTS) if e.name == folded]
+        if not found:
+            raise ConfigError(
+                f"There is no strategy {name!r}.",
+                hint=did_you_mean(name, strategy_names()) + " See `fewtune list strategies`.",
+            )
+        module_name = found[0].value.partition(":")[0]
+    kind = _only_strategy(importlib.import_module(module_name))
+    if kind.name() != folded:
+        raise ConfigError(
+            f"The plug-in {name!r} is defined in a file called {kind.name().replace('-', '_')}.py.",
+            hint="A strategy's entry point has the name of its file, with dashes.",
+        )
+    return kind
+
+
+def _only_strategy(module: object) -> type[Strategy]:
+    from fewtune.model.strategy import Strategy
+
+    found = [
+        member
+        for _, member in inspect.getmembers(module, inspect.isclass)
+        if issubclass(member, Strategy) and member.__module__ == getattr(module, "__name__", "")
+    ]
+    if len(found) != 1:
+        raise ConfigError(
+            f"{getattr(module, '__file__', module)} defines {len(found)} strategies.",
+            hint="A strategy file defines exactly one subclass of Strategy.",
+        )
+    return found[0]
+
+
+def zero_shot_of(spec: Spec) -> Spec:
+    """Return the zero-shot run that a run is compared with, of the installed version."""
+    return spec.zero_shot(load_strategy("zero-shot").version)
