@@ -132,7 +132,7 @@ def make_job(args: argparse.Namespace, console: Console) -> Job:
         raise ConfigError(f"--shots must be at least 1, or -1 for all; found {args.shots}.")
     task = find_task(args.data, args.root, args.shots, console)
     strategy, recipe = configure(name, options(args, name, task.name, console))
-    return Job(
+    return Job.of(
         strategy,
         task,
         args.backbone,
@@ -169,15 +169,15 @@ def evaluate(job: Job) -> tuple[Path, dict[str, float]]:
     from fewtune.training.load_run import load_run
     from fewtune.training.scoring import metrics
 
-    model = clip.load(job.backbone)
-    precision = job.precision or choose_precision(choose_device(job.device))
-    folder = job.runs / job.spec(model.revision, model.name, precision).folder()
+    model = clip.load(job.config.backbone)
+    precision = job.precision or choose_precision(choose_device(job.config.device))
+    folder = job.config.runs / job.spec(model.revision, model.name, precision).folder()
     if not (folder / "record.json").exists():
         raise RunError(
             f"There is no complete run of these flags ({folder}).",
             hint="Type the command without --evluate first.",
         )
-    logits = load_run(folder, job.device).scores(job.task.test)
+    logits = load_run(folder, job.config.device).scores(job.task.test)
     return folder, metrics(logits, torch.tensor([example.label for example in job.task.test]))
 
 

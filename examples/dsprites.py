@@ -53,7 +53,7 @@ def train(name: str, task: Task, lr: float, steps: int, arguments: argparse.Name
     options, _ = METHODS[name]
     recipe = {**PLAIN, "lr": lr, "length": steps, "length_unit": "steps"}
     strategy, resolved = configure(name, options | recipe)
-    job = Job(
+    job = Job.of(
         strategy,
         task,
         arguments.backbone,

@@ -56,7 +56,7 @@ class _Report:
 
 @cache
 def _report() -> _Report:
-    from fewtune.cli.support.toml_files import read_toml
+    from fewtune.core.toml import read_toml
     from fewtune.reports.packed_records import opened
     from fewtune.reports.published_scores import TOLERANCE
     from fewtune.reports.report_sections import Figure, sections

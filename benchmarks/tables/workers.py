@@ -71,14 +71,14 @@ def _job(folder: Path, settings: Settings, steps: int, seed: int) -> Job:
     recipe = ClipLora.recipe
     assert recipe is not None
     tiny = settings.quick
-    return Job(
+    return Job.of(
         ClipLora(),
         tiny_task() if tiny else load(),
         str(tiny_clip_folder(folder / "tiny", blocks=1)) if tiny else "picto",
         recipe.model_copy(update={"length": steps, "length_unit": "steps"}),
         shots=SHOTS,
         seed=seed,
-        precision=settings.precision,  # type: ignore[arg-type]
+        precision=settings.precision,
         device="cpu",
         cache_dir=folder / "cache",
         runs=folder / "runs",

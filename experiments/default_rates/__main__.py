@@ -141,7 +141,7 @@ def main() -> None:
             recipe = kind.recipe.model_copy(update={"lr": rate})
             scores = []
             for task in three:
-                job = Job(
+                job = Job.of(
                     kind(),
                     task,
                     backbone,

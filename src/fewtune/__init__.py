@@ -6,49 +6,64 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fewtune.api import Classifier
+    from fewtune.api import SweepResult, evaluate, export, fit, fit_seeds, predict, report, sweep
+    from fewtune.classifier import Classifier
     from fewtune.core.errors import FewTuneError
+    from fewtune.core.run_config import RunConfig
     from fewtune.core.spec import Recipe
     from fewtune.core.task import ClassSet, Example, Task
     from fewtune.data.layouts import open_task
-    from fewtune.export import export_run
     from fewtune.model.load_strategy import load_strategy
-    from fewtune.training.job import Job
     from fewtune.training.load_run import load_run
-    from fewtune.training.run import run
+    from fewtune.training.run import Result
 
     __version__: str
+
+# Public names and the modules that they live in.
+_HOMES = {
+    "ClassSet": "core.task",
+    "Classifier": "classifier",
+    "Example": "core.task",
+    "FewTuneError": "core.errors",
+    "Recipe": "core.spec",
+    "Result": "training.run",
+    "RunConfig": "core.run_config",
+    "SweepResult": "api",
+    "Task": "core.task",
+    "evaluate": "api",
+    "export": "api",
+    "fit": "api",
+    "fit_seeds": "api",
+    "load_run": "training.load_run",
+    "load_strategy": "model.load_strategy",
+    "open_task": "data.layouts",
+    "predict": "api",
+    "report": "api",
+    "sweep": "api",
+}
 
 __all__ = [
     "ClassSet",
     "Classifier",
     "Example",
     "FewTuneError",
-    "Job",
     "Recipe",
+    "Result",
+    "RunConfig",
+    "SweepResult",
     "Task",
     "__version__",
-    "export_run",
+    "evaluate",
+    "export",
+    "fit",
+    "fit_seeds",
     "load_run",
     "load_strategy",
     "open_task",
-    "run",
+    "predict",
+    "report",
+    "sweep",
 ]
-
-_HOMES = {
-    "ClassSet": "core.task",
-    "Classifier": "api",
-    "Example": "core.task",
-    "FewTuneError": "core.errors",
-    "Job": "training.job",
-    "Recipe": "core.spec",
-    "Task": "core.task",
-    "export_run": "export",
-    "load_run": "training.load_run",
-    "load_strategy": "model.load_strategy",
-    "open_task": "data.layouts",
-    "run": "training.run",
-}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,285 +1,255 @@
-"""A classifier that follows scikit-learn: images and labels in, labels out.
+"""What the command line does, from Python: the same values, the same checks, the same folders.
 
-    classifier = Classifier("clip-lora", "ViT-B16").fit(paths, labels)
-    classifier.predict(["new.jpg"])
+    result = fewtune.fit("photos", "clip-lora", shots=16, rank=4)
+    result.record["metrics"]["top1"], result.zero_shot["metrics"]["top1"]
+    fewtune.predict(result.folder, ["new.jpg"])
 
-An image is a path, a PIL image or an array (H, W[, C]) of uint8. What `fit` trains depends on the
-images and labels, not on their order.
+Keyword arguments are the fields of `core.run_config.RunConfig`, and those of the strategy and of
+its recipe. Nothing is printed: a `DataListener` is told what is found about images, a `Tracker` follows
+the run.
 """
 
 from __future__ import annotations
 
-import inspect
-import shutil
-import tempfile
-import weakref
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from fewtune.core.fields import parse_values
+from fewtune.core.protocol import Protocol
+from fewtune.core.run_config import DEFAULT_STRATEGY, AskedPrecision, RunConfig
+from fewtune.core.task import Task
+from fewtune.core.toml import read_toml
+from fewtune.data.listener import DataListener
+from fewtune.data.verify import repair
+from fewtune.datasets.catalog import groups, resolve
+from fewtune.export import export_run
+from fewtune.reports.model_card import write_card
+from fewtune.reports.packed_records import opened
+from fewtune.reports.protocol_tables import remembered, tables_of_protocol
+from fewtune.reports.reproduction import Experiment
+from fewtune.reports.study_report import write_report
+from fewtune.reports.tables import ReportTable
+from fewtune.sweeps.make_runs import Sweep
+from fewtune.sweeps.place import SweepPlace
+from fewtune.sweeps.sources import SweepFile
+from fewtune.training import prediction
+from fewtune.training.evaluation import match_classes, measure
+from fewtune.training.load_run import load_run
+from fewtune.training.prediction import Prediction
+from fewtune.training.prepare import Preparation
+from fewtune.training.run import Result, run
+from fewtune.training.tracking import Tracker, Trackers, make_tracker
+from fewtune.training.vmapped.vmapped_runs import run_batched
 
-from fewtune.backbones.model_names import DEFAULT_BACKBONE
-from fewtune.core.atomic_folder import write_folder
-from fewtune.core.errors import DataError, RunError
-from fewtune.core.files import read_json, write_json
-from fewtune.core.spec import Spec
-from fewtune.core.task import DEFAULT_TEMPLATES, ClassSet, Example, Task
-from fewtune.data.arrays import (
-    as_images,
-    as_labels,
-    as_source,
-    class_names,
-    training_examples,
-)
-from fewtune.training.job import Job
-from fewtune.training.load_run import Tuned, load_run
-from fewtune.training.named_recipes import configure
-from fewtune.training.run import train
-from fewtune.training.run_folder import RunFolder
-from fewtune.training.tracking import Tracker
 
-LABELS = "labels.json"
+def fit(
+    data: str | Path | Task,
+    strategy: str = DEFAULT_STRATEGY,
+    *,
+    listener: DataListener | None = None,
+    follow: Tracker | None = None,
+    **settings: Any,
+) -> Result:
+    """Tune a strategy on images, compare it with zero-shot, and return the run.
 
-
-class Classifier:
-    """CLIP, tuned on a handful of labelled images.
+    A run that is complete already is returned as it is; an interrupted one is continued.
 
     Args:
+        data: A folder, a table or the name of a dataset, or a task in memory.
         strategy: A name of `fewtune list strategies`.
-        backbone: Name, Hugging Face id or folder of a CLIP.
-        classes: Class names for the prompts: a list in the order of the sorted labels, or a
-            mapping from labels; None uses the labels themselves.
-        templates: Prompts with one "{}" for the class name each; several are averaged.
-        seed: Of training.
-        device: "auto", "cpu", "cuda".
-        steps_scale: Factor on training steps and schedule.
-        time_budget_s: Shortens training to this many seconds.
-        memory_mib: Most that the process may hold; None for what is free.
-        runs: Folder that keeps the run; None: it is gone with the classifier, if not saved.
-        options: Fields of the strategy or of its recipe: rank=4, lr=1e-3.
+        listener: Told what is found about images.
+        follow: Follows the run.
+        settings: Fields of `RunConfig` (shots, seed, backbone, runs, device, precision, threads
+            ...), of the strategy and of its recipe.
+
+    Raises:
+        ConfigError: A value is wrong, or the images do not fit it.
+        DataError: The images cannot be used.
+        RunError: Training failed, or the folder cannot be written.
+    """
+    return fit_seeds(data, strategy, seeds=(), listener=listener, follow=follow, **settings)[0]
+
+
+def fit_seeds(
+    data: str | Path | Task,
+    strategy: str = DEFAULT_STRATEGY,
+    *,
+    seeds: Sequence[int],
+    listener: DataListener | None = None,
+    follow: Tracker | None = None,
+    **settings: Any,
+) -> list[Result]:
+    """Make a run for each seed, those of feature-level methods in one program.
+
+    Args are those of `fit`.
+
+    Raises:
+        ConfigError, DataError, RunError: As of `fit`.
+    """
+    task = data if isinstance(data, Task) else None
+    named = {} if isinstance(data, Task) else {"data": data}
+    config = RunConfig.of({**named, "strategy": strategy, **settings})
+    tracker = Trackers([follow or Tracker(), make_tracker(config.tracker)])
+    preparation = Preparation(listener, write_card)
+    if not seeds:
+        return [run(preparation.job(config, task), tracker)]
+    jobs = [preparation.job(config.changed(seed=seed), task) for seed in seeds]
+    return run_batched(jobs, tracker)
+
+
+def predict(
+    run: str | Path,
+    images: Iterable[Any],
+    *,
+    top: int = 1,
+    batch: int = 64,
+    device: str = "auto",
+    precision: AskedPrecision = "auto",
+    threads: int | None = None,
+) -> list[Prediction]:
+    """Return what a run says of images, in their order.
+
+    Args:
+        run: A run's folder.
+        images: Paths, PIL images, encoded bytes or arrays (H, W[, C]) of uint8.
+        top: Classes to name for each image.
+        batch: Images at a time.
+        precision: "auto" is that of the run.
+        threads: CPU threads; None as torch chooses.
+
+    Raises:
+        RunError, AdapterError: As of `load_run`.
+    """
+    tuned = load_run(Path(run), device, precision, threads)
+    return list(prediction.predict(tuned, images, batch, top))
+
+
+def evaluate(
+    run: str | Path,
+    data: str | Path | Task,
+    *,
+    root: Path | None = None,
+    new_classes: bool = False,
+    listener: DataListener | None = None,
+    device: str = "auto",
+    precision: AskedPrecision = "auto",
+    threads: int | None = None,
+) -> dict[str, dict[str, float]]:
+    """Measure a run on other images; return metrics in [0, 1] by row, zero-shot first.
+
+    Args:
+        data: As of `fit`; its test images, or all where it has none.
+        root: Folder that holds datasets by name.
+        new_classes: Choose among the classes of the data, not among those of training.
+
+    Raises:
+        ConfigError, DataError: The data cannot be used, or has a class that the run does not know.
+        RunError, AdapterError: As of `load_run`.
+    """
+    task = data if isinstance(data, Task) else resolve(data, root=root)
+    if not task.benchmark and not isinstance(data, Task):
+        task = repair(task, Preparation(listener).check(task, None))
+    tuned = load_run(Path(run), device, precision, threads)
+    return measure(*match_classes(tuned, task, new_classes))
+
+
+def export(run: str | Path, to: str, out: str | Path, images: Sequence[Path] = ()) -> Path:
+    """Write a run for other programs to the new folder `out`; see `fewtune.export.export_run`."""
+    return export_run(Path(run), to, Path(out), images)
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """A sweep that was made.
 
     Attributes:
-        classes_: (C,) the labels, sorted: the columns of `predict_proba`.
-        record_: What was trained, how and at which cost.
+        folders: Of the complete runs.
+        failed: Why a run failed or could not be made, a line for each reason.
+        tables: Of the protocol; () for a grid.
     """
 
-    classes_: NDArray[Any]
-    record_: dict[str, Any]
+    folders: tuple[Path, ...]
+    failed: tuple[str, ...]
+    tables: tuple[ReportTable, ...]
 
-    def __init__(
-        self,
-        strategy: str = "clip-lora",
-        backbone: str = DEFAULT_BACKBONE,
-        *,
-        classes: Sequence[str] | Mapping[Any, str] | None = None,
-        templates: Sequence[str] = DEFAULT_TEMPLATES,
-        seed: int = 0,
-        device: str = "auto",
-        steps_scale: float = 1.0,
-        time_budget_s: float | None = None,
-        memory_mib: float | None = None,
-        runs: Path | str | None = None,
-        **options: Any,
-    ) -> None:
-        self.strategy = strategy
-        self.backbone = backbone
-        self.classes = classes
-        self.templates = templates
-        self.seed = seed
-        self.device = device
-        self.steps_scale = steps_scale
-        self.time_budget_s = time_budget_s
-        self.memory_mib = memory_mib
-        self.runs = runs
-        self.options = options
-        self._tuned: Tuned | None = None
-        self._folder: Path | None = None
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the arguments by name, options included."""
-        return {name: getattr(self, name) for name in PARAMETERS} | self.options
+def sweep(
+    what: str | Path,
+    *,
+    retention: bool = False,
+    cards: bool = False,
+    listener: DataListener | None = None,
+    follow: Tracker | None = None,
+    **settings: Any,
+) -> SweepResult:
+    """Make the runs of a protocol or of a sweep file, each once.
 
-    def set_params(self, **params: Any) -> Self:
-        """Change arguments; other names are options."""
-        for name, value in params.items():
-            if name in PARAMETERS:
-                setattr(self, name, value)
-            else:
-                self.options = self.options | {name: value}
-        return self
+    Args:
+        what: Name of a protocol, or a TOML file.
+        retention: Measure each run on the other tasks too.
+        cards: Write a card and a picture for each run too.
+        settings: Fields of `SweepPlace` (runs, on, workers ...), of the protocol (strategies, data,
+            shots, seeds ...) or axes of the file, and of `RunConfig` for all runs.
 
-    def fit(self, X: Iterable[Any], y: Iterable[Any]) -> Self:
-        """Train on images X and their labels y, all texts or all whole numbers.
+    Raises:
+        ConfigError: A value is wrong; no run has been made then.
+        DataError: There is no run whose data are here.
+    """
+    file = SweepFile.of(what)
+    own = set(file.fields)
+    of_place = {k: v for k, v in settings.items() if k in SweepPlace.model_fields and k not in own}
+    shared = {k: v for k, v in settings.items() if k not in own and k not in of_place}
+    shared = parse_values(shared, [RunConfig], "A sweep has no", [*own, *SweepPlace.model_fields])
+    place = SweepPlace(**({"runs": file.runs} if file.runs else {}) | of_place)
+    planned = Sweep.plan(
+        file.source({k: v for k, v in settings.items() if k in own}),
+        place,
+        {**file.shared(), **shared},
+        where=file.where,
+        preparation=Preparation(listener, write_card if cards else None),
+    )
+    with remembered(planned.source, planned.rounds):
+        planned.make(lambda outcome: None, follow)
+    if retention:
+        planned.measure_retention()
+    source = planned.source
+    tables = tables_of_protocol(source, place.folder) if isinstance(source, Protocol) else []
+    return SweepResult(planned.complete_folders(), tuple(planned.failures()), tuple(tables))
 
-        Raises:
-            DataError: Lengths differ, there is no image or one class, or an image or a label is of
-                another kind.
-            ConfigError: An argument is wrong.
-            RunError: Training failed.
-        """
-        images, labels = as_images(X), as_labels(y)
-        if len(images) != len(labels):
-            raise DataError(f"X holds {len(images)} images, but y {len(labels)} labels.")
-        values, codes = np.unique(labels, return_inverse=True)
-        templates = (self.templates,) if isinstance(self.templates, str) else tuple(self.templates)
-        names = class_names(values, self.classes)
-        task = Task("images", ClassSet(names, templates), training_examples(images, codes))
-        strategy, recipe = configure(self.strategy, self.options, task.support().shots)
-        folder = train(
-            Job(
-                strategy,
-                task,
-                self.backbone,
-                recipe,
-                seed=self.seed,
-                steps_scale=self.steps_scale,
-                time_budget_s=self.time_budget_s,
-                memory_mib=self.memory_mib,
-                device=self.device,
-                runs=self._scratch() if self.runs is None else Path(self.runs),
-            ),
-            Tracker(),
+
+def report(
+    places: str | Path | Iterable[str | Path],
+    out: str | Path = "report",
+    *,
+    title: str = "FewTune report",
+    mixed: bool = False,
+    experiment: Path | None = None,
+    task_groups: Mapping[str, str] | None = None,
+) -> Path:
+    """Write a page and tables of all complete runs below folders, or of packed records.
+
+    Args:
+        places: Folders that hold run folders at any depth, or files of packed records.
+        mixed: Accept several versions of FewTune, or several states of a task's images.
+        experiment: Sweep file by which tasks are grouped, and with whose scores ours are compared.
+        task_groups: Group of each task; None for the benchmarks' own.
+
+    Returns:
+        The page.
+
+    Raises:
+        RunError: There are no complete runs, or they cannot stand in one table.
+    """
+    several = [places] if isinstance(places, str | Path) else list(places)
+    wanted = Experiment.of(read_toml(experiment), experiment) if experiment else None
+    with opened([Path(place) for place in several]) as folders:
+        return write_report(
+            folders,
+            Path(out),
+            groups() if task_groups is None else task_groups,
+            title,
+            mixed=mixed,
+            experiment=wanted,
         )
-        write_json(folder / LABELS, {"labels": values.tolist()})
-        return self._take(folder, self.device)
-
-    def predict_proba(self, X: Iterable[Any]) -> NDArray[np.float64]:
-        """Return probabilities (N, C); rows sum to 1.
-
-        Raises:
-            RunError: The classifier is not fitted.
-            DataError: An image cannot be read.
-        """
-        tuned, _ = self._fitted()
-        images = as_images(X)
-        examples = [Example(str(i), 0, as_source(image)) for i, image in enumerate(images)]
-        shares: NDArray[np.float64] = tuned.scores(examples).double().softmax(1).numpy()
-        return shares
-
-    def predict(self, X: Iterable[Any]) -> NDArray[Any]:
-        """Return the labels (N,) of images."""
-        shares = self.predict_proba(X)
-        return np.asarray(self.classes_[shares.argmax(1)])
-
-    def score(self, X: Iterable[Any], y: Iterable[Any]) -> float:
-        """Return the share of images whose label is predicted."""
-        labels = as_labels(y)
-        predicted = self.predict(X)
-        if len(predicted) != len(labels):
-            raise DataError(f"X holds {len(predicted)} images, but y {len(labels)} labels.")
-        return float((predicted == labels).mean())
-
-    def save(self, path: Path | str) -> Path:
-        """Copy the run's folder to the new folder `path`: `load` and `fewtune predict` read it.
-
-        Raises:
-            RunError: The classifier is not fitted, or the disk does not take the files.
-            ConfigError: `path` is in use.
-        """
-        _, source = self._fitted()
-        ignored = shutil.ignore_patterns(".lock")
-        return write_folder(
-            Path(path),
-            lambda folder: shutil.copytree(source, folder, ignore=ignored, dirs_exist_ok=True),
-        )
-
-    @classmethod
-    def load(cls, path: Path | str, device: str = "auto") -> Self:
-        """Return the classifier of a saved one's folder, or of any complete run.
-
-        Raises:
-            RunError: Not a complete run folder, or of a newer format.
-            AdapterError: The backbone changed since, or the adapter file does not fit.
-        """
-        folder = RunFolder(Path(path).expanduser())
-        folder.record()
-        spec, classes = folder.spec(), folder.classes()
-        made = cls(
-            spec.strategy,
-            spec.backbone,
-            classes=classes.names,
-            templates=classes.templates,
-            seed=spec.seed,
-            device=device,
-            steps_scale=spec.steps_scale,
-            time_budget_s=spec.time_budget_s,
-            **changed_options(spec),
-        )
-        return made._take(folder.path, device)
-
-    def _take(self, path: Path, device: str) -> Self:
-        """Become the classifier of a run."""
-        folder = RunFolder(path)
-        tuned = load_run(path, device)
-        stored = path / LABELS
-        values = read_json(stored)["labels"] if stored.exists() else folder.classes().names
-        self.classes_ = np.array(values)
-        self.record_ = folder.record()
-        self._tuned, self._folder = tuned, path
-        return self
-
-    def _fitted(self) -> tuple[Tuned, Path]:
-        if self._tuned is None or self._folder is None:
-            raise RunError(
-                "This Classifier is not fitted yet.",
-                hint="Call fit(X, y) first, or Classifier.load(path).",
-            )
-        return self._tuned, self._folder
-
-    def _scratch(self) -> Path:
-        """Return a folder that is removed with this object."""
-        folder = tempfile.mkdtemp(prefix="fewtune-")
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        return Path(folder)
-
-    def __repr__(self) -> str:
-        defaults = inspect.signature(Classifier).parameters
-        changed = {
-            name: value
-            for name, value in self.get_params().items()
-            if name not in defaults or repr(value) != repr(defaults[name].default)
-        }
-        return f"Classifier({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
-
-    def __getstate__(self) -> dict[str, Any]:
-        if self._tuned is not None:
-            raise RunError(
-                "A fitted Classifier is not pickled: a pickle can run code when it is loaded.",
-                hint="Use classifier.save(path) and Classifier.load(path).",
-            )
-        return self.__dict__
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return self._tuned is not None
-
-    def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
-
-        return Tags(
-            estimator_type="classifier",
-            target_tags=TargetTags(required=True),
-            classifier_tags=ClassifierTags(),
-            input_tags=InputTags(two_d_array=False, string=True),
-        )
-
-
-PARAMETERS = tuple(
-    name
-    for name, parameter in inspect.signature(Classifier).parameters.items()
-    if parameter.kind is not inspect.Parameter.VAR_KEYWORD
-)
-
-
-def changed_options(spec: Spec) -> dict[str, Any]:
-    """Return the options by which a spec differs from its strategy's defaults."""
-    _, default = configure(spec.strategy, spec.options, spec.shots)
-    if spec.recipe is None or default is None:
-        return dict(spec.options)
-    changed = {
-        name: value
-        for name, value in spec.recipe.model_dump().items()
-        if value != getattr(default, name)
-    }
-    return {**spec.options, **changed}

@@ -14,7 +14,7 @@ from fewtune.cli.fit import split_strategy, strategy_command
 from fewtune.cli.support.options import Command, Duration, Memory, Number, field_options, given
 from fewtune.core.discovery import plugins
 from fewtune.core.errors import ConfigError
-from fewtune.core.spec import Frozen
+from fewtune.core.fields import Frozen
 from fewtune.model.load_strategy import load_strategy
 
 

@@ -45,7 +45,7 @@ def job(root: Path, runs: Path, interval_s: float = 0.0) -> Job:
     recipe = type(strategy).recipe
     assert recipe is not None
     recipe = recipe.model_copy(update={"length": STEPS, "length_unit": "steps", "batch_size": 8})
-    return Job(
+    return Job.of(
         strategy,
         tiny_task(),
         str(root / "backbone"),

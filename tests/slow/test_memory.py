@@ -57,7 +57,7 @@ def jobs(name, budget):  # one, or eight that can be trained in one stack
     recipes = [kind.recipe.model_copy(update={**changes, "lr": lr})
                for lr in ((1e-4, 2e-4, 3e-4, 4e-4) if stack else (kind.recipe.lr,))]
     runs = Path(sys.argv[1]) / f"{name}-{budget}"
-    return [Job(kind(reduction=1) if stack else kind(), task, str(folder), recipe, device="cpu",
+    return [Job.of(kind(reduction=1) if stack else kind(), task, str(folder), recipe, device="cpu",
                 precision="fp32", threads=1, runs=runs, cache_dir=runs / "cache",
                 memory_mib=budget, shots=2 if stack else None, seed=seed)
             for recipe in recipes for seed in ((1, 2) if stack else (0,))]

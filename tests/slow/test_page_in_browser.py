@@ -26,7 +26,7 @@ LEGIBLE = 4.5
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("browser")
     task, backbone = tiny_task(), str(tiny_clip_folder(folder / "backbone"))
-    job = Job(
+    job = Job.of(
         ClipAdapter(),
         task,
         backbone,

@@ -164,7 +164,7 @@ def saved_images(arrays: list[Any], folder: Path) -> list[Path]:
 def test_any_complete_run_is_a_classifier(backbone: str, tmp_path: Path) -> None:
     strategy = fewtune.load_strategy("clip-adapter")()
     recipe = Recipe(length=2, length_unit="steps")
-    folder = run(Job(strategy, tiny_task(), backbone, recipe, runs=tmp_path), Tracker()).folder
+    folder = run(Job.of(strategy, tiny_task(), backbone, recipe, runs=tmp_path), Tracker()).folder
     classifier = Classifier.load(folder, device="cpu")
     assert classifier.classes_.tolist() == ["red", "green", "blue"]
     assert classifier.get_params()["length"] == 2
@@ -300,7 +300,7 @@ def test_a_broken_image_is_named(make: Make, tmp_path: Path) -> None:
 def test_training_alone_refuses_a_test_split(backbone: str, tmp_path: Path) -> None:
     strategy = fewtune.load_strategy("linear-probe")()
     with pytest.raises(DataError, match="test images"):
-        train(Job(strategy, tiny_task(), backbone, runs=tmp_path), Tracker())
+        train(Job.of(strategy, tiny_task(), backbone, runs=tmp_path), Tracker())
 
 
 def test_every_public_name_is_there() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from fewtune.core.spec import Plan, Spec
 from fewtune.core.task import Task
 from fewtune.model.head import Head
 from fewtune.training.device import choose_device
-from fewtune.training.job import Job
+from fewtune.training.job import Job, config_of
 from fewtune.training.load_run import Tuned, load_run, strategy_of
 from fewtune.training.loop import Training, prepare
-from fewtune.training.run import Execution, attach, prepare_inputs
+from fewtune.training.run import Execution, attach, set_preprocessing
 from fewtune.training.run_folder import RunFolder
 from fewtune.training.tracking import Tracker
 
@@ -71,7 +71,7 @@ class Opened:
             return None
         model = clip.load(self.spec.backbone)
         model.net.to(choose_device(self.device))
-        prepare_inputs(model, self.spec)
+        set_preprocessing(model, self.spec.model_dump())
         execution = Execution(job_of(self.spec, self.task, self.folder.path.parent, self.device),
                               model, Tracker())  # fmt: skip
         if execution.spec.hash() != self.spec.hash():
@@ -122,10 +122,8 @@ def _copied(head: Head) -> dict[str, Tensor]:
 
 def job_of(spec: Spec, task: Task, runs: Path, device: str) -> Job:
     """Return the job that a spec came from."""
-    known = {field.name for field in fields(Job)} & set(Spec.model_fields)
-    values: dict[str, Any] = {name: getattr(spec, name) for name in known}
-    values |= {"strategy": strategy_of(spec), "task": task}
-    return Job(**values, runs=runs, device=device)
+    config = config_of(spec).changed(runs=runs, device=device)
+    return Job(config, task, strategy_of(spec), spec.recipe)
 
 
 def open_run(path: Path, label: str, task: Task | None, device: str = "auto") -> Opened:

@@ -14,7 +14,6 @@ from typing import Literal
 from fewtune.core.errors import ConfigError, did_you_mean
 
 ASSETS = Path(__file__).parents[1] / "assets"
-DEFAULT_BACKBONE = "ViT-B16"
 EMBEDDED = "picto"
 
 _WEIGHT_SUFFIXES = {".pt", ".pth", ".bin", ".ckpt", ".safetensors"}

@@ -17,20 +17,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fewtune.backbones.model_names import DEFAULT_BACKBONE
 from fewtune.cli import fit
 from fewtune.cli.support.console import Console
+from fewtune.cli.support.data_checks import ShownOnConsole
 from fewtune.cli.support.find_runs import find_run
-from fewtune.cli.support.options import Command, Number, OneOf, Option
+from fewtune.cli.support.options import Command, Option, Value, choice
 from fewtune.core.discovery import strategy_names
 from fewtune.core.errors import ConfigError, FewTuneError, did_you_mean
 from fewtune.core.naming import brief
+from fewtune.core.run_config import DEFAULT_BACKBONE, RunConfig
 from fewtune.model.load_strategy import load_strategy
 
 if TYPE_CHECKING:
     from fewtune.analysis.replay import Opened
     from fewtune.core.spec import Spec
     from fewtune.core.task import Task
+    from fewtune.training.prepare import Preparation
 
 PARTS = ("drift", "gradients", "embedding", "diagram")
 FOLDER = "analysis"
@@ -117,14 +119,15 @@ def _runs(
 ) -> dict[str, Any]:
     from fewtune.analysis.replay import open_run
     from fewtune.analysis.run_settings import labels
+    from fewtune.training.prepare import Preparation
     from fewtune.training.run_folder import RunFolder
 
     parts = _wanted(values, console)
-    opened: dict[str, Task] = {}
+    preparation = Preparation(ShownOnConsole(console))
     folders = [RunFolder(path) for path in paths]
     named = zip(paths, labels([folder.record() for folder in folders]), strict=True)
     runs = [
-        open_run(path, label, _task(folder.spec(), values, console, opened), values["device"])
+        open_run(path, label, _task(folder.spec(), values, console, preparation), values["device"])
         for (path, label), folder in zip(named, folders, strict=True)
     ]
     place = out or (paths[0] / FOLDER if len(paths) == 1 else Path(FOLDER))
@@ -152,7 +155,7 @@ def _wanted(values: Mapping[str, Any], console: Console) -> Sequence[str]:
 
 
 def _task(
-    spec: Spec, values: Mapping[str, Any], console: Console, opened: dict[str, Task]
+    spec: Spec, values: Mapping[str, Any], console: Console, preparation: Preparation
 ) -> Task | None:
     """Return a run's images: those of --data, or of the dataset that has the task's name.
 
@@ -160,17 +163,14 @@ def _task(
     """
     if not {"gradients", "embedding"} & set(values["parts"] or PARTS):
         return None
-    from fewtune.cli.support.fit_run import open_part
     from fewtune.datasets.catalog import summaries
 
-    known = spec.task in summaries()
-    if values["data"] is None and not known:
+    if values["data"] is None and spec.task not in summaries():
         return None
-    images = {name: values[name] for name in OF_IMAGES}
-    images |= dict.fromkeys(("descriptions", "prompts", "name")) | {"templates": ()}
+    images = {name: values[name] for name in OF_IMAGES if values[name] is not None}
     images |= {"data": values["data"] or spec.task, "shots": spec.shots, "backbone": spec.backbone}
     try:
-        return open_part(images, console, opened)
+        return preparation.task(RunConfig.of(images))
     except FewTuneError as error:
         if values["data"] is not None:
             raise
@@ -255,15 +255,15 @@ command = Command(
         click.Argument(["subjects"], metavar="WHAT...", nargs=-1),
         Option(["out", "-o", "--out"], type=click.Path(path_type=Path), metavar="DIR",
                shown="RUN/analysis, or analysis for several", help="Folder to write."),
-        Option(["parts", "--only"], type=OneOf(PARTS), multiple=True, shown="all that can be made",
-               help="Make this part; may be repeated."),
-        Option(["--steps"], type=Number(True, ge=2, le=10000), default=8, shown="8",
+        Option(["parts", "--only"], type=choice(*PARTS), multiple=True,
+               shown="all that can be made", help="Make this part; may be repeated."),
+        Option(["--steps"], type=Value(int, ge=2, le=10000), default=8, shown="8",
                help="First training steps whose gradients are computed again."),
-        Option(["--split"], type=OneOf(("test", "val")), default="test", shown="test",
+        Option(["--split"], type=choice("test", "val"), default="test", shown="test",
                help="Images of the embedding."),
-        Option(["--images"], type=Number(True, ge=5), default=1000, shown="1000",
+        Option(["--images"], type=Value(int, ge=5), default=1000, shown="1000",
                help="Most images in the embedding."),
-        Option(["--method"], type=OneOf(("tsne", "umap")), default="tsne", shown="tsne",
+        Option(["--method"], type=choice("tsne", "umap"), default="tsne", shown="tsne",
                help="How the embedding gets two dimensions."),
         Option(["--backbone"], default=DEFAULT_BACKBONE, shown=DEFAULT_BACKBONE, metavar="NAME",
                help="Backbone in the diagram of a strategy."),

@@ -14,7 +14,7 @@ import click
 
 from fewtune.cli.support import benchmark_listing
 from fewtune.cli.support.console import Console
-from fewtune.cli.support.options import Command, Group, Number, Option
+from fewtune.cli.support.options import Command, Group, Option, Value
 
 EXIT_ERRORS = 1
 
@@ -25,20 +25,22 @@ def verify(location: str, root: Path | None, shots: int | None, machine: bool) -
     """Decode every image and report."""
     from dataclasses import replace
 
-    from fewtune.cli.support.data_checks import check, show_findings
+    from fewtune.cli.support.data_checks import ShownOnConsole, show_findings
     from fewtune.datasets.catalog import load, resolve
     from fewtune.datasets.expected_sizes import size_findings
+    from fewtune.training.prepare import Preparation
 
     console = Console(machine=machine)
+    check = Preparation(ShownOnConsole(console)).check
     name = benchmark_listing.declared(location, root)
     if name is None:
-        report = check(resolve(location, root=root), shots, console)
+        report = check(resolve(location, root=root), shots)
     else:
         dataset = load(name)
         task = resolve(
             name, root=benchmark_listing.folder(root), subset="full" if _is_vtab(name) else None
         )
-        report = check(task, shots, console)
+        report = check(task, shots)
         sizes = tuple(size_findings(task, dataset.sizes))
         show_findings(replace(report, findings=sizes), console)
         report = replace(report, findings=(*sizes, *report.findings))
@@ -55,15 +57,16 @@ def _is_vtab(name: str) -> bool:
 
 def info(location: str, root: Path | None, machine: bool) -> None:
     """Tell what is known of a dataset, or count a folder without opening an image."""
-    from fewtune.cli.support.data_checks import open_data, show_counts, show_summary
+    from fewtune.cli.support.data_checks import show_counts, show_summary
     from fewtune.data.findings import count
+    from fewtune.datasets.catalog import resolve
 
     console = Console(machine=machine)
     name = benchmark_listing.declared(location, root)
     if name is not None:
         benchmark_listing.show(name, root, console)
         return
-    task = open_data(location)
+    task = resolve(location)
     if machine:
         console.json(
             {
@@ -157,7 +160,7 @@ command = Group(
                 click.Argument(LOCATION, metavar="DIR|NAME"),
                 ROOT,
                 Option(
-                    ["--shots"], type=Number(True, ge=1), help="Report classes with fewer images."
+                    ["--shots"], type=Value(int, ge=1), help="Report classes with fewer images."
                 ),
                 JSON,
             ],

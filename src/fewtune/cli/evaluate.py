@@ -7,20 +7,18 @@ its classes are matched with the run's by name, so their order does not matter.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from fewtune.cli.support.console import Console
 from fewtune.cli.support.find_runs import baseline_record, find_run
 from fewtune.cli.support.options import Command, Option
-from fewtune.core.errors import DataError, RunError, did_you_mean
-from fewtune.core.task import Example, Task
+from fewtune.core.errors import RunError
 
 if TYPE_CHECKING:
-    from fewtune.training.load_run import Tuned
+    from fewtune.core.task import Task
 
 OPTIONS = (
     click.Argument(["folder"], metavar="RUN"),
@@ -55,9 +53,9 @@ def run(
     if data is None:
         _recorded(folder, console)
         return
-    from fewtune.cli.support.data_checks import open_data
+    from fewtune.datasets.catalog import resolve
 
-    _measured(folder, data, open_data(data, root=root), new_classes, device, console)
+    _measured(folder, data, resolve(data, root=root), new_classes, device, console)
 
 
 command = Command("evaluate", params=list(OPTIONS), callback=run, help=__doc__)
@@ -84,15 +82,17 @@ def _recorded(folder: str, console: Console) -> None:
 def _measured(
     folder: str, data: str, task: Task, new_classes: bool, device: str, console: Console
 ) -> None:
-    from fewtune.cli.support.data_checks import check
+    from fewtune.cli.support.data_checks import ShownOnConsole
     from fewtune.cli.support.result_tables import show_metrics
     from fewtune.data.verify import repair
+    from fewtune.training.evaluation import match_classes, measure
     from fewtune.training.load_run import load_run
+    from fewtune.training.prepare import Preparation
 
     path = find_run(folder)
     tuned = load_run(path, device)
     if not task.benchmark:
-        task = repair(task, check(task, None, console))
+        task = repair(task, Preparation(ShownOnConsole(console)).check(task, None))
     tuned, examples = match_classes(tuned, task, new_classes)
     metrics = measure(tuned, examples)
     if console.machine:
@@ -109,50 +109,3 @@ def _measured(
     console.line()
     console.line(f"{task.name}, {len(tuned.classes)} classes, {len(examples):,} images")
     show_metrics(console, metrics)
-
-
-def match_classes(tuned: Tuned, task: Task, new_classes: bool) -> tuple[Tuned, tuple[Example, ...]]:
-    """Return the classifier and the images to measure it on, labelled with its classes.
-
-    Raises:
-        DataError: A class of the data is none of the run's, and new ones are not asked for or the
-            run cannot have any.
-    """
-    examples = task.test or (*task.train, *task.val)
-    if new_classes:
-        classes = replace(task.classes, templates=tuned.classes.templates)
-        return tuned.with_classes(classes), examples
-    folded = {_fold(name): label for label, name in enumerate(tuned.classes.names)}
-    exact = {name: label for label, name in enumerate(tuned.classes.names)}
-    labels = []
-    for name in task.classes.names:
-        label = exact.get(name, folded.get(_fold(name)))
-        if label is None:
-            raise DataError(
-                f"The data has class {name!r}, which the run does not know.",
-                hint=f"{did_you_mean(name, tuned.classes.names)} To use the classes of the data, "
-                "add --new-classes.",
-            )
-        labels.append(label)
-    return tuned, tuple(replace(example, label=labels[example.label]) for example in examples)
-
-
-def measure(tuned: Tuned, examples: tuple[Example, ...]) -> dict[str, dict[str, float]]:
-    """Return {row: metrics}: zero-shot with the same prompts first, then the run."""
-    import torch
-
-    from fewtune.strategies.zero_shot import ZeroShot
-    from fewtune.training.scoring import metrics
-
-    labels = torch.tensor([example.label for example in examples])
-    rows: dict[str, dict[str, float]] = {}
-    with tuned.head.model.original():
-        untouched: Any = ZeroShot().attach(tuned.head.model, tuned.classes).eval()
-        rows["zero-shot"] = metrics(replace(tuned, head=untouched).scores(examples), labels)
-    name = tuned.spec.strategy if tuned.spec else "zero-shot"
-    rows[name] = metrics(tuned.scores(examples), labels)
-    return rows
-
-
-def _fold(name: str) -> str:
-    return name.lower().replace("_", " ").replace("-", " ").strip()

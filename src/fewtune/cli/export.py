@@ -15,11 +15,11 @@ import click
 
 from fewtune.cli.support.console import Console
 from fewtune.cli.support.find_runs import find_run
-from fewtune.cli.support.options import Command, OneOf, Option
+from fewtune.cli.support.options import Command, Option, choice
 
 OPTIONS = (
     click.Argument(["folder"], metavar="RUN"),
-    Option(["target", "--to"], type=OneOf(("hf", "peft")), required=True, help="Format."),
+    Option(["target", "--to"], type=choice("hf", "peft"), required=True, help="Format."),
     Option(
         ["output", "-o", "--output"],
         type=click.Path(path_type=Path),
@@ -33,7 +33,7 @@ OPTIONS = (
 
 def run(folder: str, target: str, output: Path, machine: bool) -> None:
     """Export a run."""
-    from fewtune.export import export_run
+    from fewtune.exports import export_run
 
     written = export_run(find_run(folder), target, output)
     console = Console(machine=machine)

@@ -16,16 +16,17 @@ import click
 
 from fewtune.backbones.model_names import (
     CATALOG,
-    DEFAULT_BACKBONE,
     EMBEDDED,
     backbone_names,
     resolve,
 )
 from fewtune.cli.support.console import Console
 from fewtune.cli.support.find_runs import RUNS, summaries
-from fewtune.cli.support.options import Command, Option, flag_name, show
+from fewtune.cli.support.options import Command, Option
 from fewtune.core.discovery import plugins, strategy_names
 from fewtune.core.errors import ConfigError, RunError, did_you_mean
+from fewtune.core.fields import flag_name, show
+from fewtune.core.run_config import DEFAULT_BACKBONE
 from fewtune.model.load_strategy import load_strategy
 
 TRACKERS = {
@@ -136,7 +137,7 @@ def _strategies(console: Console) -> None:
                     "paper": kind.paper,
                     "types": kind.types,
                     "fields": {
-                        flag_name(field): {"default": info.default, "help": info.description}
+                        flag_name(field, info): {"default": info.default, "help": info.description}
                         for field, info in kind.model_fields.items()
                     },
                     "recipe": kind.recipe.model_dump() if kind.recipe else None,
@@ -149,7 +150,7 @@ def _strategies(console: Console) -> None:
     for name, kind in kinds.items():
         console.line(f"{name}: {lines[name]}")
         for field, info in kind.model_fields.items():
-            flag = f"{flag_name(field)} [{show(info.default)}]"
+            flag = f"{flag_name(field, info)} [{show(info.default)}]"
             console.line(f"  {flag:<34} {info.description}")
 
 

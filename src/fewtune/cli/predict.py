@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from fewtune.backbones.model_names import DEFAULT_BACKBONE
 from fewtune.cli.support import console
-from fewtune.cli.support.options import Command, Number, OneOf, Option
+from fewtune.cli.support.options import Command, Option, Value, choice
 from fewtune.cli.support.prediction_rows import FORMATS, writer_of
 from fewtune.core.errors import ConfigError, DataError, FewTuneError
 from fewtune.core.files import write_atomic
+from fewtune.core.run_config import DEFAULT_BACKBONE
 
 if TYPE_CHECKING:
     from fewtune.training.load_run import Tuned
@@ -47,13 +47,13 @@ OPTIONS = (
     ),
     Option(
         ["style", "--format"],
-        type=OneOf(FORMATS),
+        type=choice(*FORMATS),
         shown="as -o ends, else table",
         help="How to print.",
     ),
     Option(
         ["--top"],
-        type=Number(True, ge=1),
+        type=Value(int, ge=1),
         default=1,
         shown="1",
         help="Classes to name for each image.",
@@ -64,7 +64,7 @@ OPTIONS = (
         metavar="FILE",
         help="Write to a file, which appears when all is done.",
     ),
-    Option(["--batch"], type=Number(True, ge=1), default=64, shown="64", help="Images at a time."),
+    Option(["--batch"], type=Value(int, ge=1), default=64, shown="64", help="Images at a time."),
     Option(["--device"], default="auto", shown="auto", help="auto, cpu, cuda."),
 )
 

@@ -14,7 +14,7 @@ import click
 
 from fewtune.backbones.model_names import EMBEDDED
 from fewtune.cli.support.console import Console, count, duration
-from fewtune.cli.support.options import Command, Number, Option
+from fewtune.cli.support.options import Command, Option, Value
 
 if TYPE_CHECKING:
     from fewtune.core.task import Task
@@ -36,7 +36,7 @@ NEXT = "fewtune fit --data MY_IMAGES --shots 16"
 OPTIONS = (
     Option(["--out"], type=click.Path(path_type=Path, file_okay=False), default=Path(),
            shown="the current folder", metavar="DIR", help="Where the page and the runs go."),
-    Option(["--seed"], type=Number(True, ge=0, le=2**31 - 1), default=0, shown="0",
+    Option(["--seed"], type=Value(int, ge=0, le=2**31 - 1), default=0, shown="0",
            help="Seed of the draw and of training."),
     Option(["--backbone"], default=EMBEDDED, hidden=True),
 )  # fmt: skip
@@ -79,7 +79,7 @@ def jobs(task: Task, backbone: str, seed: int, runs: Path) -> list[Job]:
         options = shortened_options(name, describe(backbone).logit_scale)
         strategy, recipe = configure(name, options, SHOTS)
         made.append(
-            Job(
+            Job.of(
                 strategy, task, backbone, recipe, shots=SHOTS, seed=seed, steps_scale=scale,
                 runs=runs, write_card=write_card,
             )

@@ -14,8 +14,8 @@ import click
 from fewtune.cli.support.console import Console
 from fewtune.cli.support.find_runs import RUNS
 from fewtune.cli.support.options import Command, Option
-from fewtune.cli.support.toml_files import read_toml
 from fewtune.core.errors import ConfigError
+from fewtune.core.toml import read_toml
 
 
 def report(

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fewtune.core.errors import ConfigError, did_you_mean
-
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 ResizePolicy = Literal["crop", "squash"]
+PreprocessPolicy = Literal["checkpoint", "clip", "clip-benchmark", "vpt", "noah", "seed"]
 Channels = tuple[float, float, float]
 
 
@@ -40,7 +39,7 @@ _CLIP_CROP = {"resize": "crop", "interpolation": "bicubic", **_CLIP}
 # What papers and their code do to images, in the terms of a run. Those of VPT and NOAH are for a
 # ViT of ImageNet-21k. TensorFlow, which VPT and the seed's VTAB-1k runs resize with, takes its
 # bilinear samples without averaging; here shrinking averages.
-POLICIES: dict[str, dict[str, Any]] = {
+POLICIES: dict[PreprocessPolicy, dict[str, Any]] = {
     "checkpoint": {},
     "clip": _CLIP_CROP,
     "clip-benchmark": _CLIP_CROP,
@@ -50,12 +49,8 @@ POLICIES: dict[str, dict[str, Any]] = {
 }
 
 
-def preprocessing(name: str = "checkpoint", resize: ResizePolicy | None = None) -> dict[str, Any]:
-    """Return the fields of a run that a named policy sets; `resize` counts more than the policy.
-
-    Raises:
-        ConfigError: There is no such policy.
-    """
-    if name not in POLICIES:
-        raise ConfigError(f"There is no preprocessing {name!r}.", hint=did_you_mean(name, POLICIES))
+def preprocessing(
+    name: PreprocessPolicy = "checkpoint", resize: ResizePolicy | None = None
+) -> dict[str, Any]:
+    """Return the fields of a spec that a policy sets; `resize` counts more than the policy."""
     return {**POLICIES[name], **({"resize": resize} if resize else {})}

@@ -19,9 +19,10 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, ValidationError
 from fewtune.core.discovery import plugins, strategy_names
 from fewtune.core.draws import DEFAULT_DRAW, Draw
 from fewtune.core.errors import ConfigError, did_you_mean
+from fewtune.core.fields import Frozen
 from fewtune.core.files import digest
 from fewtune.core.naming import dashed
-from fewtune.core.spec import ZERO_SHOT, Frozen
+from fewtune.core.spec import ZERO_SHOT
 from fewtune.core.task import Classes, Split
 
 
@@ -95,14 +96,19 @@ class Case(Frozen):
         task = self.data.strip("/.").replace("/", "-")
         return f"{self.strategy}-{task}-{self.key()}"
 
-    def flags(self) -> dict[str, Any]:
-        """Return the run as a cell of a sweep file: strategy, and flags of `fewtune fit`."""
+    def label(self) -> str:
+        """Return "clip-lora on vtab/dtd, 16 shots"."""
+        shots = "all images" if self.shots is None else f"{self.shots} shot{'s' * (self.shots > 1)}"
+        return f"{self.strategy} on {self.data}, {shots}"
+
+    def settings(self) -> dict[str, Any]:
+        """Return the run as values of `RunConfig`, and options of its strategy and recipe."""
         names = ("strategy", "data", "shots", "seed", "draw", "prompts", "subset", "backbone")
         values = {name: getattr(self, name) for name in names}
-        values |= {"classes": self.classes, "score-on": self.split}
-        usual = {"classes": "all", "score-on": "test"}
-        flags = {k: v for k, v in values.items() if v is not None and v != usual.get(k)}
-        return flags | {dashed(k): v for k, v in self.options.items()}
+        values |= {"classes": self.classes, "score_on": self.split}
+        usual = {"classes": "all", "score_on": "test"}
+        given = {k: v for k, v in values.items() if v is not None and v != usual.get(k)}
+        return given | self.options
 
 
 class Score(Frozen):

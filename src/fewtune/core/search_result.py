@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import Field
 
+from fewtune.core.fields import Frozen
 from fewtune.core.naming import brief, dashed
-from fewtune.core.spec import Frozen
 
 Values = Mapping[str, Any]
 

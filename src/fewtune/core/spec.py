@@ -10,22 +10,17 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from fewtune.core.draws import DEFAULT_DRAW, Draw
+from fewtune.core.fields import Frozen
 from fewtune.core.files import digest
 from fewtune.core.preprocess import Channels, Interpolation, ResizePolicy
+from fewtune.core.run_config import TrainingSettings
 
 InferenceType = Literal["vision-language", "vision"]
 Precision = Literal["fp32", "bf16"]
 Templates = Literal["first", "all"]
 ZERO_SHOT = "zero-shot"
-
-
-class Frozen(BaseModel):
-    """A validated value that cannot be changed or given unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Recipe(Frozen):
@@ -104,7 +99,7 @@ class Recipe(Frozen):
         return self.min_lr + 0.5 * (self.lr - self.min_lr) * (1 + math.cos(math.pi * progress))
 
 
-class Spec(Frozen):
+class Spec(TrainingSettings):
     """Everything that decides a run's result; its hash is the run's name.
 
     Attributes:
@@ -112,15 +107,12 @@ class Spec(Frozen):
         options: The strategy's fields that differ from their defaults.
         recipe: The resolved recipe: the paper's, overridden by files and flags.
         data: Fingerprint of the whole task, before few-shot draws.
-        draw: How the shots are drawn.
         drawn: Hash of what was drawn, where that depends on more than keys and seed; else "".
         templates: Use the first prompt template, or average over all of them.
         resize: Crop or squash test images; None as the checkpoint says.
         interpolation: Resampling filter; None as the checkpoint says.
         mean: Of the channels, in [0, 1]; None as the checkpoint says.
         std: Of the channels; None as the checkpoint says.
-        steps_scale: Factor on length and schedule.
-        time_budget_s: Wall-clock budget that shortens training; the factor is in the plan.
     """
 
     strategy: str
@@ -132,17 +124,12 @@ class Spec(Frozen):
     backbone: str
     revision: str
     precision: Precision
-    shots: int | None = None
-    seed: int = 0
-    draw: Draw = DEFAULT_DRAW
     drawn: str = ""
     templates: Templates = "all"
     resize: ResizePolicy | None = None
     interpolation: Interpolation | None = None
     mean: Channels | None = None
     std: Channels | None = None
-    steps_scale: float = Field(1.0, gt=0, le=1000)
-    time_budget_s: float | None = Field(None, gt=0)
 
     def hash(self) -> str:
         """Return 12 hexadecimal digits that name this run."""
@@ -151,17 +138,8 @@ class Spec(Frozen):
 
     def untrained(self) -> Spec:
         """Return the spec of a run that trains nothing: draws and length do not decide it."""
-        return self.model_copy(
-            update={
-                "recipe": None,
-                "shots": None,
-                "seed": 0,
-                "draw": DEFAULT_DRAW,
-                "drawn": "",
-                "steps_scale": 1.0,
-                "time_budget_s": None,
-            }
-        )
+        defaults = TrainingSettings().model_dump()
+        return self.model_copy(update={**defaults, "recipe": None, "drawn": ""})
 
     def zero_shot(self, version: int) -> Spec:
         """Return the zero-shot run that this one is compared with: same prompts, same pixels.

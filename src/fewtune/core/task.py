@@ -22,6 +22,10 @@ HELD_SHARE = 0.2
 
 Classes = Literal["all", "base", "new"]
 Split = Literal["test", "val"]
+Subset = Literal["1000", "800", "full"]  # training images of a VTAB task
+PromptSource = Literal[
+    "coop", "coop-ensemble", "clip", "clip-benchmark", "clip-lora", "clipfit", "seed"
+]
 
 
 @runtime_checkable

@@ -9,17 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol
 
+from fewtune.core.task import PromptSource as PromptSource
+from fewtune.core.task import Subset as Subset
 from fewtune.data.label_table import LabelTable
 
 Group = Literal["natural", "specialised", "structured", "few-shot", "domain-shift", "sample"]
-Subset = Literal["1000", "800", "full"]
-PromptSource = Literal[
-    "coop", "coop-ensemble", "clip", "clip-benchmark", "clip-lora", "clipfit", "seed"
-]
-SUBSETS: tuple[Subset, ...] = get_args(Subset)
-SOURCES: tuple[PromptSource, ...] = get_args(PromptSource)
 
 
 @dataclass(frozen=True)

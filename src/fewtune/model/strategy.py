@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from fewtune.core.errors import ConfigError
-from fewtune.core.spec import Frozen, InferenceType, Recipe
+from fewtune.core.fields import Frozen
+from fewtune.core.spec import InferenceType, Recipe
 from fewtune.core.task import ClassSet
 from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.head import Classifier, Head

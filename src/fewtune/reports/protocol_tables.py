@@ -6,18 +6,19 @@ the tables can be made without the data. Where a run is missing they have a hole
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fewtune.core import protocol as protocols
 from fewtune.core.errors import RunError
-from fewtune.core.files import digest, read_json, write_json
+from fewtune.core.files import digest, read_json, write_json, write_text
 from fewtune.core.protocol import Case, Protocol, Score, Target, load_protocol
 from fewtune.model.load_strategy import load_strategy
 from fewtune.reports.summary import steps_scale
-from fewtune.reports.tables import ReportTable, TableCell, TableRow, with_spread
+from fewtune.reports.tables import ReportTable, TableCell, TableRow, markdown, with_spread
 from fewtune.sweeps.runner import FAILURE
 from fewtune.sweeps.scheduler import Rounds, scores_of
 
@@ -78,6 +79,32 @@ def remember(protocol: Protocol, rounds: Rounds) -> None:
     }
     kept = [old for old in (_checked(path) if path.exists() else []) if not _part(old, new)]
     write_json(path, {"protocols": [*kept, new]})
+
+
+@contextmanager
+def remembered(source: object, rounds: Rounds) -> Iterator[None]:
+    """Keep which runs are those of a protocol, and write its tables at the end, also of Ctrl-C."""
+    if not isinstance(source, Protocol):
+        yield
+        return
+    remember(source, rounds)
+    try:
+        yield
+    finally:
+        remember(source, rounds)
+        texts = map(markdown, tables_of_protocol(source, rounds.runs))
+        write_text(tables_file(source, rounds.runs), "\n".join(texts))
+
+
+def tables_file(protocol: Protocol, runs: Path) -> Path:
+    """Return where the tables of a protocol are written."""
+    return runs / f"{protocol.name()}.md"
+
+
+def tables_of_protocol(protocol: Protocol, runs: Path) -> list[ReportTable]:
+    """Return the tables of the runs of a protocol in a folder."""
+    mine = [one for one in recall([runs]) if one.protocol == protocol]
+    return [table for one in mine for table in tables_of(one)]
 
 
 def _part(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

@@ -25,7 +25,7 @@ from fewtune.core.errors import ConfigError, DataError, FewTuneError
 from fewtune.core.files import write_json
 from fewtune.core.lock import BusyError
 from fewtune.core.protocol import Case, Score
-from fewtune.core.spec import Precision, Spec
+from fewtune.core.spec import Spec
 from fewtune.core.task import Task
 from fewtune.model.load_strategy import zero_shot_of
 from fewtune.sweeps import transfer
@@ -73,22 +73,22 @@ class SweepRun:
     job: Job
     spec: Spec
     elsewhere: tuple[Task, ...] = ()
-    lacking: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
         """The run's folder."""
-        return self.job.runs / self.spec.folder()
+        return self.job.config.runs / self.spec.folder()
 
     @property
     def baseline(self) -> Path:
         """The folder of the zero-shot run that it is compared with."""
-        return self.job.runs / zero_shot_of(self.spec).folder()
+        return self.job.config.runs / zero_shot_of(self.spec).folder()
 
     def status(self) -> Status:
         """Return whether the run is complete, has failed, or is still to be made."""
         if RunFolder(self.folder).complete():
-            left = self.lacking or transfer.missing(self.folder, self.elsewhere)
+            left = self.missing or transfer.unmeasured(self.folder, self.elsewhere)
             return "open" if left else "done"
         return "failed" if (self.folder / FAILURE).exists() else "open"
 
@@ -102,8 +102,8 @@ class SweepRun:
         if recipe is None:
             return 1
         classes = len(self.job.task.classes)
-        images = min(len(self.job.task.train), (self.job.shots or 10**9) * classes)
-        return recipe.total_steps(images, self.job.shots or 1, self.job.steps_scale)
+        images = min(len(self.job.task.train), (self.job.config.shots or 10**9) * classes)
+        return recipe.total_steps(images, self.job.config.shots or 1, self.job.config.steps_scale)
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,8 @@ def distinct(wanted: Iterable[SweepRun]) -> tuple[SweepRun, ...]:
         twin = found.get(entry.folder)
         if twin is not None:
             both = dict.fromkeys((*twin.elsewhere, *entry.elsewhere))
-            lacking = dict.fromkeys((*twin.lacking, *entry.lacking))
-            entry = replace(twin, elsewhere=tuple(both), lacking=tuple(lacking))
+            missing = dict.fromkeys((*twin.missing, *entry.missing))
+            entry = replace(twin, elsewhere=tuple(both), missing=tuple(missing))
         found[entry.folder] = entry
     tasks = list(dict.fromkeys(entry.spec.task for entry in found.values()))
 
@@ -145,15 +145,15 @@ def distinct(wanted: Iterable[SweepRun]) -> tuple[SweepRun, ...]:
     return tuple(sorted(found.values(), key=place))
 
 
-def entry_of(job: Job, targets: Sequence[Task] = (), lacking: Sequence[str] = ()) -> SweepRun:
+def entry_of(job: Job, targets: Sequence[Task] = (), missing: Sequence[str] = ()) -> SweepRun:
     """Return the run that a job names.
 
     Raises:
         ConfigError: Its backbone cannot be loaded.
     """
-    precision: Precision = job.precision or choose_precision(choose_device(job.device))
-    spec = job.spec(*_backbone(job.backbone), precision)
-    return SweepRun(job, spec, tuple(targets), tuple(lacking))
+    precision = choose_precision(choose_device(job.config.device), job.config.precision)
+    spec = job.spec(*_backbone(job.config.backbone), precision)
+    return SweepRun(job, spec, tuple(targets), tuple(missing))
 
 
 @cache
@@ -233,8 +233,8 @@ def attempt(entry: SweepRun, tracker: Tracker) -> Outcome:
         return ended(None, busy=True)
     except Exception as error:  # whatever it is, the other runs go on
         return ended(None, _stored(entry, error))
-    if entry.lacking:
-        return ended(record, _stored(entry, DataError(" ".join(entry.lacking))))
+    if entry.missing:
+        return ended(record, _stored(entry, DataError(" ".join(entry.missing))))
     (entry.folder / FAILURE).unlink(missing_ok=True)
     return ended(record)
 

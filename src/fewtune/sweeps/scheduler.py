@@ -45,7 +45,7 @@ class PreparedCase:
 
     job: Job
     targets: Mapping[Target, Task]
-    lacking: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 # Raises DataError if the data of the case itself are not here.
@@ -70,7 +70,7 @@ class Rounds:
         self.runs = runs
         self.cases: dict[str, Case] = {}
         self.entries: dict[str, SweepRun] = {}
-        self.lacking: dict[str, str] = {}
+        self.missing: dict[str, str] = {}
         self.undecided: tuple[tuple[Case, str], ...] = ()
         self.tasks: dict[Target, str] = {}
         self._prepare = prepare
@@ -131,18 +131,18 @@ class Rounds:
         try:
             ready = self._prepare(case)
         except DataError as error:
-            self.lacking[key] = str(error)
+            self.missing[key] = str(error)
             return []
         self.tasks |= {target: task.name for target, task in ready.targets.items()}
-        self.entries[key] = entry_of(ready.job, tuple(ready.targets.values()), ready.lacking)
+        self.entries[key] = entry_of(ready.job, tuple(ready.targets.values()), ready.missing)
         return [self.entries[key]]
 
-    def store_lacking(self) -> None:
+    def store_missing(self) -> None:
         """Write a failure for each case that cannot be made, and remove those of old.
 
         Its data are not here, or what decides its values has failed.
         """
-        known = [(case, self.lacking.get(key, "")) for key, case in self.cases.items()]
+        known = [(case, self.missing.get(key, "")) for key, case in self.cases.items()]
         for case, why in (*known, *self.undecided):
             place = self.runs / case.name()
             if why:
@@ -164,7 +164,7 @@ class Rounds:
     def _of(self, key: str, case: Case) -> Iterator[Score]:
         entry = self.entries.get(key)
         if entry is None:
-            yield Score(case=case, target=case.own, top1=None, error=self.lacking[key])
+            yield Score(case=case, target=case.own, top1=None, error=self.missing[key])
         else:
             error = self._failed.get(entry.folder, "")
             yield from scores_of(case, entry.folder, self.tasks, error)
@@ -290,7 +290,7 @@ def execute(
         KeyboardInterrupt: Ctrl-C; complete runs and checkpoints stay.
         ConfigError: A later round asks for what does not exist.
     """
-    rounds.store_lacking()
+    rounds.store_missing()
     rounds.store_searches()
     wanted = progress.left()
     while wanted:
@@ -299,5 +299,5 @@ def execute(
             progress.add(outcome)
             finished(outcome)
         wanted = progress.extend(rounds.advance())
-        rounds.store_lacking()
+        rounds.store_missing()
         rounds.store_searches()

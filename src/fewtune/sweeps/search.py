@@ -27,15 +27,17 @@ from __future__ import annotations
 import hashlib
 import itertools
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fewtune.core.errors import ConfigError
+from fewtune.core.naming import dashed
 from fewtune.core.protocol import Case, Score, Scores
+from fewtune.core.run_config import ExecutionSettings, RunConfig
 from fewtune.core.search_result import Search, Trial
 from fewtune.sweeps.optuna_study import OptunaStudy
-from fewtune.sweeps.search_space import Dimension, Range, Settings, Space
+from fewtune.sweeps.search_space import Dimension, Range, Settings, Space, read_settings
 
 if TYPE_CHECKING:
     from fewtune.sweeps.runner import CaseSource
@@ -194,3 +196,50 @@ def _drawn(dimension: Dimension, share: float) -> Any:
     if isinstance(dimension, Range):
         return dimension.at(share)
     return dimension[int(share * len(dimension))]
+
+
+def searched(
+    source: CaseSource,
+    table: Any,
+    where: str,
+    named: Iterable[str],
+    lists: Collection[str],
+) -> Searches:
+    """Return the source whose runs get what a search chooses.
+
+    Args:
+        source: Names the runs, with the values that are not searched.
+        table: The table [search] of a sweep file.
+        where: The file, for messages.
+        named: Strategies of the file; flags may have left out some.
+        lists: Fields that take several values themselves.
+
+    Raises:
+        ConfigError: A key or a value that may be tried is wrong; nothing was run then.
+    """
+    if not isinstance(table, dict):
+        raise ConfigError(
+            f"{where}: search is no table, found {table!r}.", hint='A table begins with "[search]".'
+        )
+    strategies = dict.fromkeys([*named, *(case.strategy for case in source.cases(()))])
+    settings = read_settings(table, strategies, lists)
+    for strategy, space in settings.spaces.items():
+        for name, dimension in space.items():
+            _check(strategy, name, dimension, where)
+    return Searches(source, settings)
+
+
+def _check(strategy: str, name: str, dimension: Dimension, where: str) -> None:
+    """Try each value of a list, or the bounds of a range, as a run's."""
+    from fewtune.training.named_recipes import configure
+
+    if name in ExecutionSettings.model_fields:
+        raise ConfigError(
+            f"{where}: [search.{strategy}] {dashed(name)} does not decide the scores of a run."
+        )
+    for value in dimension if isinstance(dimension, tuple) else (dimension.low, dimension.high):
+        try:
+            config = RunConfig.of({"strategy": strategy, name: value})
+            configure(strategy, config.named_options())
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error.what}", hint=error.hint) from error

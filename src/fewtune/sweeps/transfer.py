@@ -35,7 +35,7 @@ def read_scores(run: Path) -> dict[str, dict[str, Any]]:
     return dict(read_json(path)) if path.exists() else {}
 
 
-def missing(run: Path, tasks: Iterable[Task]) -> list[Task]:
+def unmeasured(run: Path, tasks: Iterable[Task]) -> list[Task]:
     """Return the tasks that a run has not been measured on as they are now."""
     known = read_scores(run)
     return [task for task in tasks if known.get(task.name, {}).get("data") != task.fingerprint()]
@@ -51,13 +51,13 @@ def measure(job: Job, run: Path, tasks: Sequence[Task], tracker: Tracker) -> Non
         BusyError: Another process is working on the run.
         RunError, AdapterError: The run cannot be loaded.
     """
-    if not missing(run, tasks):
+    if not unmeasured(run, tasks):
         return
     with locked(run, wait=False):
-        tuned = load_run(run, job.device)
-        if job.threads:
-            torch.set_num_threads(job.threads)
-        for task in missing(run, tasks):
+        tuned = load_run(run, job.config.device)
+        if job.config.threads:
+            torch.set_num_threads(job.config.threads)
+        for task in unmeasured(run, tasks):
             tracker.status(f"scoring on {task.name}")
             score = {
                 "data": task.fingerprint(),
@@ -74,13 +74,15 @@ def _top1(tuned: Tuned, task: Task, job: Job, tracker: Tracker) -> float | None:
         classes = used_classes(task.classes, tuned.spec.templates)
     elif classes.names != task.classes.names:
         return None
+    config = job.config
+    folder = config.cache_dir or activations_dir()
     images = FeatureCache.once(
         model,
         ImageLoader(task.test, model.preprocess, device=model.device),
         find_cuts(model, tuned.head, tuned.classes).image,
         tuned.precision,
-        budget_bytes=(job.memory_mib or free_memory_mib()) / 2 * 2**20,
-        store=DiskCache(job.cache_dir or activations_dir(), tracker.status) if job.cache else None,
+        budget_bytes=(config.memory_mib or free_memory_mib()) / 2 * 2**20,
+        store=None if config.no_cache else DiskCache(folder, tracker.status),
     )
     scores = scoring.scores(tuned.head, classes, images, tuned.precision)
     labels = torch.tensor([example.label for example in task.test])

@@ -71,7 +71,7 @@ class ContractCase:
         if not (self.backbone / "config.json").exists():
             tiny_clip_folder(self.backbone)
         return replace(
-            Job(
+            Job.of(
                 self.strategy,
                 task,
                 str(self.backbone),

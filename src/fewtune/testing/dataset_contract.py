@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from fewtune.core.task import ClassSet
+from fewtune.core.task import ClassSet, PromptSource
 from fewtune.data.label_table import SPLITS
-from fewtune.datasets.declaration import SOURCES, Dataset, Group, PromptSet
+from fewtune.datasets.declaration import Dataset, Group, PromptSet
 from fewtune.datasets.loading import words
 
 NOWHERE = Path("no-such-folder")
@@ -26,7 +26,7 @@ def check_dataset(dataset: Dataset) -> None:
     _check_classes(dataset)
     assert dataset.default_wording in dataset.wordings, "the default wording is not among them"
     for source, wording in dataset.wordings.items():
-        assert source in SOURCES, f"{source} is no source of wordings"
+        assert source in get_args(PromptSource), f"{source} is no source of wordings"
         _check_wording(dataset, wording, source)
     for reader in dataset.readers:
         assert reader.layout, "a reader does not name its layout"

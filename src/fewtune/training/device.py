@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fewtune.core.errors import ConfigError
+from fewtune.core.run_config import AskedPrecision
 from fewtune.core.spec import Precision
 
 
@@ -36,8 +37,10 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def choose_precision(device: torch.device) -> Precision:
-    """Return bf16 where the hardware multiplies it, else fp32."""
+def choose_precision(device: torch.device, asked: AskedPrecision = "auto") -> Precision:
+    """Return the precision that is asked for; for "auto" bf16 where the hardware has it."""
+    if asked != "auto":
+        return asked
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     if device.type != "cpu":

@@ -1,71 +1,80 @@
-"""What a run is asked for, and the zero-shot run that it is compared with."""
+"""A run ready to be made: what it is asked for, its images, and its strategy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
-from fewtune.core.draws import DEFAULT_DRAW, Draw, drawn_digest
-from fewtune.core.preprocess import Channels, Interpolation, ResizePolicy
-from fewtune.core.spec import Precision, Recipe, Spec, Templates
+from fewtune.core.draws import DEFAULT_DRAW, drawn_digest
+from fewtune.core.preprocess import POLICIES, preprocessing
+from fewtune.core.run_config import RunConfig, TrainingSettings
+from fewtune.core.spec import Precision, Recipe, Spec
 from fewtune.core.task import Task
 from fewtune.model.strategy import Strategy
 from fewtune.strategies.zero_shot import ZeroShot
-from fewtune.training.checkpoints import INTERVAL_S
 from fewtune.training.run_folder import RunFolder
+
+Record = dict[str, Any]
+WriteCard = Callable[[RunFolder, Record, Record | None], None]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a run is asked for.
+    """A run ready to be made.
 
     Attributes:
-        task: The task before few-shot draws, with a test split: the whole one, or a part of its
+        config: What is asked for; `strategy`, `data` and `options` of it are made already.
+        task: The images before few-shot draws, with a test split: the whole task, or a part of its
             classes or splits (`core.task.part_of`).
-        recipe: The strategy's recipe with all overrides; None for its default.
-        shots: Training images per class; None for all.
-        draw: How the shots are drawn.
-        precision: None chooses by device.
-        threads: CPU threads; None for as many as torch uses.
-        memory_mib: Most that the process may hold; None for what is free.
-        cache: Keep what frozen stages compute; without it, all images are streamed.
-        cache_dir: Where that is shared with other runs; None for the folder that all share.
+        recipe: The strategy's recipe with all changes; None for its default.
         write_card: Writes a card for people into the folder of a run that was scored, given its
             record and that of zero-shot (`reports.model_card`); None leaves it out.
-        runs: The folder that holds run folders.
         chosen_by: The search that chose these values, for the record; it does not decide the run.
     """
 
-    strategy: Strategy
+    config: RunConfig
     task: Task
-    backbone: str
+    strategy: Strategy
     recipe: Recipe | None = None
-    shots: int | None = None
-    seed: int = 0
-    draw: Draw = DEFAULT_DRAW
-    steps_scale: float = 1.0
-    time_budget_s: float | None = None
-    templates: Templates = "all"
-    resize: ResizePolicy | None = None
-    interpolation: Interpolation | None = None
-    mean: Channels | None = None
-    std: Channels | None = None
-    precision: Precision | None = None
-    device: str = "auto"
-    threads: int | None = None
-    memory_mib: float | None = None
-    cache: bool = True
-    cache_dir: Path | None = None
-    write_card: Callable[[RunFolder, dict[str, Any], dict[str, Any] | None], None] | None = None
-    runs: Path = field(default=Path("runs"))
-    checkpoint_interval_s: float = INTERVAL_S
+    write_card: WriteCard | None = None
     chosen_by: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        strategy: Strategy,
+        task: Task,
+        backbone: str,
+        recipe: Recipe | None = None,
+        *,
+        write_card: WriteCard | None = None,
+        chosen_by: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> Self:
+        """Return the run of a strategy and a task that are in memory.
+
+        Args:
+            settings: Fields of `RunConfig`.
+
+        Raises:
+            ConfigError: A setting is unknown or not valid.
+        """
+        asked = {"strategy": strategy.name(), "backbone": backbone, **settings}
+        config = RunConfig.of(asked, unknown="A run has no field")
+        return cls(config, task, strategy, recipe, write_card, chosen_by)
+
+    def changed(self, **settings: Any) -> Self:
+        """Return the same run with other values of its config.
+
+        Raises:
+            ConfigError: A value is not valid.
+        """
+        return replace(self, config=self.config.changed(**settings))
 
     def resolved_recipe(self) -> Recipe | None:
         """Return the recipe in force; None for a strategy that trains nothing."""
-        default = self.strategy.recipe_for(self.shots or self.task.support().shots)
+        default = self.strategy.recipe_for(self.config.shots or self.task.support().shots)
         return (self.recipe or default) if default else None
 
     def spec(self, revision: str, name: str, precision: Precision) -> Spec:
@@ -74,7 +83,12 @@ class Job:
         Raises:
             ConfigError: There is no published list of these shots and this seed.
         """
+        config = self.config
+        settings = {field: getattr(config, field) for field in TrainingSettings.model_fields}
+        if config.shots is None:
+            settings["draw"] = DEFAULT_DRAW
         spec = Spec(
+            **settings,
             strategy=self.strategy.name(),
             version=self.strategy.version,
             options=self.strategy.model_dump(mode="json", exclude_defaults=True),
@@ -84,20 +98,33 @@ class Job:
             backbone=name,
             revision=revision,
             precision=precision,
-            shots=self.shots,
-            seed=self.seed,
-            draw=DEFAULT_DRAW if self.shots is None else self.draw,
-            drawn=drawn_digest(self.task, self.shots, self.seed, self.draw),
-            templates=self.templates,
-            resize=self.resize,
-            interpolation=self.interpolation,
-            mean=self.mean,
-            std=self.std,
-            steps_scale=self.steps_scale,
-            time_budget_s=self.time_budget_s,
+            drawn=drawn_digest(self.task, config.shots, config.seed, config.draw),
+            templates="all" if config.ensemble else "first",
+            **preprocessing(config.preprocess, config.resize),
         )
         return spec if spec.recipe else spec.untrained()
 
-    def baseline(self) -> Job:
-        """Return the zero-shot job that this one is compared with: same prompts, same pixels."""
-        return replace(self, strategy=ZeroShot(), recipe=None, shots=None, chosen_by=None)
+    def baseline(self) -> Self:
+        """Return the zero-shot run that this one is compared with: same prompts, same pixels."""
+        config = self.config.model_copy(update={"shots": None})
+        return replace(self, config=config, strategy=ZeroShot(), recipe=None, chosen_by=None)
+
+
+def config_of(spec: Spec) -> RunConfig:
+    """Return a config from which a spec follows, but for its images, strategy and recipe."""
+    wanted = {name: getattr(spec, name) for name in ("resize", "interpolation", "mean", "std")}
+    policy, resize = next(
+        (policy, resize)
+        for policy in POLICIES
+        for resize in (None, spec.resize)
+        if dict.fromkeys(wanted) | preprocessing(policy, resize) == wanted
+    )
+    return RunConfig(
+        **{name: getattr(spec, name) for name in TrainingSettings.model_fields},
+        strategy=spec.strategy,
+        backbone=spec.backbone,
+        precision=spec.precision,
+        ensemble=spec.templates == "all",
+        preprocess=policy,
+        resize=resize,
+    )

@@ -11,20 +11,16 @@ import tomllib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import ValidationError
+from typing import Any
 
 from fewtune.core.errors import ConfigError, did_you_mean
-from fewtune.core.spec import Frozen, Recipe
+from fewtune.core.fields import parse_values
+from fewtune.core.spec import Recipe
 from fewtune.datasets.catalog import find
 from fewtune.model.load_strategy import load_strategy
 from fewtune.model.strategy import Strategy
 
 RECIPES = Path(__file__).parents[1] / "assets" / "recipes"
-NULLABLE = ("crop_scale", "warmup_lr")  # TOML has no null: these say "none"
-
-F = TypeVar("F", bound=Frozen)
 
 
 def named_recipe(name: str, strategy: str, task: str) -> dict[str, Any]:
@@ -55,8 +51,7 @@ def named_recipe(name: str, strategy: str, task: str) -> dict[str, Any]:
             hint=f"It has some for: {', '.join(table['tasks'])}.",
         )
     shared = {key: value for key, value in table.items() if key != "tasks"}
-    options = shared | table["tasks"][tail]
-    return {k: None if k in NULLABLE and v == "none" else v for k, v in options.items()}
+    return shared | dict(table["tasks"][tail])
 
 
 def configure(
@@ -75,33 +70,19 @@ def configure(
         ConfigError: There is no such strategy or option, or a value is out of its range.
     """
     kind = load_strategy(name)
-    given = {key.replace("-", "_"): value for key, value in options.items()}
-    of_recipe = {} if kind.recipe is None else dict(type(kind.recipe).model_fields)
-    unknown = [key for key in given if key not in kind.model_fields and key not in of_recipe]
-    if unknown:
-        raise ConfigError(
-            f"{kind.name()} has no option {unknown[0]!r}.",
-            hint=did_you_mean(unknown[0], [*kind.model_fields, *of_recipe]),
-        )
-    own = {key: value for key, value in given.items() if key in kind.model_fields}
-    strategy = _validated(kind, own, kind.name())
+    of_recipe = () if kind.recipe is None else tuple(type(kind.recipe).model_fields)
+    models = [kind] if kind.recipe is None else [kind, type(kind.recipe)]
+    given = parse_values(options, models, f"{kind.name()} has no option")
+    strategy = kind(**{key: value for key, value in given.items() if key in kind.model_fields})
     default = strategy.recipe_for(shots)
     if default is None:
         return strategy, None
-    changed = {key: value for key, value in given.items() if key in of_recipe and key not in own}
-    return strategy, _validated(type(default), default.model_dump() | changed, kind.name())
-
-
-def _validated(kind: type[F], values: Mapping[str, Any], owner: str) -> F:
-    try:
-        return kind.model_validate(dict(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise ConfigError(
-            f"{owner}: option {field!r} is {first['input']!r}: {first['msg'].lower()}.",
-            hint=f"`fewtune fit {owner} --help` shows its options.",
-        ) from error
+    changed = {
+        key: value
+        for key, value in given.items()
+        if key in of_recipe and key not in kind.model_fields
+    }
+    return strategy, type(default)(**{**default.model_dump(), **changed})
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,7 +17,8 @@ from fewtune.core.draws import few_shot
 from fewtune.core.errors import ConfigError, DataError
 from fewtune.core.files import write_json
 from fewtune.core.lock import locked
-from fewtune.core.spec import Plan, Precision, Recipe, Spec, Templates
+from fewtune.core.preprocess import preprocessing
+from fewtune.core.spec import Plan, Recipe, Templates
 from fewtune.core.task import ClassSet, Example
 from fewtune.data import test_guard
 from fewtune.model.dual_encoder import DualEncoder
@@ -102,16 +103,16 @@ def train(job: Job, tracker: Tracker) -> Path:
     return asked.folder.path
 
 
-def prepare_inputs(model: DualEncoder, asked: Job | Spec) -> None:
-    """Override what a run asks for of the checkpoint's preprocessing."""
-    changes = {
-        "policy": asked.resize,
-        "interpolation": asked.interpolation,
-        "mean": asked.mean,
-        "std": asked.std,
-    }
-    given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
-    model.preprocess = replace(model.preprocess, **given)
+def set_preprocessing(model: DualEncoder, asked: Mapping[str, Any]) -> None:
+    """Override the checkpoint's preprocessing.
+
+    Args:
+        asked: "resize", "interpolation", "mean" and "std" by name, as a spec has them; what is
+            missing or None stays as the checkpoint says.
+    """
+    names = {"resize": "policy", "interpolation": "interpolation", "mean": "mean", "std": "std"}
+    changes = {field: asked[name] for name, field in names.items() if asked.get(name) is not None}
+    model.preprocess = replace(model.preprocess, **changes)
 
 
 def used_classes(classes: ClassSet, templates: Templates) -> ClassSet:
@@ -136,11 +137,11 @@ def attach(
 def load_backbone(job: Job, tracker: Tracker) -> DualEncoder:
     """Return the backbone of a job on its device, as a private copy."""
     keep_freed_memory()
-    device = choose_device(job.device)
-    tracker.status(f"loading {job.backbone}")
-    model = clip.load(job.backbone)
+    device = choose_device(job.config.device)
+    tracker.status(f"loading {job.config.backbone}")
+    model = clip.load(job.config.backbone)
     model.net.to(device)
-    prepare_inputs(model, job)
+    set_preprocessing(model, preprocessing(job.config.preprocess, job.config.resize))
     return model
 
 
@@ -155,18 +156,18 @@ class Execution:
     def __init__(self, job: Job, model: DualEncoder, tracker: Tracker) -> None:
         self.job = job
         self.model = model
-        self.precision: Precision = job.precision or choose_precision(model.device)
+        self.precision = choose_precision(model.device, job.config.precision)
         self.spec = job.spec(model.revision, model.name, self.precision)
-        self.folder = RunFolder(job.runs / self.spec.folder())
-        self.checkpoints = Checkpoints(self.folder.checkpoint, job.checkpoint_interval_s)
+        self.folder = RunFolder(job.config.runs / self.spec.folder())
+        self.checkpoints = Checkpoints(self.folder.checkpoint, job.config.checkpoint_interval_s)
         self.tracker = Trackers([JsonLines(), tracker])
-        folder = job.cache_dir or activations_dir()
-        self.store = DiskCache(folder, tracker.status) if job.cache else None
+        folder = job.config.cache_dir or activations_dir()
+        self.store = None if job.config.no_cache else DiskCache(folder, tracker.status)
         self.images: FeatureCache | None = None
         self.text: Activations | None = None
         self.task = few_shot(job.task, self.spec.shots, self.spec.seed, self.spec.draw)
         support = replace(self.task.support(), drawn=self.spec.shots)
-        self.support = replace(support, classes=used_classes(support.classes, job.templates))
+        self.support = replace(support, classes=used_classes(support.classes, self.spec.templates))
 
     def execute(self, zero_shot: dict[str, Any] | None) -> None:
         """Train (where there is something to train), evaluate, write the folder.
@@ -246,20 +247,23 @@ class Execution:
         Raises:
             ConfigError: With a budget that works.
         """
-        if self.job.memory_mib is not None and self.folder.plan() is None:
+        if self.job.config.memory_mib is not None and self.folder.plan() is None:
             with self.guarded():
                 self._plan()
 
     def _plan(self) -> Plan:
         """Return a new plan: the device, the memory, and half of what is left to keep things in."""
-        device, memory = self.model.device, budget_mib(self.job.memory_mib, self.model.device)
+        device, memory = (
+            self.model.device,
+            budget_mib(self.job.config.memory_mib, self.model.device),
+        )
         left = memory - used_mib(device) if memory else free_memory_mib()
         plan = Plan(
             device=str(device),
-            threads=self.job.threads or torch.get_num_threads(),
-            cache=self.job.cache,
+            threads=self.job.config.threads or torch.get_num_threads(),
+            cache=not self.job.config.no_cache,
             cache_mib=max(0, int(left / 2)),
-            steps_scale=self.job.steps_scale,
+            steps_scale=self.job.config.steps_scale,
             memory_mib=memory,
             attention=choose_attention(device, self.precision),
         )
@@ -308,13 +312,13 @@ class Execution:
 
     def attached(self, phase: Phase, index: int, head: Head | None) -> Head:
         """Return the head of a phase before its first step, given that of the phase before it."""
-        seed_step(self.job.seed, index, -1)
+        seed_step(self.job.config.seed, index, -1)
         with autocast(self.model.device, self.precision):
             return phase.attach(self.model, self.support.classes, head)
 
     def training(self, head: Head, recipe: Recipe, plan: Plan, phase: int) -> Training:
         """Return a phase of a head that was attached, ready to run."""
-        seed = self.job.seed
+        seed = self.job.config.seed
         return Training(head, self.support, recipe, plan, self.precision, seed, phase, self.store)
 
     def _ready(
@@ -337,7 +341,7 @@ class Execution:
             training = self.training(head, recipe, plan, phase)
         training.follow(plan)
         estimate = training.estimate(probes=1)  # another one found the pieces
-        budget_s = self.job.time_budget_s
+        budget_s = self.job.config.time_budget_s
         if budget_s is not None and estimate.seconds > budget_s:
             scale = training.plan.steps_scale * budget_s / estimate.seconds
             training.follow(training.plan.model_copy(update={"steps_scale": scale}))

@@ -27,8 +27,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from fewtune.core.errors import AdapterError, RunError
+from fewtune.core.fields import Frozen
 from fewtune.core.files import read_json, write_json, write_text
-from fewtune.core.spec import Frozen, Plan, Spec
+from fewtune.core.spec import Plan, Spec
 from fewtune.core.task import ClassSet, Example, Task
 from fewtune.model.head import Head
 from fewtune.training.tensor_files import misfits, write_tensors

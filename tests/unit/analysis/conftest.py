@@ -33,7 +33,7 @@ def tuned(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Tuned:
                 update={"length": steps, "length_unit": "steps", "lr": 0.01, "batch_size": 4}
             )
             task = tiny_task()
-            job = Job(
+            job = Job.of(
                 strategy, task, str(backbone), recipe=recipe, shots=SHOTS, seed=3,
                 precision="fp32", threads=1, runs=runs, cache=False,
             )  # fmt: skip

@@ -25,8 +25,8 @@ from fewtune.core.discovery import strategy_names
 from fewtune.core.errors import AdapterError, ConfigError, RunError
 from fewtune.core.task import Example
 from fewtune.data.decode import InMemory
-from fewtune.export import FORMATS, export_run, merged, require_equal
-from fewtune.export.parity_probe import Probe, probe_images
+from fewtune.exports import FORMATS, export_run, merged, require_equal
+from fewtune.exports.parity_probe import Probe, probe_images
 from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.load_strategy import load_strategy
 from fewtune.testing import tiny_clip_folder, tiny_task
@@ -63,7 +63,7 @@ def tuned_run(strategy: str, backbone: Path, runs: Path, **options: Any) -> Path
     if default and default.length:
         options |= {"lr": 0.05, "length": 2, "length_unit": "steps", "warmup": 0}
     made, recipe = configure(strategy, options)
-    job = Job(
+    job = Job.of(
         made, TASK, str(backbone), recipe, precision="fp32", device="cpu", runs=runs,
         **job_options,
     )  # fmt: skip
@@ -225,7 +225,7 @@ def test_several_prompts_of_a_class_are_averaged(
     templates = ("a photo of {}.", "a drawing of {}.", "{}")
     task = replace(TASK, classes=replace(TASK.classes, templates=templates))
     strategy, recipe = configure("clip-lora", {"lr": 0.05, "length": 1, "length_unit": "steps"})
-    job = Job(strategy, task, str(backbone), recipe, precision="fp32", runs=runs, device="cpu")
+    job = Job.of(strategy, task, str(backbone), recipe, precision="fp32", runs=runs, device="cpu")
     folder = train(job, Tracker())
     out = export_run(folder, "hf", tmp_path / "out")
     classes = load_file(out / "classes.safetensors")["embeddings"]
@@ -281,7 +281,7 @@ def test_a_corrupted_adapter_is_refused(
                 value *= 1.1
         save_file(tensors, path, meta)
 
-    monkeypatch.setattr("fewtune.export.peft_format.write_tensors", torn)
+    monkeypatch.setattr("fewtune.exports.peft_format.write_tensors", torn)
     with pytest.raises(AdapterError, match="refused"):
         export_run(tuned_run("clip-lora", backbone, runs), "peft", tmp_path / "out")
     assert not list(tmp_path.iterdir())

@@ -90,7 +90,7 @@ def search(folder: Path) -> tuple[float, float]:
 def job(folder: Path, runs: Path, val: bool) -> Job:
     task = TASK if val else replace(TASK, val=())
     options = {"device": "cpu", "precision": "fp32", "threads": 1, "runs": runs}
-    return Job(TipAdapter(), task, str(folder), PLAIN, **options)  # type: ignore[arg-type]
+    return Job.of(TipAdapter(), task, str(folder), PLAIN, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("val", [True, False])

@@ -213,6 +213,6 @@ def test_epochs_follow_the_shots(strategy: Any, lengths: dict[int | None, int]) 
         assert (recipe.length, recipe.lr) == (length, 0.5)  # type: ignore[union-attr]
         _, recipe = configure(strategy.name(), {"length": 7}, shots)
         assert recipe.length == 7  # type: ignore[union-attr]
-    assert Job(strategy, TASK, "picto", shots=1).resolved_recipe().length == lengths[1]  # type: ignore[union-attr]
+    assert Job.of(strategy, TASK, "picto", shots=1).resolved_recipe().length == lengths[1]  # type: ignore[union-attr]
     # Four training images per class, and no number of shots asked for.
-    assert Job(strategy, TASK, "picto").resolved_recipe().length == 100  # type: ignore[union-attr]
+    assert Job.of(strategy, TASK, "picto").resolved_recipe().length == 100  # type: ignore[union-attr]

@@ -26,7 +26,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
     task = replace(
         task, classes=ClassSet(names, ("a photo of {}.", "`{}`")), licence="MIT, (c) 2017 X"
     )
-    job = Job(
+    job = Job.of(
         ClipAdapter(ratio=0.5), task, str(tiny_clip_folder(folder / "backbone")),
         shots=2, seed=3, steps_scale=0.1, runs=folder / "runs",
         write_card=write_card,

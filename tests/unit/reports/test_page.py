@@ -41,7 +41,9 @@ def results(task: Task, backbone: str, tmp_path_factory: pytest.TempPathFactory)
     runs = tmp_path_factory.mktemp("page") / "runs"
     return [
         run(
-            Job(kind(), task, backbone, shots=2, steps_scale=0.1, runs=runs, write_card=write_card),
+            Job.of(
+                kind(), task, backbone, shots=2, steps_scale=0.1, runs=runs, write_card=write_card
+            ),
             Tracker(),
         )
         for kind in (ClipAdapter, LinearProbe)

@@ -40,7 +40,7 @@ def entry(task: str, seed: int, runs: Path = Path("runs")) -> SweepRun:
         strategy="clip-adapter", version=1, options={}, recipe=Recipe(), task=task, data=task,
         backbone="tiny", revision="r", precision="fp32", shots=4, seed=seed,
     )  # fmt: skip
-    return SweepRun(Job(ClipAdapter(), tiny_task(), "tiny", seed=seed, runs=runs), spec)
+    return SweepRun(Job.of(ClipAdapter(), tiny_task(), "tiny", seed=seed, runs=runs), spec)
 
 
 def test_the_zero_shot_run_of_a_task_is_made_once_while_other_tasks_run() -> None:
@@ -130,7 +130,7 @@ def clean_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def tiny(tmp_path: Path) -> SweepRun:
     """A zero-shot run."""
     backbone = str(tiny_clip_folder(tmp_path / "backbone", blocks=1))
-    job = Job(ZeroShot(), tiny_task(test=2), backbone, precision="fp32", threads=1,
+    job = Job.of(ZeroShot(), tiny_task(test=2), backbone, precision="fp32", threads=1,
               runs=tmp_path / "here", memory_mib=8192)  # fmt: skip
     return entry_of(job)
 
@@ -183,7 +183,12 @@ def test_a_run_is_fitted_to_its_worker(tiny: SweepRun) -> None:
     spec = tiny.spec.model_copy(update={"precision": "bf16"})
     told = replace(order(tiny)[0], cpus=1)
     job = worker.fitted(replace(tiny.job, threads=8), replace(tiny, spec=spec), told)
-    assert (job.threads, job.precision, job.device, job.memory_mib) == (1, "bf16", "cpu", 8192)
+    assert (job.config.threads, job.precision, job.config.device, job.config.memory_mib) == (
+        1,
+        "bf16",
+        "cpu",
+        8192,
+    )
 
 
 PLUGGED = ("plugged", "plugged.helper", "plugged.my_method")

@@ -41,7 +41,7 @@ def prepare(backbone: Path, tmp_path: Path) -> Callable[[Case], PreparedCase]:
         if case.data == "missing":
             raise DataError("There is nothing.", hint="Get it.")
         strategy, recipe = configure(case.strategy, case.options, case.shots)
-        job = Job(
+        job = Job.of(
             strategy,
             part_of(whole, case.classes, case.split),
             str(backbone),
@@ -150,7 +150,7 @@ def test_what_has_no_data_is_a_failure_and_the_others_go_on(
     later, _ = sweep_of(
         grid, lambda case: prepare(case.model_copy(update={"data": "here"})), tmp_path
     )
-    later.store_lacking()
+    later.store_missing()
     assert not failure.parent.exists()
 
 

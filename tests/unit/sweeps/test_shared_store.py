@@ -97,7 +97,7 @@ def test_only_what_a_place_lacks_is_made_and_left_there(tmp_path: Path) -> None:
             strategy=ZERO_SHOT, version=ZeroShot.version, options={}, recipe=None, task=task,
             data=task, backbone="tiny", revision="r", precision="fp32",
         )  # fmt: skip
-        return SweepRun(Job(ZeroShot(), tiny_task(), "tiny", runs=tmp_path / "here"), spec)
+        return SweepRun(Job.of(ZeroShot(), tiny_task(), "tiny", runs=tmp_path / "here"), spec)
 
     def make(one: SweepRun, runs: Path) -> Path:
         folder = make_run(runs, one.folder.name)

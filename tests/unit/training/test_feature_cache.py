@@ -253,7 +253,7 @@ def test_runs_share_what_the_backbone_computes(
 
     monkeypatch.setattr(FeatureCache, "_compute", counted)
     recipe = LinearProbe.recipe.model_copy(update={"views": 2, "length": 2})
-    job = Job(
+    job = Job.of(
         LinearProbe(),
         TASK,
         str(backbone),

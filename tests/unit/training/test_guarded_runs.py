@@ -62,7 +62,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 
 def job(backbone: Path, task: Task, runs: Path, strategy: Strategy, **changes: Any) -> Job:
     options: dict[str, Any] = {"device": "cpu", "precision": "fp32", "threads": 1}
-    return Job(
+    return Job.of(
         strategy, task, str(backbone), RECIPE, runs=runs, cache_dir=runs / "cache",
         **options | changes,
     )  # fmt: skip

@@ -50,7 +50,7 @@ def job(backbone: Path, runs: Path, strategy: Strategy | None = None, **recipe: 
     default = type(strategy).recipe
     assert default is not None
     changes = {"length": STEPS, "length_unit": "steps", "batch_size": 8, "views": 0, **recipe}
-    return Job(
+    return Job.of(
         strategy,
         replace(TASK, test=()),
         str(backbone),

@@ -56,7 +56,7 @@ def jobs(
         update={"length": 7, "length_unit": "steps", "views": 2, "batch_size": 4}
     )
     return [
-        Job(
+        Job.of(
             strategy,
             TASK,
             str(backbone),

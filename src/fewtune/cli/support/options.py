@@ -1,23 +1,20 @@
-"""Options that are derived from pydantic fields, and a command that shows them in sections.
+"""Options that are derived from pydantic fields, and commands that show them in sections.
 
-The name, default, bounds, choices and description of a field are those of its flag: a strategy's
-fields need no second declaration. Flags that are not fields use the same types, so every refusal
-reads alike: the flag, what it takes, and what was found.
+The name, default, bounds, choices and description of a field are those of its flag, so nothing is
+declared twice. Flags that are not fields use the same types.
 """
 
 from __future__ import annotations
 
-import math
-import types
-import typing
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from click.core import ParameterSource
+from pydantic import Field
 
 from fewtune.core.errors import ConfigError, did_you_mean
-from fewtune.core.naming import brief, dashed
+from fewtune.core.fields import Parser, flag_name, flag_of, show
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -78,285 +75,114 @@ class Group(click.Group):
         return super().resolve_command(ctx, args)
 
 
-class Kind(click.ParamType[Any]):
-    """Base of the types below."""
-
-    def refuse(self, value: object, param: click.Parameter | None) -> ConfigError:
-        """Return the error for a value that is not of this type."""
-        return ConfigError(f"{flag_of(param)} must be {self.wanted()}, found {value!r}.")
-
-    def wanted(self) -> str:
-        """Return what is accepted, to follow "must be"."""
-        raise AssertionError(f"{type(self).__name__} does not say what it accepts")
-
-
-class Number(Kind):
-    """A number within bounds; "none" where the field may be unset."""
-
-    def __init__(
-        self,
-        whole: bool,
-        *,
-        ge: float | None = None,
-        gt: float | None = None,
-        le: float | None = None,
-        lt: float | None = None,
-        nullable: bool = False,
-    ) -> None:
-        self.whole = whole
-        self.name = "integer" if whole else "number"
-        self.ge, self.gt, self.le, self.lt = ge, gt, le, lt
-        self.nullable = nullable
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float | None:
-        """Return the number.
-
-        Raises:
-            ConfigError: Not a number, or out of bounds.
-        """
-        if self.nullable and isinstance(value, str) and value.lower() == "none":
-            return None
-        try:
-            number = int(value) if self.whole else float(value)
-        except (TypeError, ValueError):
-            raise self.refuse(value, param) from None
-        if isinstance(value, bool) or number != float(value) or not self._within(number):
-            raise self.refuse(value, param)
-        return number
-
-    def _within(self, number: float) -> bool:
-        return (
-            math.isfinite(number)
-            and (self.ge is None or number >= self.ge)
-            and (self.gt is None or number > self.gt)
-            and (self.le is None or number <= self.le)
-            and (self.lt is None or number < self.lt)
-        )
-
-    def bounds(self) -> str:
-        """Return the bounds in words: "at least 1", "from 0 to 1"; "" without any."""
-        if self.ge is not None and self.le is not None:
-            return f"from {self.ge:g} to {self.le:g}"
-        words = {"at least": self.ge, "above": self.gt, "at most": self.le, "below": self.lt}
-        return " and ".join(f"{word} {x:g}" for word, x in words.items() if x is not None)
-
-    def wanted(self) -> str:
-        """Return "a whole number from 1 to 64"."""
-        text = f"{'a whole number' if self.whole else 'a number'} {self.bounds()}".strip()
-        return text + (" or none" if self.nullable else "")
-
-
-class Numbers(Kind):
-    """Distinct numbers, separated by commas.
+class Value(click.ParamType[Any]):
+    """Values of one type, refused in words.
 
     Args:
-        each: What one of them is.
+        annotation: The type.
+        bounds: ge, gt, le, lt, as of `pydantic.Field`.
     """
 
-    def __init__(self, each: Number) -> None:
-        self.each = each
-        self.name = "N,N,..."
+    def __init__(self, annotation: Any, **bounds: Any) -> None:
+        self.parser = Parser(annotation, *Field(**bounds).metadata)
+        self.name = self.parser.name
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float | None, ...]:
-        """Return the numbers in the order given.
-
-        Raises:
-            ConfigError: One is not valid, or there twice.
-        """
-        found = tuple(self.each.convert(part, param, ctx) for part in str(value).split(","))
-        if len(set(found)) < len(found):
-            raise self.refuse(value, param)
-        return found
-
-    def wanted(self) -> str:
-        """Return the accepted form."""
-        return "distinct numbers, separated by commas"
-
-
-class OneOf(Kind):
-    """One of several names, in any case."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = tuple(names)
-        self.name = "|".join(self.names)
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """Return the names as the help page shows them."""
-        return f"[{self.name}]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the name as it is declared.
-
-        Raises:
-            ConfigError: It is none of them; the closest is named.
-        """
-        folded = {name.lower(): name for name in self.names}
-        if str(value).lower() not in folded:
-            raise ConfigError(
-                f"{flag_of(param)} has no {str(value)!r}.",
-                hint=did_you_mean(str(value), self.names),
-            )
-        return folded[str(value).lower()]
-
-
-class Checked(Kind):
-    """Any other type that pydantic can validate."""
-
-    def __init__(self, field: FieldInfo) -> None:
-        from pydantic import TypeAdapter
-
-        self.name = "text"
-        annotated: Any = typing.Annotated[field.annotation, field]
-        self._adapter: Any = TypeAdapter(annotated)
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        """Return the choices as the help page shows them; None for other types."""
+        choices = self.parser.choices
+        return f"[{'|'.join(choices)}]" if choices else None
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the validated value.
+        """Return the value.
 
         Raises:
             ConfigError: It is not valid.
         """
-        from pydantic import ValidationError
-
-        try:
-            return self._adapter.validate_python(value)
-        except ValidationError as error:
-            reason = error.errors()[0]["msg"].partition(", ")[2] or error.errors()[0]["msg"]
-            raise ConfigError(f"{flag_of(param)}: {reason}; found {value!r}.") from None
+        return self.parser.parse(value, param.opts[-1] if param else "value")
 
 
-class Duration(Kind):
-    """A time such as 90, 90s, 10m or 1h30m, in seconds."""
+class Several(Value):
+    """Values with commas between them.
 
-    name = "time"
-    units: typing.ClassVar[dict[str, int]] = {"h": 3600, "m": 60, "s": 1}
+    Args:
+        annotation: Type of one of them.
+        distinct: Refuse a value that is there twice.
+    """
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Return seconds.
+    def __init__(self, annotation: Any, *, distinct: bool = False, **bounds: Any) -> None:
+        super().__init__(annotation, **bounds)
+        self.name = "N,N,..." if distinct else "list"
+        self.distinct = distinct
 
-        Raises:
-            ConfigError: Not a time above 0.
-        """
-        text = str(value).strip().lower()
-        total, digits = 0.0, ""
-        for character in f"{text}s" if text[-1:].isdigit() else text:
-            if character in self.units:
-                total += float(digits) * self.units[character] if _is_decimal(digits) else math.nan
-                digits = ""
-            else:
-                digits += character
-        if digits or not 0 < total < math.inf:
-            raise self.refuse(value, param)
-        return total
-
-    def wanted(self) -> str:
-        """Return the accepted forms."""
-        return "a time such as 90s, 10m or 1h30m"
-
-
-class Memory(Kind):
-    """An amount of memory such as 2GiB, 1.5GB or 800MiB, in MiB."""
-
-    name = "memory"
-    units: typing.ClassVar[dict[str, float]] = {
-        "gib": 1024, "mib": 1, "gb": 1e9 / 2**20, "mb": 1e6 / 2**20, "g": 1024, "m": 1,
-    }  # fmt: skip
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Return MiB.
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the values in the order given.
 
         Raises:
-            ConfigError: Not an amount above 0 with its unit.
+            ConfigError: One is not valid, or there is none.
         """
-        text = str(value).strip().lower().replace(" ", "")
-        for unit, mib in self.units.items():
-            digits = text.removesuffix(unit)
-            if digits != text and _is_decimal(digits) and float(digits) > 0:
-                return float(digits) * mib
-        raise self.refuse(value, param)
-
-    def wanted(self) -> str:
-        """Return the accepted forms."""
-        return "an amount of memory such as 2GiB or 800MiB"
-
-
-def _is_decimal(text: str) -> bool:
-    return text.replace(".", "", 1).isdecimal()
+        flag = param.opts[-1] if param else "value"
+        words = value if isinstance(value, list | tuple) else str(value).split(",")
+        parts = [part for word in words if (part := str(word).strip())]
+        found = [super(Several, self).convert(part, param, ctx) for part in parts]
+        if self.distinct and len(set(found)) < len(found):
+            raise ConfigError(
+                f"{flag} must be distinct numbers, separated by commas, found {value!r}."
+            )
+        if not found:
+            raise ConfigError(f"{flag} must be one value or several with commas, found {value!r}.")
+        return found
 
 
-def flag_of(param: click.Parameter | None) -> str:
-    """Return the flag or the argument's name, for messages."""
-    return param.opts[-1] if param is not None else "value"
-
-
-def flag_name(field: str) -> str:
-    """Return the flag of a field: `lambda_` is --lambda, `weight_decay` is --weight-decay."""
-    return "--" + dashed(field)
+def choice(*names: str) -> Value:
+    """Return the type of a value that is one of these names, in any case."""
+    return Value(Literal[names])
 
 
 def field_options(
-    model: type[BaseModel], section: str, defaults: Mapping[str, Any], leave_out: Sequence[str] = ()
+    model: type[BaseModel],
+    section: str = "",
+    defaults: Mapping[str, Any] | None = None,
+    leave_out: Collection[str] = (),
 ) -> Iterator[Option]:
     """Yield an option for each field of a pydantic model.
 
     Args:
+        section: Heading in the help page, where a field does not name its own.
         defaults: Values that the help page shows, where they differ from the fields' own.
+        leave_out: Fields without an option.
     """
     for name, field in model.model_fields.items():
-        if name not in leave_out:
-            yield _option(name, field, section, defaults.get(name, field.default))
+        if name in leave_out:
+            continue
+        default = (defaults or {}).get(name, field.default)
+        yield _option(name, field, flag_of(field).section or section or OPTIONS, default)
+        for former in Parser.of(field).former:
+            if former.key:
+                old = choice(*(str(value) for value, _ in former.values))
+                yield Option([former.key, f"--{former.key}"], type=old, hidden=True)
 
 
 def _option(name: str, field: FieldInfo, section: str, default: Any) -> Option:
-    annotation, nullable = _without_none(field.annotation)
-    flag = flag_name(name)
+    how, parser, flag = flag_of(field), Parser.of(field), flag_name(name, field)
     text = field.description or ""
     text = f"{text[:1].upper()}{text[1:]}." if text else ""
-    rest: dict[str, Any] = {"section": section, "help": text, "default": None}
-    if annotation is bool:
+    rest: dict[str, Any] = {"section": section, "help": text, "hidden": how.hidden}
+    if parser.inner is bool:
+        if name.startswith("no_"):
+            return Option([name, flag], is_flag=True, **rest)
         flag += "/--no-" + flag.removeprefix("--")
-        return Option([name, flag], shown="yes" if default else "no", **rest)
-    kind = _kind(annotation, field, nullable)
-    shown = show(default)
-    if isinstance(kind, Number) and kind.bounds():
-        shown += f"; {kind.bounds()}"
-    return Option([name, flag], type=kind, shown=shown, **rest)
-
-
-def _kind(annotation: Any, field: FieldInfo, nullable: bool) -> Kind:
-    if typing.get_origin(annotation) is typing.Literal:
-        return OneOf(typing.get_args(annotation))
-    if annotation in (int, float):
-        bounds: dict[str, Any] = {
-            bound: getattr(constraint, bound)
-            for constraint in field.metadata
-            for bound in ("ge", "gt", "le", "lt")
-            if getattr(constraint, bound, None) is not None
-        }
-        return Number(annotation is int, nullable=nullable, **bounds)
-    return Checked(field)
-
-
-def _without_none(annotation: Any) -> tuple[Any, bool]:
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        inner = [a for a in typing.get_args(annotation) if a is not type(None)]
-        if len(inner) == 1:
-            return inner[0], True
-    return annotation, False
-
-
-def show(value: object) -> str:
-    """Return a default as the help page shows it."""
-    if value is None or isinstance(value, bool):
-        return {None: "none", True: "yes", False: "no"}[value]
-    return brief(value)
+        return Option([name, flag], shown=show(default), default=None, **rest)
+    shown = how.shown or ("" if default in ("", ()) else show(default))
+    if not how.shown and parser.bounds():
+        shown += f"; {parser.bounds()}"
+    kind = Value(field.annotation)
+    kind.parser, kind.name = parser, parser.name
+    if how.metavar:
+        rest["metavar"] = how.metavar
+    if parser.several:
+        kind.parser = Parser(str)
+        rest["multiple"] = True
+    return Option([name, flag], type=kind, shown=shown, default=None, **rest)
 
 
 def given(ctx: click.Context, names: Sequence[str]) -> dict[str, Any]:

@@ -1,67 +1,83 @@
-"""What `fewtune sweep` does once its flags are read: plan, make the runs, show what happened."""
+"""Sweeps on the console: what is planned, what is done, and what came of it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewtune.cli.support.console import Console, duration
-from fewtune.cli.support.run_store import RunStore, at_once, runner_of
-from fewtune.core.errors import DataError
+from fewtune.cli.support.data_checks import ShownOnConsole
 
 if TYPE_CHECKING:
-    from fewtune.cli.support.sweep_jobs import Jobs
-    from fewtune.core.protocol import Case
-    from fewtune.reports.tables import ReportTable as Text
-    from fewtune.sweeps.runner import CaseSource, Outcome
-    from fewtune.sweeps.scheduler import Progress, Rounds
+    from fewtune.reports.tables import ReportTable
+    from fewtune.sweeps.make_runs import Sweep
+    from fewtune.sweeps.place import SweepPlace
+    from fewtune.sweeps.runner import Outcome
+    from fewtune.sweeps.scheduler import Rounds
+    from fewtune.sweeps.sources import SweepFile
 
 EXIT_FAILED = 1
 
 
-def make(
-    source: CaseSource, jobs: Jobs, place: RunStore, values: Mapping[str, Any], console: Console
-) -> int:
-    """Make the runs of a source that are not complete; the status is 1 if one fails.
+@dataclass(frozen=True)
+class SweepRequest:
+    """What `fewtune sweep` is asked for.
+
+    Attributes:
+        chosen: Fields of the protocol or axes of the grid, as flags have them.
+        shared: Values of every run, by field of `RunConfig`.
+    """
+
+    file: SweepFile
+    chosen: Mapping[str, Any]
+    shared: Mapping[str, Any]
+    place: SweepPlace
+
+
+def sweep_and_show(request: SweepRequest, values: Mapping[str, Any]) -> int:
+    """Make the runs of a sweep that are not complete; the status is 1 if one fails.
 
     Args:
-        place: Where they are kept.
-        values: The flags of `fewtune sweep`, by parameter name.
+        values: The other flags of `fewtune sweep`, by parameter name.
 
     Raises:
         ConfigError: A run asks for what does not exist; none has been made then.
         DataError: There is no run whose data are here.
     """
-    from fewtune.sweeps.scheduler import Progress, Rounds, execute
+    from fewtune.reports.model_card import write_card
+    from fewtune.reports.protocol_tables import remembered
+    from fewtune.sweeps.make_runs import Sweep
+    from fewtune.training.prepare import Preparation
 
-    rounds = Rounds(source, jobs, place.runs)
-    progress = Progress(place.fetch(rounds.advance()), at_once(values))
-    show_plan(rounds, progress, jobs, console)
+    console = Console(quiet=values["quiet"])
+    sweep = Sweep.plan(
+        request.file.source(request.chosen),
+        request.place,
+        request.shared,
+        where=request.file.where,
+        preparation=Preparation(ShownOnConsole(console), write_card if values["cards"] else None),
+    )
+    show_plan(sweep, console)
     if values["dry_run"]:
-        list_runs(rounds, progress, console)
+        list_runs(sweep, console)
         return 0
-    if not progress.every:
-        raise DataError(next(iter(rounds.lacking.values()), "The sweep names no run."))
-    with (
-        remembered(source, rounds, console),
-        runner_of(values, place, console) as runner,
-        ReportTable(progress, console).shown() as table,
-    ):
-        execute(rounds, progress, runner, table.show)
+    try:
+        with remembered(sweep.source, sweep.rounds), LiveTable(sweep, console).shown() as table:
+            sweep.make(table.show, note=console.note)
+    finally:
+        show_protocol(sweep, console)
     if values["retention"]:
-        from fewtune.sweeps.retention import measure_all
-
         console.note("measuring each run on the other tasks ...")
-        measure_all(progress.every)
-        place.keep(progress.every)
-    show_failures(table.failed, console)
-    show_lacking(rounds, console)
-    decided = show_searches(rounds, console)
-    console.line(f"next  fewtune report {progress.every[0].job.runs}")
-    return EXIT_FAILED if table.failed or rounds.lacking or not decided else 0
+        sweep.measure_retention()
+    show_failures(sweep.failed, console)
+    show_missing(sweep.rounds, console)
+    show_searches(sweep, console)
+    console.line(f"next  fewtune report {request.place.folder}")
+    return 0 if sweep.complete else EXIT_FAILED
 
 
 def show_failures(failed: Mapping[Path, Outcome], console: Console) -> None:
@@ -74,55 +90,36 @@ def show_failures(failed: Mapping[Path, Outcome], console: Console) -> None:
         console.line(f"failed: {folders[0]}{more}: {text}")
 
 
-def show_searches(rounds: Rounds, console: Console) -> bool:
-    """Print what each search chose, and return whether all chose something."""
+def show_searches(sweep: Sweep, console: Console) -> None:
+    """Print what each search chose, or why it could not."""
     from fewtune.core.search_result import search_text
-    from fewtune.reports.summary import shots_text
-
-    def name(case: Case) -> str:
-        return f"{case.strategy} on {case.data}, {shots_text(case.shots)}"
 
     chosen = [
-        f"chosen: {name(case)}: {search_text(case.chosen_by)}"
-        for case in rounds.cases.values()
+        f"chosen: {case.label()}: {search_text(case.chosen_by)}"
+        for case in sweep.rounds.cases.values()
         if case.chosen_by is not None
     ]
-    failed = [f"failed: {name(case)}: {why}" for case, why in rounds.undecided if why]
-    for line in dict.fromkeys([*chosen, *failed]):
+    for line in dict.fromkeys([*chosen, *(f"failed: {why}" for why in sweep.undecided())]):
         console.line(line)
-    return not failed
 
 
-@contextmanager
-def remembered(source: CaseSource, rounds: Rounds, console: Console) -> Iterator[None]:
-    """Keep which runs are those of a protocol, and show its tables at the end, also of Ctrl-C."""
+def show_protocol(sweep: Sweep, console: Console) -> None:
+    """Print the tables of a protocol and where they are written."""
     from fewtune.core.protocol import Protocol
+    from fewtune.reports.protocol_tables import tables_file, tables_of_protocol
 
-    if not isinstance(source, Protocol):
-        yield
+    protocol, rounds = sweep.source, sweep.rounds
+    if not isinstance(protocol, Protocol) or not sweep.progress.every:
         return
-    from fewtune.core.files import write_text
-    from fewtune.reports.protocol_tables import recall, remember, tables_of
-    from fewtune.reports.tables import markdown
-
-    remember(source, rounds)
-    try:
-        yield
-    finally:
-        remember(source, rounds)
-        mine = [one for one in recall([rounds.runs]) if one.protocol == source]
-        tables = [table for one in mine for table in tables_of(one)]
-        path = rounds.runs / f"{source.name()}.md"
-        write_text(path, "\n".join(map(markdown, tables)))
-        for table in tables:
-            show_table(table, console)
-        scored = {score.case.key() for score in rounds.scores() if score.top1 is not None}
-        left = len(rounds.cases) - len(scored)
-        holes = f"; {left} runs have no score, their cells are holes" if left else ""
-        console.line(f"tables  {path}{holes}")
+    for table in tables_of_protocol(protocol, rounds.runs):
+        show_table(table, console)
+    scored = {score.case.key() for score in rounds.scores() if score.top1 is not None}
+    left = len(rounds.cases) - len(scored)
+    holes = f"; {left} runs have no score, their cells are holes" if left else ""
+    console.line(f"tables  {tables_file(protocol, rounds.runs)}{holes}")
 
 
-def show_table(table: Text, console: Console) -> None:
+def show_table(table: ReportTable, console: Console) -> None:
     """Print a table, turned if it is narrower so; leave it out if the screen is too narrow."""
     rows = ([row.title, *(entry.text for entry in row.entries)] for row in table.rows)
     upright = [list(table.header), *rows]
@@ -137,10 +134,11 @@ def show_table(table: Text, console: Console) -> None:
         console.table(narrow[0], narrow[1:])
 
 
-def show_plan(rounds: Rounds, progress: Progress, jobs: Jobs, console: Console) -> None:
+def show_plan(sweep: Sweep, console: Console) -> None:
     """Print how many runs there are, how long those that are left may take, and what is missing."""
+    rounds, progress, jobs = sweep.rounds, sweep.progress, sweep.jobs
     left, estimate = len(progress.left()), progress.remaining_s()
-    without = [rounds.cases[key] for key in rounds.lacking]
+    without = [rounds.cases[key] for key in rounds.missing]
     if estimate is not None:
         estimate += sum(progress.seconds(c.strategy, jobs.steps(c)) or 0.0 for c in without)
     every, complete = len(progress.every) + len(without), len(progress.every) - left
@@ -149,40 +147,36 @@ def show_plan(rounds: Rounds, progress: Progress, jobs: Jobs, console: Console) 
     more = rounds.remaining()
     if more:
         console.line(f"{more} more follow from their scores")
-    show_lacking(rounds, console)
-    for text, runs in Counter(text for e in progress.every for text in e.lacking).items():
+    show_missing(rounds, console)
+    for text, runs in Counter(text for e in progress.every for text in e.missing).items():
         console.line(f"{runs} run{'s' * (runs != 1)} will have a hole. {text}")
 
 
-def show_lacking(rounds: Rounds, console: Console) -> None:
+def show_missing(rounds: Rounds, console: Console) -> None:
     """Print which data are missing, how many runs want them, and how to get them."""
-    for text, runs in Counter(rounds.lacking.values()).items():
+    for text, runs in Counter(rounds.missing.values()).items():
         console.line(f"{runs} run{'s' * (runs != 1)} cannot be made: {text}")
 
 
-def list_runs(rounds: Rounds, progress: Progress, console: Console) -> None:
+def list_runs(sweep: Sweep, console: Console) -> None:
     """Print what has become of each run."""
+    rounds, progress = sweep.rounds, sweep.progress
     for entry in progress.every:
         console.line(f"  {progress.status[entry.folder]:<7} {entry.folder}")
-    for key in rounds.lacking:
+    for key in rounds.missing:
         console.line(f"  {'no data':<7} {rounds.runs / rounds.cases[key].name()}")
 
 
-class ReportTable:
-    """What is done: a row a strategy, a column a task; live on a terminal, lines elsewhere.
+class LiveTable:
+    """What is done: a row per strategy, a column per task; live on a terminal, else lines."""
 
-    Attributes:
-        failed: The last failure of each run.
-    """
-
-    def __init__(self, progress: Progress, console: Console) -> None:
-        self.progress = progress
+    def __init__(self, sweep: Sweep, console: Console) -> None:
+        self.progress = sweep.progress
         self.console = console
-        self.failed: dict[Path, Outcome] = {}
         self._live: Any = None
 
     @contextmanager
-    def shown(self) -> Iterator[ReportTable]:
+    def shown(self) -> Iterator[LiveTable]:
         """Draw the table while runs are made, and leave it on the screen."""
         if not self.console.live:
             yield self
@@ -198,10 +192,6 @@ class ReportTable:
         """Show a run that has ended."""
         from fewtune.reports.summary import shots_text
 
-        if outcome.error:
-            self.failed[outcome.entry.folder] = outcome
-        else:
-            self.failed.pop(outcome.entry.folder, None)
         if self._live is not None:
             self._live.update(self._grid())
             return

@@ -268,7 +268,7 @@ class RayRunner:
     def _send(self, entry: SweepRun, sources: Any) -> Any:
         """Give a run to Ray and return what stands for its report."""
         data, tasks = wrap(entry)
-        gpus = self._gpus(0 if entry.job.device == "cpu" else self.pool.gpus)
+        gpus = self._gpus(0 if entry.job.config.device == "cpu" else self.pool.gpus)
         nodes = self._nodes()
         place = self._place(entry)
         order = Order(
@@ -281,9 +281,9 @@ class RayRunner:
             self._mark(place) if place else "",
         )
         takes: dict[str, Any] = {"num_cpus": self.pool.cpus, "num_gpus": gpus, "max_retries": 0}
-        if entry.job.memory_mib and not gpus:  # then no more runs at a time than fit
+        if entry.job.config.memory_mib and not gpus:  # then no more runs at a time than fit
             most = max(node["Resources"].get("memory", 0) for node in nodes)
-            takes["memory"] = int(min(entry.job.memory_mib * MIB, most))
+            takes["memory"] = int(min(entry.job.config.memory_mib * MIB, most))
         references = [self._put(task) for task in tasks]
         return self._remote.options(**takes).remote(order, sources, *references)
 
@@ -297,7 +297,7 @@ class RayRunner:
     def _place(self, entry: SweepRun) -> str:
         if self.url or not self.pool.address:
             return self.url
-        return str(entry.job.runs.absolute())
+        return str(entry.job.config.runs.absolute())
 
     def _mark(self, place: str) -> str:
         if place not in self._marks:

@@ -80,7 +80,7 @@ _process = _Process()
 def wrap(entry: SweepRun) -> tuple[bytes, list[Task]]:
     """Return a run without its tasks, which several runs share, and these tasks."""
     job = {name: value for name, value in vars(entry.job).items() if name != "task"}
-    return pickle.dumps((job, entry.spec, entry.lacking)), [entry.job.task, *entry.elsewhere]
+    return pickle.dumps((job, entry.spec, entry.missing)), [entry.job.task, *entry.elsewhere]
 
 
 def unwrap(data: bytes, tasks: list[Task]) -> SweepRun:
@@ -88,8 +88,8 @@ def unwrap(data: bytes, tasks: list[Task]) -> SweepRun:
     from fewtune.sweeps.runner import SweepRun
     from fewtune.training.job import Job
 
-    job, spec, lacking = pickle.loads(data)
-    return SweepRun(Job(task=tasks[0], **job), spec, tuple(tasks[1:]), lacking)
+    job, spec, missing = pickle.loads(data)
+    return SweepRun(Job(task=tasks[0], **job), spec, tuple(tasks[1:]), missing)
 
 
 def work(order: Order, sources: Sources, *tasks: bytes) -> Report:
@@ -142,7 +142,7 @@ def made_here(entry: SweepRun, store: SharedStore, runs: Path) -> Report:
     Raises:
         RunError: It cannot be stored; it stays here and is stored when it is asked for again.
     """
-    local = replace(entry, job=replace(entry.job, runs=runs))
+    local = replace(entry, job=entry.job.changed(runs=runs))
     for folder in (local.baseline, local.folder):
         store.pull(folder.name, runs)
     report = _attempt(local)
@@ -206,11 +206,11 @@ def check_backbone(entry: SweepRun) -> None:
     """
     from fewtune.core.errors import ConfigError
 
-    found, wanted = _revision(entry.job.backbone), entry.spec.revision
+    found, wanted = _revision(entry.job.config.backbone), entry.spec.revision
     if found not in (None, wanted):  # None: not downloaded here yet
         raise ConfigError(
-            f"Backbone {entry.job.backbone} is revision {found} here, and {wanted} where the sweep "
-            "was started.",
+            f"Backbone {entry.job.config.backbone} is revision {found} here, and {wanted} where "
+            "the sweep was started.",
             hint="Put the same files on every machine.",
         )
 
@@ -230,13 +230,12 @@ def fitted(job: Job, entry: SweepRun, order: Order) -> Job:
     import torch
 
     torch.set_num_threads(order.cpus)
-    device = "cpu" if job.device == "auto" and not order.gpus else job.device
-    return replace(
-        job,
+    device = "cpu" if job.config.device == "auto" and not order.gpus else job.config.device
+    return job.changed(
         precision=entry.spec.precision,
         device=device,
-        threads=min(job.threads or order.cpus, order.cpus),
-        memory_mib=job.memory_mib or _memory_mib(device, order),
+        threads=min(job.config.threads or order.cpus, order.cpus),
+        memory_mib=job.config.memory_mib or _memory_mib(device, order),
     )
 
 

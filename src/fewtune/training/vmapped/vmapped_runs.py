@@ -21,6 +21,7 @@ import torch
 from fewtune.core.errors import RunError
 from fewtune.core.files import digest
 from fewtune.core.lock import locked
+from fewtune.core.run_config import ExecutionSettings
 from fewtune.model.head import Head
 from fewtune.model.towers import Activations
 from fewtune.training import scoring
@@ -73,16 +74,14 @@ def run_batched(jobs: Sequence[Job], tracker: Tracker) -> list[Result]:
 def likeness(job: Job) -> str:
     """Return a digest that is equal for jobs which may be batched."""
     recipe = job.resolved_recipe()
-    spec = job.spec("", job.backbone, job.precision or "fp32")
-    value = spec.model_dump(mode="json", exclude={"seed", "drawn", "recipe"})
-    place = [job.device, job.precision, job.threads, str(job.runs), job.cache, str(job.cache_dir)]
-    alone = recipe is None or job.time_budget_s is not None or not job.task.test
+    config, spec = job.config, job.spec("", job.config.backbone, "fp32")
+    alone = recipe is None or config.time_budget_s is not None or not job.task.test
     return digest(
         [
-            value,
-            place,
+            spec.model_dump(mode="json", exclude={"seed", "drawn", "recipe"}),
+            config.model_dump(mode="json", include=set(ExecutionSettings.model_fields)),
             recipe.model_dump(mode="json", exclude=RATE_FIELDS) if recipe else None,
-            job.seed if alone else None,
+            job.config.seed if alone else None,
         ]
     )
 
@@ -125,7 +124,7 @@ def _fill(executions: Sequence[Execution], zero_shot: dict[str, Any], tracker: T
     """
     # Runs whose optimizer has equal settings stand side by side in the stack.
     left = sorted(executions, key=lambda e: digest(e.spec.model_dump(mode="json")["recipe"]))
-    team = SharedInputs(len({execution.job.seed for execution in left}))
+    team = SharedInputs(len({execution.job.config.seed for execution in left}))
     pair = team.members(left[:2])
     reason = _refusal(pair)
     size = 0 if reason else _fitting(pair, team.seeds, len(left))
@@ -236,7 +235,7 @@ class SharedInputs:
         phase = job.strategy.phases(recipe)[0]
         head = execution.attached(phase, 0, None)
         training = execution.training(head, phase.recipe, plan, 0)
-        training.inputs = self._inputs.setdefault(job.seed, training.inputs)
+        training.inputs = self._inputs.setdefault(job.config.seed, training.inputs)
         if self._first is None:
             self._first = training
         else:

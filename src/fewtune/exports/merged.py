@@ -22,8 +22,8 @@ from fewtune.backbones.tokenizer import quiet_transformers
 from fewtune.core.errors import AdapterError
 from fewtune.core.files import write_json
 from fewtune.core.preprocess import Preprocess
-from fewtune.export.hub_card import write_card
-from fewtune.export.parity_probe import Probe, class_embeddings, ensemble
+from fewtune.exports.hub_card import write_card
+from fewtune.exports.parity_probe import Probe, class_embeddings, ensemble
 from fewtune.model.head import Head
 from fewtune.training.image_loader import chunks
 from fewtune.training.load_run import Tuned

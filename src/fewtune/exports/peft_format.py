@@ -19,9 +19,9 @@ from fewtune.backbones.config_files import holds_clip_config
 from fewtune.backbones.model_names import BackboneSource, resolve
 from fewtune.core.errors import AdapterError
 from fewtune.core.files import read_json, write_json
-from fewtune.export import merged
-from fewtune.export.hub_card import write_card
-from fewtune.export.parity_probe import Probe, ensemble
+from fewtune.exports import merged
+from fewtune.exports.hub_card import write_card
+from fewtune.exports.parity_probe import Probe, ensemble
 from fewtune.model.lora import LoraLinear
 from fewtune.training.load_run import Tuned
 from fewtune.training.tensor_files import write_tensors

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from fewtune.core.atomic_folder import refuse_used, write_folder
 from fewtune.core.errors import AdapterError, ConfigError, did_you_mean
-from fewtune.export import merged, peft_format
-from fewtune.export.parity_probe import Probe, live_logits
+from fewtune.exports import merged, peft_format
+from fewtune.exports.parity_probe import Probe, live_logits
 from fewtune.training.load_run import Tuned, load_run
 
 __all__ = ["FORMATS", "Format", "export_run"]

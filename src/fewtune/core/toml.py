@@ -1,0 +1,55 @@
+"""TOML files: the same keys as the flags, checked as strictly as the flags."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from fewtune.core.errors import ConfigError
+from fewtune.core.fields import parse_values
+from fewtune.core.naming import dashed
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return {key: value} with "-" for "_" in keys.
+
+    Raises:
+        ConfigError: The file cannot be read or is not TOML.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"Cannot read {path}: {error.strerror or error}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} is not valid TOML: {error}.", hint="A line looks like: lr = 2e-4"
+        ) from error
+    read: dict[str, Any] = _dashed(values)
+    return read
+
+
+def _dashed(values: Any) -> Any:
+    if isinstance(values, list):
+        return [_dashed(value) for value in values]
+    if not isinstance(values, dict):
+        return values
+    return {dashed(key): _dashed(value) for key, value in values.items()}
+
+
+def parse_file(
+    values: Mapping[str, Any], path: Path, models: Sequence[type[BaseModel]], unknown: str
+) -> dict[str, Any]:
+    """Return the values of a file by field name, as of `core.fields.parse_values`.
+
+    Raises:
+        ConfigError: A key is unknown, or a value is not valid; the file is named.
+    """
+    try:
+        return parse_values(values, models, unknown)
+    except ConfigError as error:
+        named = error.what if error.what.startswith(unknown) else f"{path}: {error.what}"
+        raise ConfigError(named, hint=error.hint) from error

@@ -1,0 +1,133 @@
+"""Place of a sweep: where its runs are made and where they are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from fewtune.core.errors import ConfigError
+from fewtune.core.fields import Flag, Frozen
+from fewtune.core.naming import dashed
+
+if TYPE_CHECKING:
+    from fewtune.sweeps.runner import Runner, SweepRun
+    from fewtune.sweeps.shared_store import SharedStore
+    from fewtune.training.tracking import Tracker
+
+RAY = "ray"
+SECTION = "Where"
+OF_RAY = ("address", "workers", "cpus_per_run", "gpus_per_run")
+
+
+class SweepPlace(Frozen):
+    """Where runs are made, how many at a time, and where they are kept."""
+
+    runs: Annotated[str, Flag(metavar="DIR|URL", section=SECTION), BeforeValidator(str)] = Field(
+        "runs", description="folder of run folders, or a URL such as s3://bucket/study"
+    )
+    on: Annotated[Literal["here", "ray"], Flag(section=SECTION)] = Field(
+        "here", description="make runs one after the other here, or several at a time on Ray"
+    )
+    address: Annotated[
+        str, Flag("", "HOST:PORT|auto", "Ray is started on this machine", SECTION)
+    ] = Field("", description="a Ray cluster that is there already")
+    workers: Annotated[int | None, Flag(shown="as many as there are CPUs for", section=SECTION)] = (
+        Field(None, ge=1, description="runs at a time on Ray")
+    )
+    cpus_per_run: Annotated[int | None, Flag(shown="1", section=SECTION)] = Field(
+        None, ge=1, description="CPUs of a run on Ray, and its threads"
+    )
+    gpus_per_run: Annotated[float | None, Flag(shown="1 where there are any", section=SECTION)] = (
+        Field(None, ge=0, description="GPUs of a run on Ray; 0.5 makes two runs at a time on each")
+    )
+    batched: bool = Field(
+        False,
+        description="train runs that differ in seed and rate alone at once, where a strategy can",
+    )
+
+    def model_post_init(self, context: Any) -> None:
+        """Refuse values that do not go together, before anything is opened."""
+        given = [name for name in OF_RAY if getattr(self, name) not in (None, "")]
+        if given and self.on != RAY:
+            raise ConfigError(f"--{dashed(given[0])} is for runs on Ray.", hint="Add --on ray.")
+        if self.on == RAY and self.batched:
+            raise ConfigError(
+                "--batched makes many runs in one process, and --on ray each in its own.",
+                hint="Leave one of them out.",
+            )
+        if self.on == RAY:
+            from fewtune.sweeps.ray.cluster import require_ray
+
+            require_ray()
+            self._pool()
+
+    @cached_property
+    def store(self) -> SharedStore | None:
+        """The URL where runs are kept; None for a folder.
+
+        Raises:
+            ConfigError: No installed package reads such URLs.
+        """
+        from fewtune.sweeps.shared_store import SharedStore, is_url
+
+        return SharedStore(self.runs) if is_url(self.runs) else None
+
+    @property
+    def folder(self) -> Path:
+        """The folder of run folders, or that of copies of what is at the URL."""
+        from fewtune.sweeps.shared_store import is_url, mirror
+
+        return mirror(self.runs) if is_url(self.runs) else Path(self.runs)
+
+    def fetch(self, entries: Sequence[SweepRun]) -> tuple[SweepRun, ...]:
+        """Copy what is complete at the URL to this machine and return the same runs."""
+        from fewtune.sweeps.shared_store import fetch
+
+        if self.store:
+            fetch(self.store, entries)
+        return tuple(entries)
+
+    def keep(self, entries: Sequence[SweepRun]) -> None:
+        """Copy what was measured of complete runs on this machine to the URL."""
+        for entry in entries if self.store else ():
+            assert self.store
+            if entry.status() == "done":
+                self.store.push(entry.folder)
+
+    def at_once(self) -> int:
+        """Return how many runs are made at a time; 1 where only a cluster knows."""
+        if self.on != RAY or (self.address and not self.workers):
+            return 1
+        count: int = self._pool().here()
+        return count
+
+    @contextmanager
+    def runner(self, tracker: Tracker, note: Callable[[str], None]) -> Iterator[Runner]:
+        """Yield who makes the runs; at the end, what is still running is interrupted.
+
+        Args:
+            tracker: Follows runs in this process.
+            note: Told what happens on Ray.
+        """
+        from fewtune.sweeps.runner import in_process
+        from fewtune.sweeps.shared_store import stored
+
+        if self.on == RAY:
+            from fewtune.sweeps.ray.cluster import RayRunner
+
+            url = self.store.place if self.store else ""
+            with RayRunner(self._pool(), url, note) as runner:
+                yield stored(runner, self.store, by_workers=True) if self.store else runner
+            return
+        here = in_process(tracker, batched=self.batched)
+        yield stored(here, self.store, by_workers=False) if self.store else here
+
+    def _pool(self) -> Any:
+        from fewtune.sweeps.ray.cluster import Pool
+
+        return Pool(self.workers, self.address, self.cpus_per_run or 1, self.gpus_per_run)
