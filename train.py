@@ -170,7 +170,7 @@ def evaluate(job: Job) -> tuple[Path, dict[str, float]]:
     from fewtune.training.scoring import metrics
 
     model = clip.load(job.config.backbone)
-    precision = job.precision or choose_precision(choose_device(job.config.device))
+    precision = choose_precision(choose_device(job.config.device), job.config.precision)
     folder = job.config.runs / job.spec(model.revision, model.name, precision).folder()
     if not (folder / "record.json").exists():
         raise RunError(

@@ -25,7 +25,7 @@ from fewtune.training.device import autocast, choose_attention
 from fewtune.training.loop import Training, tune
 from fewtune.training.memory.memory_plan import plan_training
 from fewtune.training.memory.memory_probe import keep_freed_memory
-from fewtune.training.run import attach
+from fewtune.training.run_model import attach
 from fewtune.training.tracking import JsonLines
 from fewtune.training.vmapped.run_stack import RunStack, StackedRun
 

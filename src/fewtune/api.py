@@ -5,8 +5,8 @@
     fewtune.predict(result.folder, ["new.jpg"])
 
 Keyword arguments are the fields of `core.run_config.RunConfig`, and those of the strategy and of
-its recipe. Nothing is printed: a `DataListener` is told what is found about images, a `Tracker` follows
-the run.
+its recipe. Nothing is printed: a `DataListener` is told what is found about images, a `Tracker`
+follows the run.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fewtune.core.defaults import DEFAULT_STRATEGY
 from fewtune.core.fields import parse_values
 from fewtune.core.protocol import Protocol
-from fewtune.core.run_config import DEFAULT_STRATEGY, AskedPrecision, RunConfig
+from fewtune.core.run_config import AskedPrecision, RunConfig
 from fewtune.core.task import Task
 from fewtune.core.toml import read_toml
 from fewtune.data.listener import DataListener
 from fewtune.data.verify import repair
 from fewtune.datasets.catalog import groups, resolve
-from fewtune.export import export_run
+from fewtune.exports import export_run
 from fewtune.reports.model_card import write_card
 from fewtune.reports.packed_records import opened
 from fewtune.reports.protocol_tables import remembered, tables_of_protocol
@@ -156,7 +157,7 @@ def evaluate(
 
 
 def export(run: str | Path, to: str, out: str | Path, images: Sequence[Path] = ()) -> Path:
-    """Write a run for other programs to the new folder `out`; see `fewtune.export.export_run`."""
+    """Write a run for other programs to the new folder `out`; see `fewtune.exports.export_run`."""
     return export_run(Path(run), to, Path(out), images)
 
 

@@ -9,13 +9,11 @@ from pathlib import Path
 import pytest
 from commands import Cli
 
-from fewtune.cli.fit import strategy_command
-from fewtune.cli.support.toml_files import as_defaults, read_toml
-from fewtune.cli.sweep import METADATA
 from fewtune.core.discovery import strategy_names
-from fewtune.core.naming import dashed
-from fewtune.model.load_strategy import load_strategy
+from fewtune.core.toml import read_toml
+from fewtune.sweeps.case_jobs import CaseJobs
 from fewtune.sweeps.grid import Grid, expand, overridden
+from fewtune.sweeps.sources import METADATA
 from fixtures import split_folders
 
 pytestmark = pytest.mark.usefixtures("empty_pdf")
@@ -102,10 +100,6 @@ def test_the_ablations_that_come_along_are_as_large_as_they_say(name: str, runs:
     cases = Grid(tuple(expand(overridden(values, {}), strategy_names()))).cases()
     assert len(cases) == runs
     assert f"{runs:,} runs" in file.read_text(encoding="utf-8")
-    kind = load_strategy(cases[0].strategy)
-    flags = {k: v for k, v in cases[0].flags().items() if k != "strategy"}
-    command = strategy_command(kind)
-    command.make_context("sweep", [], default_map=as_defaults(flags, file, command.params))
-    fields = {dashed(field): field for field in kind.model_fields}
+    jobs = CaseJobs(str(file), {})
     for case in cases[:: len(cases) // 48]:
-        kind(**{fields[k]: v for k, v in case.flags().items() if k in fields})
+        assert jobs.config(case).strategy == cases[0].strategy

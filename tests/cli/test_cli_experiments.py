@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from commands import Cli
 
-from fewtune.cli.fit import strategy_command
 from fewtune.cli.support import sweep_run
-from fewtune.cli.support.toml_files import as_defaults, read_toml
+from fewtune.cli.support.sweep_run import SweepRequest
 from fewtune.core.protocol import Case
 from fewtune.core.spec import ZERO_SHOT
+from fewtune.core.toml import read_toml
 from fewtune.datasets.catalog import task_name
-from fewtune.model.load_strategy import load_strategy
 from fewtune.reports.citations import references
 from fewtune.reports.reproduction import Experiment
+from fewtune.sweeps.case_jobs import CaseJobs
 from fewtune.sweeps.runner import CaseSource
 
 FOLDER = Path(__file__).parents[2] / "experiments"
@@ -39,11 +39,11 @@ def source_of(cli: Cli, file: Path, monkeypatch: pytest.MonkeyPatch) -> CaseSour
     """Return what the command line makes of a file, before anything is opened."""
     found: list[CaseSource] = []
 
-    def keep(source: CaseSource, *rest: object) -> int:
-        found.append(source)
+    def keep(request: SweepRequest, values: object) -> int:
+        found.append(request.file.source(request.chosen))
         return 0
 
-    monkeypatch.setattr(sweep_run, "make", keep)
+    monkeypatch.setattr(sweep_run, "sweep_and_show", keep)
     done = cli("sweep", file)
     assert done.status == 0, done.err
     return found[0]
@@ -60,9 +60,7 @@ def test_an_experiment_is_as_large_as_the_papers(
     values = read_toml(file)
     assert values.get("paper", "") in {"", *references()}
     for case in {(case.strategy, case.data): case for case in cases}.values():
-        flags = case.flags()
-        command = strategy_command(load_strategy(flags.pop("strategy")))
-        command.make_context("sweep", [], default_map=as_defaults(flags, file, command.params))
+        assert CaseJobs(str(file), {}).config(case).data == case.data
     places = Experiment.of(values, file).places() if scores else []
     assert len(places) == scores
     given = {

@@ -11,13 +11,16 @@ import torch
 from commands import Cli, short
 
 from fewtune.cli.support.console import Console
-from fewtune.cli.support.data_checks import looks_like_photographs, open_data, warn_of_photographs
+from fewtune.cli.support.data_checks import ShownOnConsole
 from fewtune.core.errors import RunError
 from fewtune.core.files import read_json
+from fewtune.core.run_config import RunConfig
+from fewtune.data.layouts import open_task
 from fewtune.model.load_strategy import load_strategy
 from fewtune.training import loop as loop
 from fewtune.training.job import Job
 from fewtune.training.named_recipes import named_recipe
+from fewtune.training.prepare import Preparation, looks_like_photographs
 from fewtune.training.tracking import Tracker
 from fixtures import class_folders, picture, write_image
 
@@ -223,16 +226,17 @@ def test_photographs_are_told_from_pictograms(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flat = class_folders(place / "flat", {"a": 2, "b": 2})
-    assert not looks_like_photographs(open_data(str(flat)))
+    assert not looks_like_photographs(open_task(flat))
     for name in ("a", "b"):
         for index in range(2):
             path = write_image(place / "rich" / name / f"{index}.png")
             picture((name, index), (7, 6)).resize((240, 220), 3).save(path)
-    task = open_data(str(place / "rich"))
-    assert looks_like_photographs(task)
-    warn_of_photographs(task, "ViT-B16", Console())
+    rich = place / "rich"
+    assert looks_like_photographs(open_task(rich))
+    preparation = Preparation(ShownOnConsole(Console()))
+    preparation.task(RunConfig.of({"data": rich, "backbone": "ViT-B16"}))
     assert capsys.readouterr().err == ""
-    warn_of_photographs(task, "Picto", Console())
+    Preparation(ShownOnConsole(Console())).task(RunConfig.of({"data": rich, "backbone": "Picto"}))
     assert "picto is a pictogram model" in capsys.readouterr().err
 
 

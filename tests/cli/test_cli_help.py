@@ -32,7 +32,9 @@ def modules_after(arguments: Sequence[str]) -> set[str]:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["list"], ["fit", "--help"]])
 def test_imports_nothing_heavy(arguments: list[str]) -> None:
-    assert not modules_after(arguments) & set(HEAVY)
+    # The flags of `fit` are fields of a model, which pydantic holds; nothing else needs it.
+    needed = {"pydantic"} if arguments[0] == "fit" else set()
+    assert modules_after(arguments) & set(HEAVY) == needed
 
 
 def test_help_names_every_verb(cli: Cli) -> None:

@@ -11,10 +11,10 @@ from commands import Cli
 from pydantic import Field
 
 from fewtune.cli.fit import split_strategy, strategy_command
-from fewtune.cli.support.options import Command, Duration, Memory, Number, field_options, given
+from fewtune.cli.support.options import Command, Value, field_options, given
 from fewtune.core.discovery import plugins
 from fewtune.core.errors import ConfigError
-from fewtune.core.fields import Frozen
+from fewtune.core.fields import Frozen, Mebibytes, Seconds
 from fewtune.model.load_strategy import load_strategy
 
 
@@ -34,7 +34,7 @@ def parse(*arguments: str) -> dict[str, object]:
     def callback(**values: object) -> None:
         seen.update(given(click.get_current_context(), list(Knobs.model_fields)))
 
-    command = Command("x", params=list(field_options(Knobs, "Knobs", {})), callback=callback)
+    command = Command("x", params=list(field_options(Knobs, "Knobs")), callback=callback)
     command.main(list(arguments), standalone_mode=False)
     return seen
 
@@ -72,31 +72,31 @@ def test_refusals_name_flag_bound_and_value(arguments: list[str], message: str) 
     ("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("0.5m", 30)]
 )
 def test_times(text: str, seconds: float) -> None:
-    assert Duration().convert(text, None, None) == seconds
+    assert Value(Seconds, gt=0).convert(text, None, None) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "0", "-5", "10x", "m", "1.2.3s", "nan", "5m5m?"])
 def test_bad_times(text: str) -> None:
     with pytest.raises(ConfigError, match="a time such as"):
-        Duration().convert(text, None, None)
+        Value(Seconds, gt=0).convert(text, None, None)
 
 
 @pytest.mark.parametrize(
     ("text", "mib"), [("2GiB", 2048), ("800 MiB", 800), ("1.5g", 1536), ("1GB", 1e9 / 2**20)]
 )
 def test_memory_is_an_amount_with_a_unit(text: str, mib: float) -> None:
-    assert Memory().convert(text, None, None) == pytest.approx(mib)
+    assert Value(Mebibytes, gt=0).convert(text, None, None) == pytest.approx(mib)
 
 
 @pytest.mark.parametrize("text", ["2", "GiB", "0GiB", "-1GiB", "nanMiB", "2 GiBs", "1e3MiB"])
 def test_memory_without_amount_or_unit_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="must be an amount of memory such as 2GiB"):
-        Memory().convert(text, None, None)
+        Value(Mebibytes, gt=0).convert(text, None, None)
 
 
 def test_large_whole_numbers_are_refused_not_crashed() -> None:
     with pytest.raises(ConfigError, match="whole number"):
-        Number(True).convert("1" * 400, None, None)
+        Value(int).convert("1" * 400, None, None)
 
 
 @pytest.mark.parametrize("name", plugins("strategies"))

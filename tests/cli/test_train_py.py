@@ -200,7 +200,7 @@ def test_wandb_is_told(
         ("--shots 0", "--shots must be at least 1, or -1"),
         ("--model VPT-CLIP-Linear --type vision-language", "no --type vision-language"),
         ("--model clip-lora --warmup 3", "--warmup needs --epochs"),
-        ("--lr -1", "'lr' is -1"),
+        ("--lr -1", "--lr must be a number above 0 and at most 1e+06, found '-1.0'"),
         ("--backbone ViT-B61", "Did you mean"),
     ],
 )

@@ -10,13 +10,15 @@ import tomllib
 from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from fewtune.core.errors import ConfigError, DataError
 from fewtune.core.files import digest, write_text
+from fewtune.core.task import PromptSource
 from fewtune.datasets import catalog, loading
-from fewtune.datasets.declaration import SOURCES, Dataset, PromptSet
+from fewtune.datasets.declaration import Dataset, PromptSet
 from fewtune.testing import check_dataset
 from fewtune.testing.dataset_contract import bibtex
 
@@ -180,4 +182,4 @@ def test_what_is_not_there_is_said_with_the_way_to_get_it(tmp_path: Path) -> Non
     for other in (tmp_path, "fashion"):
         with pytest.raises(ConfigError, match=r"--prompts is for benchmark datasets"):
             catalog.resolve(other, wording="coop")
-    assert set(SOURCES) == {s for dataset in ALL.values() for s in dataset.wordings}
+    assert set(get_args(PromptSource)) == {s for dataset in ALL.values() for s in dataset.wordings}

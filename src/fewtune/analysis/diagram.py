@@ -20,7 +20,7 @@ from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.strategy import Strategy
 from fewtune.reports.figures import write_figure
 from fewtune.training.load_run import strategy_of
-from fewtune.training.run import attach
+from fewtune.training.run_model import attach
 
 STEM = "diagram"
 # What the diagram of a strategy, not of a run, is drawn for.

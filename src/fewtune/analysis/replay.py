@@ -21,8 +21,9 @@ from fewtune.training.device import choose_device
 from fewtune.training.job import Job, config_of
 from fewtune.training.load_run import Tuned, load_run, strategy_of
 from fewtune.training.loop import Training, prepare
-from fewtune.training.run import Execution, attach, set_preprocessing
+from fewtune.training.run import Execution
 from fewtune.training.run_folder import RunFolder
+from fewtune.training.run_model import attach, set_preprocessing
 from fewtune.training.tracking import Tracker
 
 

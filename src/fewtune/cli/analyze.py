@@ -22,10 +22,11 @@ from fewtune.cli.support.console import Console
 from fewtune.cli.support.data_checks import ShownOnConsole
 from fewtune.cli.support.find_runs import find_run
 from fewtune.cli.support.options import Command, Option, Value, choice
+from fewtune.core.defaults import DEFAULT_BACKBONE
 from fewtune.core.discovery import strategy_names
 from fewtune.core.errors import ConfigError, FewTuneError, did_you_mean
 from fewtune.core.naming import brief
-from fewtune.core.run_config import DEFAULT_BACKBONE, RunConfig
+from fewtune.core.run_config import RunConfig
 from fewtune.model.load_strategy import load_strategy
 
 if TYPE_CHECKING:

@@ -17,9 +17,10 @@ import click
 
 from fewtune.cli.support.console import Console
 from fewtune.cli.support.options import Command, Option, Several, field_options, given
+from fewtune.core.defaults import DEFAULT_STRATEGY
 from fewtune.core.discovery import strategy_names
 from fewtune.core.errors import ConfigError
-from fewtune.core.run_config import DEFAULT_STRATEGY, EXECUTION, RunConfig
+from fewtune.core.run_config import EXECUTION, RunConfig
 from fewtune.core.toml import parse_file, read_toml
 from fewtune.model.load_strategy import load_strategy
 

@@ -23,10 +23,10 @@ from fewtune.backbones.model_names import (
 from fewtune.cli.support.console import Console
 from fewtune.cli.support.find_runs import RUNS, summaries
 from fewtune.cli.support.options import Command, Option
+from fewtune.core.defaults import DEFAULT_BACKBONE
 from fewtune.core.discovery import plugins, strategy_names
 from fewtune.core.errors import ConfigError, RunError, did_you_mean
-from fewtune.core.fields import flag_name, show
-from fewtune.core.run_config import DEFAULT_BACKBONE
+from fewtune.core.naming import show
 from fewtune.model.load_strategy import load_strategy
 
 TRACKERS = {
@@ -127,6 +127,8 @@ def _inner(value: dict[str, Any] | Sequence[Any]) -> list[str]:
 
 
 def _strategies(console: Console) -> None:
+    from fewtune.core.fields import flag_name
+
     lines = strategy_names()
     kinds = {name: load_strategy(name) for name in lines}
     if console.machine:

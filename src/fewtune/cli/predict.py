@@ -23,9 +23,9 @@ import click
 from fewtune.cli.support import console
 from fewtune.cli.support.options import Command, Option, Value, choice
 from fewtune.cli.support.prediction_rows import FORMATS, writer_of
+from fewtune.core.defaults import DEFAULT_BACKBONE
 from fewtune.core.errors import ConfigError, DataError, FewTuneError
 from fewtune.core.files import write_atomic
-from fewtune.core.run_config import DEFAULT_BACKBONE
 
 if TYPE_CHECKING:
     from fewtune.training.load_run import Tuned

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, TypeAdapter, ValidationError
 
 from fewtune.core.errors import ConfigError, did_you_mean
-from fewtune.core.naming import brief, dashed
+from fewtune.core.naming import dashed
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -229,7 +229,9 @@ def parse_values(
     found = {}
     for key, value in values.items():
         if dashed(key) not in known:
-            raise ConfigError(f"{unknown} {key!r}.", hint=did_you_mean(key, [*known, *only]))
+            raise ConfigError(
+                f"{unknown} {dashed(key)!r}.", hint=did_you_mean(key, [*known, *only])
+            )
         name, flag, parser = known[dashed(key)]
         found[name] = parser.parse(value, flag)
     return found
@@ -249,13 +251,6 @@ def keys_of(name: str, field: FieldInfo) -> set[str]:
     """Return every key that stands for a field, with "-": its name, its flag, its former name."""
     former = {part.key for part in field.metadata if isinstance(part, Former) and part.key}
     return {dashed(name), flag_name(name, field).removeprefix("--"), *former}
-
-
-def show(value: object) -> str:
-    """Return a default as help pages show it."""
-    if value is None or isinstance(value, bool):
-        return {None: "none", True: "yes", False: "no"}[value]
-    return brief(value)
 
 
 def parse_seconds(value: Any) -> Any:

@@ -11,3 +11,10 @@ def dashed(name: str) -> str:
 def brief(value: object) -> str:
     """Return a value as text, numbers without digits that say nothing."""
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def show(value: object) -> str:
+    """Return a default as help pages show it."""
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return brief(value)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field
 
+from fewtune.core.defaults import DEFAULT_BACKBONE, DEFAULT_STRATEGY
 from fewtune.core.draws import DEFAULT_DRAW, Draw
 from fewtune.core.errors import ConfigError
 from fewtune.core.fields import (
@@ -28,8 +29,6 @@ from fewtune.core.naming import dashed
 from fewtune.core.preprocess import PreprocessPolicy, ResizePolicy
 from fewtune.core.task import Classes, PromptSource, Split, Subset
 
-DEFAULT_STRATEGY = "clip-lora"
-DEFAULT_BACKBONE = "ViT-B16"
 EXECUTION = "Execution"
 AskedPrecision = Literal["auto", "fp32", "bf16"]
 LENGTHS = ("epochs", "steps")  # fields that are units of a length too
@@ -95,7 +94,9 @@ class TrainingSettings(Frozen):
     shots: Annotated[int | None, Flag(shown="all")] = Field(
         None, ge=1, description="training images drawn from each class"
     )
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of the draw and of training")
+    seed: Annotated[int, Flag(shown="0")] = Field(
+        0, ge=0, le=2**31 - 1, description="seed of the draw and of training"
+    )
     draw: Draw = Field(
         DEFAULT_DRAW, description="how shots are drawn: our way, a paper's, or its published lists"
     )
@@ -110,9 +111,11 @@ class TrainingSettings(Frozen):
 class ExecutionSettings(Frozen):
     """How a run is executed here; it changes no metric by more than rounding."""
 
-    device: Annotated[str, Flag(section=EXECUTION)] = Field("auto", description="auto, cpu, cuda")
+    device: Annotated[str, Flag(section=EXECUTION)] = Field(
+        "auto", description="where to compute: auto, cpu, cuda"
+    )
     precision: Annotated[AskedPrecision, Flag(section=EXECUTION)] = Field(
-        "auto", description="auto: bf16 where the hardware has it"
+        "auto", description="of products; auto is bf16 where the hardware has it"
     )
     threads: Annotated[int | None, Flag(shown="as torch chooses", section=EXECUTION)] = Field(
         None, ge=1, description="CPU threads"

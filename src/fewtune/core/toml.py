@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,21 @@ def parse_file(
     Raises:
         ConfigError: A key is unknown, or a value is not valid; the file is named.
     """
-    try:
+    with named_in(str(path), unknown):
         return parse_values(values, models, unknown)
+
+
+@contextmanager
+def named_in(where: str, unknown: str = "") -> Iterator[None]:
+    """Name a file in errors about what stands in it.
+
+    Args:
+        where: The file; "" leaves errors as they are.
+        unknown: How messages begin that name the file already.
+    """
+    try:
+        yield
     except ConfigError as error:
-        named = error.what if error.what.startswith(unknown) else f"{path}: {error.what}"
-        raise ConfigError(named, hint=error.hint) from error
+        if not where or (unknown and error.what.startswith(unknown)):
+            raise
+        raise ConfigError(f"{where}: {error.what}", hint=error.hint) from error

@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from fewtune.core.defaults import DEFAULT_BACKBONE
 from fewtune.core.errors import ConfigError
-from fewtune.core.run_config import DEFAULT_BACKBONE
 from fewtune.core.spec import ZERO_SHOT
 from fewtune.model.load_strategy import load_strategy
 from fewtune.reports.grouping import Method

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from fewtune.core.errors import ConfigError, DataError
+from fewtune.core.errors import DataError
 from fewtune.core.protocol import Case, Target
 from fewtune.core.run_config import RunConfig
 from fewtune.core.task import Task
+from fewtune.core.toml import named_in
 from fewtune.datasets import catalog
 from fewtune.sweeps.scheduler import PreparedCase
 from fewtune.training.named_recipes import configure
@@ -61,12 +62,10 @@ class CaseJobs:
         Raises:
             ConfigError: A value is not valid.
         """
-        try:
+        unknown = f"{self.where} has the unknown key" if self.where else ""
+        with named_in(self.where, unknown):
             config = RunConfig.of({**case.settings(), **self.shared})
-            configure(config.strategy, config.named_options())
-        except ConfigError as error:
-            where = f"{self.where}: " if self.where else ""
-            raise ConfigError(f"{where}{error.what}", hint=error.hint) from error
+            configure(config.strategy, config.named_options(), unknown=unknown)
         return located(config)
 
     def steps(self, case: Case) -> int:

@@ -36,6 +36,7 @@ from fewtune.core.naming import dashed
 from fewtune.core.protocol import Case, Score, Scores
 from fewtune.core.run_config import ExecutionSettings, RunConfig
 from fewtune.core.search_result import Search, Trial
+from fewtune.core.toml import named_in
 from fewtune.sweeps.optuna_study import OptunaStudy
 from fewtune.sweeps.search_space import Dimension, Range, Settings, Space, read_settings
 
@@ -238,8 +239,7 @@ def _check(strategy: str, name: str, dimension: Dimension, where: str) -> None:
             f"{where}: [search.{strategy}] {dashed(name)} does not decide the scores of a run."
         )
     for value in dimension if isinstance(dimension, tuple) else (dimension.low, dimension.high):
-        try:
+        unknown = f"{where} has the unknown key"
+        with named_in(where, unknown):
             config = RunConfig.of({"strategy": strategy, name: value})
-            configure(strategy, config.named_options())
-        except ConfigError as error:
-            raise ConfigError(f"{where}: {error.what}", hint=error.hint) from error
+            configure(strategy, config.named_options(), unknown=unknown)

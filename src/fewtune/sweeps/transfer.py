@@ -23,7 +23,7 @@ from fewtune.training.feature_cache import FeatureCache
 from fewtune.training.image_loader import ImageLoader
 from fewtune.training.job import Job
 from fewtune.training.load_run import Tuned, load_run
-from fewtune.training.run import used_classes
+from fewtune.training.run_model import used_classes
 from fewtune.training.tracking import Tracker
 
 FILE = "elsewhere.json"

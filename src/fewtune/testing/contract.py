@@ -28,8 +28,9 @@ from fewtune.training.image_loader import ImageLoader
 from fewtune.training.job import Job
 from fewtune.training.load_run import load_run
 from fewtune.training.loop import Training, prepare, tune
-from fewtune.training.run import attach, run
+from fewtune.training.run import run
 from fewtune.training.run_folder import RunFolder
+from fewtune.training.run_model import attach
 from fewtune.training.scoring import scores
 from fewtune.training.tracking import Step, Tracker
 

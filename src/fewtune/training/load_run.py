@@ -21,8 +21,8 @@ from fewtune.strategies.zero_shot import ZeroShot
 from fewtune.training import scoring
 from fewtune.training.device import choose_device, choose_precision
 from fewtune.training.image_loader import ImageLoader
-from fewtune.training.run import attach, set_preprocessing, used_classes
 from fewtune.training.run_folder import RunFolder
+from fewtune.training.run_model import attach, set_preprocessing, used_classes
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 from fewtune.core.errors import ConfigError, did_you_mean
 from fewtune.core.fields import parse_values
+from fewtune.core.run_config import FIELDS
 from fewtune.core.spec import Recipe
 from fewtune.datasets.catalog import find
 from fewtune.model.load_strategy import load_strategy
@@ -55,7 +56,11 @@ def named_recipe(name: str, strategy: str, task: str) -> dict[str, Any]:
 
 
 def configure(
-    name: str, options: Mapping[str, Any], shots: int | None = None
+    name: str,
+    options: Mapping[str, Any],
+    shots: int | None = None,
+    *,
+    unknown: str = "",
 ) -> tuple[Strategy, Recipe | None]:
     """Return a strategy and its recipe with these options; None where nothing is trained.
 
@@ -65,6 +70,7 @@ def configure(
         name: A strategy's name.
         options: Values by field name.
         shots: Images per class, on which some recipes depend; None where they are not known.
+        unknown: Begins the message for an unknown option ("grid.toml has the unknown key").
 
     Raises:
         ConfigError: There is no such strategy or option, or a value is out of its range.
@@ -72,7 +78,8 @@ def configure(
     kind = load_strategy(name)
     of_recipe = () if kind.recipe is None else tuple(type(kind.recipe).model_fields)
     models = [kind] if kind.recipe is None else [kind, type(kind.recipe)]
-    given = parse_values(options, models, f"{kind.name()} has no option")
+    only = FIELDS if unknown else ()
+    given = parse_values(options, models, unknown or f"{kind.name()} has no option", only)
     strategy = kind(**{key: value for key, value in given.items() if key in kind.model_fields})
     default = strategy.recipe_for(shots)
     if default is None:

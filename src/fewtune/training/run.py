@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,18 +12,16 @@ from typing import Any
 
 import torch
 
-from fewtune.backbones import clip
 from fewtune.core.draws import few_shot
 from fewtune.core.errors import ConfigError, DataError
 from fewtune.core.files import write_json
 from fewtune.core.lock import locked
-from fewtune.core.preprocess import preprocessing
-from fewtune.core.spec import Plan, Recipe, Templates
-from fewtune.core.task import ClassSet, Example
+from fewtune.core.spec import Plan, Recipe
+from fewtune.core.task import Example
 from fewtune.data import test_guard
 from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.head import Head
-from fewtune.model.strategy import Phase, Strategy
+from fewtune.model.strategy import Phase
 from fewtune.model.towers import Activations
 from fewtune.training import scoring
 from fewtune.training.checkpoints import Checkpoints
@@ -31,7 +29,6 @@ from fewtune.training.cut import find_cuts
 from fewtune.training.device import (
     autocast,
     choose_attention,
-    choose_device,
     choose_precision,
     free_memory_mib,
 )
@@ -41,8 +38,9 @@ from fewtune.training.image_loader import ImageLoader
 from fewtune.training.job import Job
 from fewtune.training.loop import Training, prepare, seed_step, tune
 from fewtune.training.memory.memory_plan import budget_mib, plan_encoding, plan_training
-from fewtune.training.memory.memory_probe import keep_freed_memory, peak_mib, used_mib
+from fewtune.training.memory.memory_probe import peak_mib, used_mib
 from fewtune.training.run_folder import RunFolder, environment
+from fewtune.training.run_model import load_backbone, used_classes
 from fewtune.training.tracking import Estimate, JsonLines, Tracker, Trackers
 
 
@@ -101,48 +99,6 @@ def train(job: Job, tracker: Tracker) -> Path:
     if not asked.folder.complete():
         asked.execute(None)
     return asked.folder.path
-
-
-def set_preprocessing(model: DualEncoder, asked: Mapping[str, Any]) -> None:
-    """Override the checkpoint's preprocessing.
-
-    Args:
-        asked: "resize", "interpolation", "mean" and "std" by name, as a spec has them; what is
-            missing or None stays as the checkpoint says.
-    """
-    names = {"resize": "policy", "interpolation": "interpolation", "mean": "mean", "std": "std"}
-    changes = {field: asked[name] for name, field in names.items() if asked.get(name) is not None}
-    model.preprocess = replace(model.preprocess, **changes)
-
-
-def used_classes(classes: ClassSet, templates: Templates) -> ClassSet:
-    """Return the classes with the prompt templates that a run uses."""
-    return classes if templates == "all" else replace(classes, templates=classes.templates[:1])
-
-
-def attach(
-    strategy: Strategy, model: DualEncoder, classes: ClassSet, recipe: Recipe | None, seed: int
-) -> Head:
-    """Replay all phases' `attach` without training: the head that a saved run fits into."""
-    if recipe is None:
-        return strategy.attach(model, classes).eval()
-    head: Head | None = None
-    for index, phase in enumerate(strategy.phases(recipe)):
-        seed_step(seed, index, -1)
-        head = phase.attach(model, classes, head)
-    assert head is not None
-    return head.eval()
-
-
-def load_backbone(job: Job, tracker: Tracker) -> DualEncoder:
-    """Return the backbone of a job on its device, as a private copy."""
-    keep_freed_memory()
-    device = choose_device(job.config.device)
-    tracker.status(f"loading {job.config.backbone}")
-    model = clip.load(job.config.backbone)
-    model.net.to(device)
-    set_preprocessing(model, preprocessing(job.config.preprocess, job.config.resize))
-    return model
 
 
 class Execution:

@@ -35,7 +35,7 @@ def tuned(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Tuned:
             task = tiny_task()
             job = Job.of(
                 strategy, task, str(backbone), recipe=recipe, shots=SHOTS, seed=3,
-                precision="fp32", threads=1, runs=runs, cache=False,
+                precision="fp32", threads=1, runs=runs, no_cache=True,
             )  # fmt: skip
             made[strategy] = open_run(run(job, Tracker()).folder, strategy.title, task)
         return made[strategy]

@@ -24,7 +24,7 @@ from fewtune.strategies.clip_lora import ClipLora
 from fewtune.strategies.clipfit import ClipFit
 from fewtune.testing import tiny_clip, tiny_clip_folder, tiny_task
 from fewtune.training.loop import Training
-from fewtune.training.run import attach
+from fewtune.training.run_model import attach
 
 TASK = tiny_task(classes=5)
 RECIPE = Recipe(batch_size=8, crop_scale=None, flip=False, length=2, length_unit="steps")

@@ -23,7 +23,7 @@ from fewtune.core.task import Example, Task
 from fewtune.model.strategy import Strategy
 from fewtune.testing import tiny_clip
 from fewtune.training.loop import Training
-from fewtune.training.run import attach
+from fewtune.training.run_model import attach
 
 Leaves = dict[str, Tensor]
 Update = Callable[[Leaves, Leaves, dict[str, Any], int], None]

@@ -31,7 +31,7 @@ from fewtune.core.spec import Plan
 from fewtune.strategies.clipfit import ClipFit
 from fewtune.testing import tiny_clip, tiny_clip_folder, tiny_task
 from fewtune.training.loop import Training
-from fewtune.training.run import attach
+from fewtune.training.run_model import attach
 
 TASK = tiny_task()
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from statistics import mean
+from typing import get_args
 
 import pytest
 
 from fewtune.core.discovery import plugins
 from fewtune.core.errors import ConfigError
 from fewtune.core.files import write_json
+from fewtune.core.task import PromptSource
 from fewtune.datasets.catalog import groups
-from fewtune.datasets.declaration import SOURCES
 from fewtune.protocols.few_shot import ELEVEN
 from fewtune.reports import reproduction, study_tables
 from fewtune.reports.published_scores import PublishedPlace, files, read, scores
@@ -25,7 +26,7 @@ def test_published_scores_are_of_strategies_tasks_and_prompts_that_exist() -> No
     for place, of in scores().items():
         assert place.strategy in plugins("strategies")
         assert place.tasks <= groups().keys()
-        assert {score.prompts for score in of} <= set(SOURCES)
+        assert {score.prompts for score in of} <= set(get_args(PromptSource))
         assert all(0 < score.top1 < 1 for score in of)
 
 

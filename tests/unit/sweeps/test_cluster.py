@@ -182,8 +182,8 @@ def test_a_worker_says_what_it_does_not_see(tiny: SweepRun, tmp_path: Path) -> N
 def test_a_run_is_fitted_to_its_worker(tiny: SweepRun) -> None:
     spec = tiny.spec.model_copy(update={"precision": "bf16"})
     told = replace(order(tiny)[0], cpus=1)
-    job = worker.fitted(replace(tiny.job, threads=8), replace(tiny, spec=spec), told)
-    assert (job.config.threads, job.precision, job.config.device, job.config.memory_mib) == (
+    job = worker.fitted(tiny.job.changed(threads=8), replace(tiny, spec=spec), told)
+    assert (job.config.threads, job.config.precision, job.config.device, job.config.memory_mib) == (
         1,
         "bf16",
         "cpu",

@@ -91,8 +91,8 @@ def test_cells_are_cases_and_what_is_no_number_stays_a_flag() -> None:
     cell = {"strategy": "clip-lora", "data": "x", "shots": 2, "seed": 1, "weight-decay": 0.1}
     (case,) = Grid((cell, dict(cell))).cases()
     assert (case.shots, case.seed, case.options) == (2, 1, {"weight_decay": 0.1})
-    assert case.flags()["weight-decay"] == 0.1
+    assert case.settings()["weight_decay"] == 0.1
     (odd,) = Grid(({**cell, "shots": "two"},)).cases()
-    assert odd.flags()["shots"] == "two"
+    assert odd.settings()["shots"] == "two"
     with pytest.raises(ConfigError, match="needs data"):
         Grid(({"strategy": "clip-lora"},)).cases()

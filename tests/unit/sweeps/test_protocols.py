@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fewtune.cli.fit import strategy_command
-from fewtune.cli.support.toml_files import as_defaults
 from fewtune.core.discovery import plugins
 from fewtune.core.errors import ConfigError
 from fewtune.core.protocol import Case, Protocol, Score, ScoreTable, Target, load_protocol
 from fewtune.datasets import catalog
-from fewtune.model.load_strategy import load_strategy
 from fewtune.protocols.base_to_new import BaseToNew
 from fewtune.protocols.cross_dataset import CrossDataset
 from fewtune.protocols.domain_shift import DomainShift
@@ -21,6 +17,7 @@ from fewtune.protocols.few_shot import ELEVEN, FewShot
 from fewtune.protocols.own import Own
 from fewtune.protocols.vtab_1k import GROUPS, Vtab1k
 from fewtune.reports.citations import references
+from fewtune.sweeps.case_jobs import CaseJobs
 
 TWO = ("clip-lora", "linear-probe")
 SMALL: dict[str, Protocol] = {
@@ -61,7 +58,7 @@ def test_names_are_those_of_the_catalog() -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_values_survive_json_and_cases_are_commands(name: str) -> None:
+def test_values_survive_json_and_cases_are_configs(name: str) -> None:
     protocol = SMALL[name]
     assert type(protocol).model_validate_json(protocol.model_dump_json()) == protocol
     cases = protocol.cases()
@@ -70,11 +67,7 @@ def test_values_survive_json_and_cases_are_commands(name: str) -> None:
     zero_shot = [case for case in cases if case.strategy == "zero-shot"]
     assert all(case.shots is None and not case.options for case in zero_shot)
     for case in {case.strategy: case for case in cases}.values():
-        flags = case.flags()
-        command = strategy_command(load_strategy(flags.pop("strategy")))
-        values = as_defaults(flags, Path(name), command.params)
-        context = command.make_context("sweep", [], default_map=values)
-        assert context.params["data"] == case.data
+        assert CaseJobs(name, {}).config(case).data == case.data
     scored = [score(case, 0.5, t) for case in cases for t in (case.own, *case.elsewhere)]
     tables = protocol.tables(scored)
     assert tables == protocol.tables(reversed(scored))
@@ -155,7 +148,7 @@ def test_transfer_leaves_the_source_out_of_the_average() -> None:
     assert table.columns[0] == "fewshot/imagenet"
     assert means(table, "clip-lora") == [0.7, 0.6, 0.5, 0.4, 0.3, 0.45]
     clipfit = [c for c in CrossDataset(strategies=("clipfit",)).cases() if c.strategy == "clipfit"]
-    assert all(case.flags()["length"] == 10 and len(case.elsewhere) == 10 for case in clipfit)
+    assert all(case.settings()["length"] == 10 and len(case.elsewhere) == 10 for case in clipfit)
 
 
 def test_vtab_searches_first_and_breaks_ties_downwards() -> None:

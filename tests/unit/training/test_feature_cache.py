@@ -266,19 +266,19 @@ def test_runs_share_what_the_backbone_computes(
     )
     cold = run(job, Tracker())
     assert encoded == [None, 0, 1]  # the test images for zero-shot, then the views
-    warm = run(replace(job, runs=tmp_path / "warm"), Tracker())
-    other = replace(job, recipe=recipe.model_copy(update={"lr": 0.1}), runs=tmp_path / "warm")
-    run(other, Tracker())
+    warm = run(job.changed(runs=tmp_path / "warm"), Tracker())
+    other = replace(job, recipe=recipe.model_copy(update={"lr": 0.1}))
+    run(other.changed(runs=tmp_path / "warm"), Tracker())
     assert encoded == [None, 0, 1]
-    bare = run(replace(job, runs=tmp_path / "bare", cache=False), Tracker())
+    bare = run(job.changed(runs=tmp_path / "bare", no_cache=True), Tracker())
     assert encoded == [None, 0, 1]  # nothing is kept: all is streamed
     for result in (warm, bare):
         assert result.record["metrics"] == cold.record["metrics"]
     for name in ("adapter.safetensors", "predictions.csv"):
         assert (warm.folder / name).read_bytes() == (cold.folder / name).read_bytes()
-    lora = replace(job, strategy=ClipLora(position="up"), recipe=None, steps_scale=0.001)
-    run(replace(lora, runs=tmp_path / "lora"), Tracker())
+    lora = replace(job, strategy=ClipLora(position="up"), recipe=None).changed(steps_scale=0.001)
+    run(lora.changed(runs=tmp_path / "lora"), Tracker())
     assert encoded == [None, 0, 1, None]  # its test images, up to its first block
     shutil.rmtree(tmp_path / "lora")
-    run(replace(lora, runs=tmp_path / "lora"), Tracker())
+    run(lora.changed(runs=tmp_path / "lora"), Tracker())
     assert encoded == [None, 0, 1, None]

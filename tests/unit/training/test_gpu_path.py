@@ -16,7 +16,7 @@ from fewtune.model.load_strategy import load_strategy
 from fewtune.testing import tiny_clip, tiny_clip_folder, tiny_task
 from fewtune.training.device import rows_of, send
 from fewtune.training.loop import Training, prepare
-from fewtune.training.run import attach
+from fewtune.training.run_model import attach
 from fewtune.training.tracking import Tracker
 
 TASK = tiny_task(classes=5)

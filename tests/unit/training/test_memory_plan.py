@@ -21,7 +21,7 @@ from fewtune.testing import tiny_clip, tiny_clip_folder, tiny_task
 from fewtune.training.loop import Training, prepare
 from fewtune.training.memory import memory_plan
 from fewtune.training.memory.memory_probe import LiveBytes, Need, measure
-from fewtune.training.run import attach
+from fewtune.training.run_model import attach
 from fewtune.training.tracking import Tracker
 
 TASK = tiny_task(classes=5)

@@ -121,7 +121,11 @@ def test_zero_shot_has_no_recipe_to_change() -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"rnak": 4}, "Did you mean 'rank'"), ({"rank": 0}, "'rank' is 0"), ({"lr": -1}, "'lr'")],
+    [
+        ({"rnak": 4}, "Did you mean 'rank'"),
+        ({"rank": 0}, "--rank must be a whole number from 1 to 1024, found '0'"),
+        ({"lr": -1}, "--lr must be a number above 0 and at most"),
+    ],
 )
 def test_wrong_options_are_named(options: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigError, match=message):

@@ -32,8 +32,9 @@ from fewtune.training.checkpoints import Checkpoints
 from fewtune.training.job import Job
 from fewtune.training.load_run import load_run
 from fewtune.training.loop import Training, epoch_order, tune
-from fewtune.training.run import attach, train
+from fewtune.training.run import train
 from fewtune.training.run_folder import RunFolder
+from fewtune.training.run_model import attach
 from fewtune.training.tracking import JsonLines, Step, Tracker
 
 TASK = tiny_task()

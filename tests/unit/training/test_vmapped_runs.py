@@ -21,7 +21,8 @@ from fewtune.strategies.linear_probe import LinearProbe
 from fewtune.testing import tiny_clip_folder, tiny_task
 from fewtune.training.job import Job
 from fewtune.training.memory.memory_probe import MIB, LiveBytes, measure
-from fewtune.training.run import Execution, load_backbone, run
+from fewtune.training.run import Execution, run
+from fewtune.training.run_model import load_backbone
 from fewtune.training.tracking import Tracker
 from fewtune.training.vmapped import vmapped_runs
 from fewtune.training.vmapped.run_stack import RunStack

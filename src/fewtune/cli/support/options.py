@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from click.core import ParameterSource
-from pydantic import Field
 
 from fewtune.core.errors import ConfigError, did_you_mean
-from fewtune.core.fields import Parser, flag_name, flag_of, show
+from fewtune.core.naming import show
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -84,6 +83,10 @@ class Value(click.ParamType[Any]):
     """
 
     def __init__(self, annotation: Any, **bounds: Any) -> None:
+        from pydantic import Field
+
+        from fewtune.core.fields import Parser
+
         self.parser = Parser(annotation, *Field(**bounds).metadata)
         self.name = self.parser.name
 
@@ -151,6 +154,8 @@ def field_options(
         defaults: Values that the help page shows, where they differ from the fields' own.
         leave_out: Fields without an option.
     """
+    from fewtune.core.fields import Parser, flag_of
+
     for name, field in model.model_fields.items():
         if name in leave_out:
             continue
@@ -163,6 +168,8 @@ def field_options(
 
 
 def _option(name: str, field: FieldInfo, section: str, default: Any) -> Option:
+    from fewtune.core.fields import Parser, flag_name, flag_of
+
     how, parser, flag = flag_of(field), Parser.of(field), flag_name(name, field)
     text = field.description or ""
     text = f"{text[:1].upper()}{text[1:]}." if text else ""

@@ -31,7 +31,8 @@ from fewtune.training.job import Job
 from fewtune.training.loop import Training, prepare
 from fewtune.training.memory.memory_plan import plan_runs
 from fewtune.training.memory.memory_probe import MIB
-from fewtune.training.run import Execution, Result, load_backbone, run
+from fewtune.training.run import Execution, Result, run
+from fewtune.training.run_model import load_backbone
 from fewtune.training.tracking import Tracker
 from fewtune.training.vmapped.run_stack import RunStack, StackedRun
 
