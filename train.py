@@ -15,15 +15,21 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fewtune.cli.support.console import Console, complain
+import fewtune
 from fewtune.core.errors import ConfigError, FewTuneError, RunError
+from fewtune.core.files import write_text
+from fewtune.core.task import Task, with_test_split
+from fewtune.datasets import catalog
+from fewtune.reports.model_card import write_card
+from fewtune.training.job import Job
+from fewtune.training.named_recipes import named_recipe
+from fewtune.training.prepare import Preparation
+from fewtune.training.run import run
+from fewtune.training.tracking import Step, Tracker, Trackers, make_tracker
 
-if TYPE_CHECKING:
-    from fewtune.core.task import Task
-    from fewtune.training.job import Job
-
+TENTHS = 10
 MODELS = {
     "vpt-clip-shallow": "vpt-shallow",
     "vpt-clip-deep": "vpt-deep",
@@ -75,16 +81,26 @@ def yes_or_no(text: str) -> bool:
     return words[text.lower()]
 
 
-def find_task(name: str, root: Path, shots: int, console: Console) -> Task:
+class Printed(Tracker):
+    """Prints what a run does: what begins, and a line for each tenth of the way."""
+
+    def status(self, text: str) -> None:
+        """Print what begins."""
+        print(f"{text} ...", flush=True)
+
+    def log(self, step: Step) -> None:
+        """Print how far training is."""
+        if step.step * TENTHS // step.total > (step.step - 1) * TENTHS // step.total:
+            print(f"step {step.step:,}/{step.total:,}, loss {step.loss:.4f}", flush=True)
+
+
+def find_task(name: str, root: Path, shots: int) -> Task:
     """Return a dataset by any of its names, with the prompts of that repository if it had some.
 
     Raises:
         ConfigError: There is no dataset of this name, and no folder.
         DataError: It is not below `root`.
     """
-    from fewtune.core.task import with_test_split
-    from fewtune.datasets import catalog
-
     found = catalog.find(name, "vtab") or catalog.find(name)
     if found is None:
         task = with_test_split(catalog.resolve(name))
@@ -93,22 +109,20 @@ def find_task(name: str, root: Path, shots: int, console: Console) -> Task:
         named = name if found.note else found.name
         task = catalog.resolve(named, root=root, wording=wording, few_shot=shots != -1)
     for note in task.notes:
-        console.line(f"  {note}")
+        print(f"  {note}")
     return task
 
 
-def options(args: argparse.Namespace, strategy: str, task: str, console: Console) -> dict[str, Any]:
-    """Return the strategy's options: the seed recipe where it has the task, below the flags.
+def options(args: argparse.Namespace, strategy: str, task: str) -> dict[str, Any]:
+    """Return the strategy's options: the repository's recipe where it has the task, then flags.
 
     Raises:
         ConfigError: `--warmup` alone, where there is no recipe that it could change.
     """
-    from fewtune.training.named_recipes import named_recipe
-
     try:
         chosen = named_recipe("seed", strategy, task)
     except ConfigError as error:
-        console.line(f"{error.what} The default recipe of {strategy} is used.")
+        print(f"{error.what} The default recipe of {strategy} is used.")
         chosen = {}
     if args.lr is not None:
         chosen["lr"] = args.lr
@@ -121,83 +135,65 @@ def options(args: argparse.Namespace, strategy: str, task: str, console: Console
     return {**chosen, "type": args.type}
 
 
-def make_job(args: argparse.Namespace, console: Console) -> Job:
-    """Return what the flags ask for."""
-    from fewtune.model.load_strategy import load_strategy
-    from fewtune.training.job import Job
-    from fewtune.training.named_recipes import configure
+def make_job(args: argparse.Namespace) -> Job:
+    """Return what the flags ask for.
 
-    name = load_strategy(MODELS.get(args.model.lower(), args.model)).name()
+    Raises:
+        ConfigError: A flag is wrong.
+        DataError: The images cannot be used.
+    """
+    name = fewtune.load_strategy(MODELS.get(args.model.lower(), args.model)).name()
     if args.shots < 1 and args.shots != -1:
         raise ConfigError(f"--shots must be at least 1, or -1 for all; found {args.shots}.")
-    task = find_task(args.data, args.root, args.shots, console)
-    strategy, recipe = configure(name, options(args, name, task.name, console))
-    return Job.of(
-        strategy,
-        task,
-        args.backbone,
-        recipe,
-        shots=None if args.shots == -1 else args.shots,
-        seed=args.seed,
-        device=args.device,
-        runs=args.runs,
-    )
-
-
-def train(job: Job, wandb: bool, console: Console) -> tuple[Path, dict[str, float]]:
-    """Train, or read the results of a complete run; return its folder and metrics."""
-    from fewtune.cli.support.progress import make_terminal
-    from fewtune.training.run import run
-    from fewtune.training.tracking import Trackers, make_tracker
-
-    tracker = make_tracker("wandb" if wandb else "none")
-    with make_terminal(console) as terminal:
-        result = run(job, Trackers([terminal, tracker]))
-    return result.folder, result.record["metrics"]
+    task = find_task(args.data, args.root, args.shots)
+    asked = {
+        "strategy": name,
+        "backbone": args.backbone,
+        "shots": None if args.shots == -1 else args.shots,
+        "seed": args.seed,
+        "device": args.device,
+        "runs": args.runs,
+        "tracker": "wandb" if args.wandb else "none",
+        **options(args, name, task.name),
+    }
+    return Preparation(write_card=write_card).job(fewtune.RunConfig.of(asked), task)
 
 
 def evaluate(job: Job) -> tuple[Path, dict[str, float]]:
-    """Score the test images once more with what was trained.
+    """Score the test images once more with what was trained; return the folder and the metrics.
 
     Raises:
         RunError: The run of these flags is not complete.
     """
-    import torch
-
-    from fewtune.backbones import clip
-    from fewtune.training.device import choose_device, choose_precision
-    from fewtune.training.load_run import load_run
-    from fewtune.training.scoring import metrics
-
-    model = clip.load(job.config.backbone)
-    precision = choose_precision(choose_device(job.config.device), job.config.precision)
-    folder = job.config.runs / job.spec(model.revision, model.name, precision).folder()
+    folder = job.folder()
     if not (folder / "record.json").exists():
         raise RunError(
             f"There is no complete run of these flags ({folder}).",
             hint="Type the command without --evluate first.",
         )
-    logits = load_run(folder, job.config.device).scores(job.task.test)
-    return folder, metrics(logits, torch.tensor([example.label for example in job.task.test]))
+    return folder, fewtune.evaluate(folder, job.task)[job.strategy.name()]
+
+
+def train(job: Job) -> tuple[Path, dict[str, float]]:
+    """Train, or read the results of a complete run; return its folder and metrics."""
+    result = run(job, Trackers([Printed(), make_tracker(job.config.tracker)]))
+    return result.folder, result.record["metrics"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     args = parser().parse_args(arguments)
-    console = Console()
     try:
-        from fewtune.core.files import write_text
-
-        job = make_job(args, console)
-        folder, found = evaluate(job) if args.evluate else train(job, args.wandb, console)
+        job = make_job(args)
+        folder, found = evaluate(job) if args.evluate else train(job)
         figures = "".join(f"{name}: {found[key]:.4f}\n" for name, key in FIGURES.items())
         write_text(folder / RESULTS, figures)
-        console.line(f"{figures}{folder / RESULTS}")
+        print(f"{figures}{folder / RESULTS}")
     except FewTuneError as error:
-        complain(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        complain("Interrupted; the same command continues.")
+        print("Interrupted; the same command continues.", file=sys.stderr)
         return 130
     return 0
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from fewtune.backbones.checkpoint import describe
-from fewtune.cli.quickstart import shortened_options
+from fewtune.quickstart import shortened_options
 from pretraining.picto.evaluate import FASHION_CLASSES, SEEDS, SHOTS, draw, read_fashion
 
 STRATEGIES = ("clip-lora", "clipfit", "clip-adapter")

@@ -135,7 +135,7 @@ def test_every_model_name_is_a_strategy(
     train: ModuleType, data: Path, model: str, strategy: str
 ) -> None:
     args = train.parser().parse_args(["--model", model, "--root", str(data)])
-    job = train.make_job(args, train.Console(quiet=True))
+    job = train.make_job(args)
     assert isinstance(job.strategy, load_strategy(strategy))
     assert job.strategy.type == "vision"
 
@@ -146,7 +146,7 @@ def test_every_model_name_is_a_strategy(
 )
 def test_epochs_and_warmup_add_up(train: ModuleType, data: Path, flags: str, length: int) -> None:
     args = train.parser().parse_args([*flags.split(), "--root", str(data)])
-    recipe = train.make_job(args, train.Console(quiet=True)).recipe
+    recipe = train.make_job(args).recipe
     assert (recipe.length, recipe.length_unit, recipe.warmup) == (length, "epochs", 0)
 
 

@@ -17,21 +17,7 @@ from fewtune.cli.support.console import Console, count, duration
 from fewtune.cli.support.options import Command, Option, Value
 
 if TYPE_CHECKING:
-    from fewtune.core.task import Task
-    from fewtune.training.job import Job
     from fewtune.training.run import Result
-
-TASK = "fashion"
-SHOTS = 16
-# Factors on the recipes' lengths, for 80 steps each. A time budget would be met on any machine, but
-# then the same command would give other numbers on another one, or on a busy day.
-STEPS_SCALE = {"clip-lora": 0.01, "clipfit": 0.16}
-# For CLIP-LoRA in a hundredth of its steps, where its own rate moves nothing: the best of three on
-# validation images (experiments/pictogram-rates.toml).
-SHORT_LORA_RATE = 0.01
-RUNS = "fewtune-quickstart"
-PAGE = "fewtune-quickstart.html"
-NEXT = "fewtune fit --data MY_IMAGES --shots 16"
 
 OPTIONS = (
     Option(["--out"], type=click.Path(path_type=Path, file_okay=False), default=Path(),
@@ -44,67 +30,20 @@ OPTIONS = (
 
 def run(out: Path, seed: int, backbone: str) -> None:
     """Run the comparison, print its table and write its page."""
+    from fewtune import quickstart
     from fewtune.cli.support.progress import make_terminal
-    from fewtune.datasets.catalog import resolve
-    from fewtune.reports.comparison_page import write_page
-    from fewtune.training.run import run as execute
 
     console = Console()
-    task = resolve(TASK)
+    methods, shots = len(quickstart.STEPS_SCALE), quickstart.SHOTS
     console.line(
-        f"{len(STEPS_SCALE)} methods on {len(task.classes)} classes, {SHOTS} training images each; "
-        "about a minute, no network."
+        f"{methods} methods, {shots} training images per class; about a minute, no network."
     )
     with make_terminal(console) as terminal:
-        results = [
-            execute(job, terminal) for job in jobs(task, backbone, seed, (out / RUNS).absolute())
-        ]
-    page = out / PAGE
-    write_page(page, results, "FewTune quickstart: fashion from 16 images per class", NEXT, task)
+        results, page = quickstart.quickstart(out, seed, backbone, terminal)
     show(console, results)
     console.line()
     console.line(f"page  {page.absolute()}")
-    console.line(f"next  {NEXT}")
-
-
-def jobs(task: Task, backbone: str, seed: int, runs: Path) -> list[Job]:
-    """Return the shortened runs."""
-    from fewtune.backbones.checkpoint import describe
-    from fewtune.reports.model_card import write_card
-    from fewtune.training.job import Job
-    from fewtune.training.named_recipes import configure
-
-    made = []
-    for name, scale in STEPS_SCALE.items():
-        options = shortened_options(name, describe(backbone).logit_scale)
-        strategy, recipe = configure(name, options, SHOTS)
-        made.append(
-            Job.of(
-                strategy, task, backbone, recipe, shots=SHOTS, seed=seed, steps_scale=scale,
-                runs=runs, write_card=write_card,
-            )
-        )  # fmt: skip
-    return made
-
-
-def shortened_options(name: str, logit_scale: float | None) -> dict[str, float]:
-    """Return the settings of a method that is shortened, on a model with this logit scale."""
-    return {"lr": SHORT_LORA_RATE} if name == "clip-lora" else clipfit_options(logit_scale)
-
-
-def clipfit_options(logit_scale: float | None) -> dict[str, float]:
-    """Return CLIPFit's rate and regulariser for a model whose logit scale is not the usual 100.
-
-    The gradient of the cross-entropy grows with the logit scale s, and what a step of SGD does to
-    the logits with s^2: rate * (100 / s)^2 and lambda * s / 100 keep both as they are at 100.
-    """
-    from fewtune.training.named_recipes import configure
-
-    strategy, recipe = configure("clipfit", {})
-    assert recipe is not None
-    share = (logit_scale or 100) / 100
-    weight = strategy.model_dump()["lambda_"]
-    return {"lr": round(recipe.lr / share**2, 4), "lambda_": round(weight * share, 2)}
+    console.line(f"next  {quickstart.NEXT}")
 
 
 def show(console: Console, results: list[Result]) -> None:

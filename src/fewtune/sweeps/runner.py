@@ -16,12 +16,10 @@ import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from fewtune.backbones.checkpoint import describe
-from fewtune.core.errors import ConfigError, DataError, FewTuneError
+from fewtune.core.errors import DataError, FewTuneError
 from fewtune.core.files import write_json
 from fewtune.core.lock import BusyError
 from fewtune.core.protocol import Case, Score
@@ -29,7 +27,6 @@ from fewtune.core.spec import Spec
 from fewtune.core.task import Task
 from fewtune.model.load_strategy import zero_shot_of
 from fewtune.sweeps import transfer
-from fewtune.training.device import choose_device, choose_precision
 from fewtune.training.job import Job
 from fewtune.training.run import run
 from fewtune.training.run_folder import RunFolder
@@ -151,18 +148,7 @@ def entry_of(job: Job, targets: Sequence[Task] = (), missing: Sequence[str] = ()
     Raises:
         ConfigError: Its backbone cannot be loaded.
     """
-    precision = choose_precision(choose_device(job.config.device), job.config.precision)
-    spec = job.spec(*_backbone(job.config.backbone), precision)
-    return SweepRun(job, spec, tuple(targets), tuple(missing))
-
-
-@cache
-def _backbone(name: str) -> tuple[str, str]:
-    """Return revision and canonical name of a backbone."""
-    facts = describe(name)
-    if facts.revision is None:
-        raise ConfigError(f"Backbone {facts.name} cannot be loaded: {facts.status}")
-    return facts.revision, facts.name
+    return SweepRun(job, job.known_spec(), tuple(targets), tuple(missing))
 
 
 def in_process(tracker: Tracker, *, batched: bool = False, poll_s: float = POLL_S) -> Runner:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 from typing import Any, Self
 
+from fewtune.backbones.checkpoint import describe
 from fewtune.core.draws import DEFAULT_DRAW, drawn_digest
+from fewtune.core.errors import ConfigError
 from fewtune.core.preprocess import POLICIES, preprocessing
 from fewtune.core.run_config import RunConfig, TrainingSettings
 from fewtune.core.spec import Precision, Recipe, Spec
 from fewtune.core.task import Task
 from fewtune.model.strategy import Strategy
 from fewtune.strategies.zero_shot import ZeroShot
+from fewtune.training.device import choose_device, choose_precision
 from fewtune.training.run_folder import RunFolder
 
 Record = dict[str, Any]
@@ -104,10 +109,37 @@ class Job:
         )
         return spec if spec.recipe else spec.untrained()
 
+    def folder(self) -> Path:
+        """Return the folder of the run, whether it is made or not.
+
+        Raises:
+            ConfigError: The backbone cannot be loaded.
+        """
+        return self.config.runs / self.known_spec().folder()
+
+    def known_spec(self) -> Spec:
+        """Return the spec without loading the backbone: its revision is read from its files.
+
+        Raises:
+            ConfigError: The backbone cannot be loaded.
+        """
+        device = choose_device(self.config.device)
+        precision = choose_precision(device, self.config.precision)
+        return self.spec(*_revision_and_name(self.config.backbone), precision)
+
     def baseline(self) -> Self:
         """Return the zero-shot run that this one is compared with: same prompts, same pixels."""
         config = self.config.model_copy(update={"shots": None})
         return replace(self, config=config, strategy=ZeroShot(), recipe=None, chosen_by=None)
+
+
+@cache
+def _revision_and_name(backbone: str) -> tuple[str, str]:
+    """Return the revision and the canonical name of a backbone, read once by each process."""
+    facts = describe(backbone)
+    if facts.revision is None:
+        raise ConfigError(f"Backbone {facts.name} cannot be loaded: {facts.status}")
+    return facts.revision, facts.name
 
 
 def config_of(spec: Spec) -> RunConfig:

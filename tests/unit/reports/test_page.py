@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fewtune.cli import quickstart
+from fewtune import quickstart
+from fewtune.cli.quickstart import run as run_quickstart
+from fewtune.cli.quickstart import show
 from fewtune.cli.support.console import Console
 from fewtune.core.errors import RunError
 from fewtune.core.task import ClassSet, Task
@@ -151,8 +153,8 @@ def test_the_quickstart_writes_runs_and_a_page_and_repeats_itself(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(quickstart, "STEPS_SCALE", {"clip-lora": 1e-4, "clipfit": 0.01})
-    monkeypatch.setattr("fewtune.datasets.catalog.resolve", lambda name: task)
-    quickstart.run(tmp_path, 5, backbone)
+    monkeypatch.setattr("fewtune.quickstart.resolve", lambda name: task)
+    run_quickstart(tmp_path, 5, backbone)
     out = capsys.readouterr().out
     html = (tmp_path / quickstart.PAGE).read_text(encoding="utf-8")
     assert str(tmp_path / quickstart.PAGE) in out
@@ -164,7 +166,7 @@ def test_the_quickstart_writes_runs_and_a_page_and_repeats_itself(
         "Zero-shot CLIP", "CLIP-LoRA", "CLIPFit",
     ]  # fmt: skip
     assert "x0.0001" in table[1]
-    quickstart.run(tmp_path, 5, backbone)
+    run_quickstart(tmp_path, 5, backbone)
     assert (tmp_path / quickstart.PAGE).read_text(encoding="utf-8") == html
 
 
@@ -173,5 +175,5 @@ def test_the_quickstart_says_that_picto_is_no_model_of_photographs(
 ) -> None:
     record = results[0].record
     as_picto = record | {"spec": record["spec"] | {"backbone": "picto"}}
-    quickstart.show(Console(), [replace(results[0], record=as_picto)])
+    show(Console(), [replace(results[0], record=as_picto)])
     assert "nothing about photographs" in capsys.readouterr().out
