@@ -81,6 +81,20 @@ def options() -> str:
     return table(["strategy", "option", "default", "meaning"], rows)
 
 
+def run_config() -> str:
+    """Every field of a run: its flag, its default and what it means."""
+    from fewtune.core.fields import flag_name, flag_of
+    from fewtune.core.run_config import RunConfig
+
+    rows = [
+        [f"`{flag_name(name, field)}`", flag_of(field).shown or _text(field.default),
+         field.description or ""]
+        for name, field in RunConfig.model_fields.items()
+        if not flag_of(field).hidden
+    ]  # fmt: skip
+    return table(["flag", "default", "meaning"], rows)
+
+
 def datasets() -> str:
     """Name, title, group, classes, images and licence: a row for each declared dataset."""
     rows = []
@@ -119,6 +133,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "strategies": strategies,
     "recipes": recipes,
     "recipe-fields": recipe_fields,
+    "run-config": run_config,
     "options": options,
 }
 

@@ -7,14 +7,15 @@ its classes are matched with the run's by name, so their order does not matter.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fewtune.cli.support.console import Console
 from fewtune.cli.support.find_runs import baseline_record, find_run
-from fewtune.cli.support.options import Command, Option
+from fewtune.cli.support.options import Command, Option, compute_options
 from fewtune.core.errors import RunError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ OPTIONS = (
         help="Use the classes of --data instead of the run's; needs class prompts, so not "
         "with --type vision.",
     ),
-    Option(["--device"], default="auto", shown="auto", help="auto, cpu, cuda."),
+    *compute_options(),
     Option(
         ["machine", "--json"],
         is_flag=True,
@@ -46,7 +47,12 @@ OPTIONS = (
 
 
 def run(
-    folder: str, data: str | None, root: Path | None, new_classes: bool, device: str, machine: bool
+    folder: str,
+    data: str | None,
+    root: Path | None,
+    new_classes: bool,
+    machine: bool,
+    **compute: Any,
 ) -> None:
     """Print the metrics of a run."""
     console = Console(machine=machine)
@@ -55,7 +61,7 @@ def run(
         return
     from fewtune.datasets.catalog import resolve
 
-    _measured(folder, data, resolve(data, root=root), new_classes, device, console)
+    _measured(folder, data, resolve(data, root=root), new_classes, compute, console)
 
 
 command = Command("evaluate", params=list(OPTIONS), callback=run, help=__doc__)
@@ -80,7 +86,12 @@ def _recorded(folder: str, console: Console) -> None:
 
 
 def _measured(
-    folder: str, data: str, task: Task, new_classes: bool, device: str, console: Console
+    folder: str,
+    data: str,
+    task: Task,
+    new_classes: bool,
+    compute: Mapping[str, Any],
+    console: Console,
 ) -> None:
     from fewtune.cli.support.data_checks import ShownOnConsole
     from fewtune.cli.support.result_tables import show_metrics
@@ -90,7 +101,7 @@ def _measured(
     from fewtune.training.prepare import Preparation
 
     path = find_run(folder)
-    tuned = load_run(path, device)
+    tuned = load_run(path, **{k: v for k, v in compute.items() if v is not None})
     if not task.benchmark:
         task = repair(task, Preparation(ShownOnConsole(console)).check(task, None))
     tuned, examples = match_classes(tuned, task, new_classes)

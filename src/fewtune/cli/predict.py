@@ -14,14 +14,14 @@ An image that cannot be read is reported on stderr and skipped; the exit status 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from fewtune.cli.support import console
-from fewtune.cli.support.options import Command, Option, Value, choice
+from fewtune.cli.support.options import Command, Option, Value, choice, compute_options
 from fewtune.cli.support.prediction_rows import FORMATS, writer_of
 from fewtune.core.defaults import DEFAULT_BACKBONE
 from fewtune.core.errors import ConfigError, DataError, FewTuneError
@@ -65,7 +65,7 @@ OPTIONS = (
         help="Write to a file, which appears when all is done.",
     ),
     Option(["--batch"], type=Value(int, ge=1), default=64, shown="64", help="Images at a time."),
-    Option(["--device"], default="auto", shown="auto", help="auto, cpu, cuda."),
+    *compute_options(),
 )
 
 
@@ -78,7 +78,7 @@ def run(
     top: int,
     output: Path | None,
     batch: int,
-    device: str,
+    **compute: Any,
 ) -> int:
     """Print or write the predictions and return the exit status."""
     if classes is None and (backbone or templates):
@@ -90,7 +90,7 @@ def run(
     if not targets:
         raise ConfigError("No image was given.", hint="See `fewtune predict --help`.")
     _require_some(targets)
-    tuned = _classifier(paths, classes, backbone, templates, device)
+    tuned = _classifier(paths, classes, backbone, templates, compute)
     style = style or SUFFIXES.get(output.suffix.lower() if output else "", "table")
     skipped = Skipped()
     predictions = skipped.watch(_predictions(tuned, targets, batch, top, skipped))
@@ -139,21 +139,24 @@ def _classifier(
     classes: str | None,
     backbone: str | None,
     templates: Sequence[str],
-    device: str,
+    compute: Mapping[str, Any],
 ) -> Tuned:
     from fewtune.cli.support.find_runs import find_run
     from fewtune.core.task import DEFAULT_TEMPLATES
     from fewtune.training.load_run import load_run, zero_shot
 
+    chosen = {name: value for name, value in compute.items() if value is not None}
     if classes is None:
-        return load_run(find_run(paths[0]), device)
+        return load_run(find_run(paths[0]), **chosen)
     names = [name.strip() for name in classes.split(",") if name.strip()]
     if len(names) < 2:
         raise ConfigError(
             f"--classes names {len(names)} class; at least 2 are needed.",
             hint="Separate them by commas: --classes cat,dog",
         )
-    return zero_shot(names, backbone or DEFAULT_BACKBONE, device, templates or DEFAULT_TEMPLATES)
+    return zero_shot(
+        names, backbone or DEFAULT_BACKBONE, templates=templates or DEFAULT_TEMPLATES, **chosen
+    )
 
 
 def _predictions(

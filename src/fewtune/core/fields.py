@@ -212,7 +212,7 @@ def parse_values(
     values: Mapping[str, Any],
     models: Sequence[type[BaseModel]],
     unknown: str,
-    only: Iterable[str] = (),
+    suggested: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Return values by field name, each parsed as the first model that has the field says.
 
@@ -220,7 +220,7 @@ def parse_values(
         values: By field name or by flag without its dashes; "-" and "_" are the same.
         models: Models whose fields may be named.
         unknown: Begins the message for a key that no model has; the key follows.
-        only: Other keys to suggest where one is unknown.
+        suggested: Other keys that may be meant where one is unknown.
 
     Raises:
         ConfigError: A key is unknown, or a value is not valid.
@@ -230,7 +230,7 @@ def parse_values(
     for key, value in values.items():
         if dashed(key) not in known:
             raise ConfigError(
-                f"{unknown} {dashed(key)!r}.", hint=did_you_mean(key, [*known, *only])
+                f"{unknown} {dashed(key)!r}.", hint=did_you_mean(key, [*known, *suggested])
             )
         name, flag, parser = known[dashed(key)]
         found[name] = parser.parse(value, flag)

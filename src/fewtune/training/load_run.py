@@ -92,8 +92,7 @@ def load_run(
     classes = used_classes(folder.classes(), spec.templates)
     head = attach(strategy, model, classes, spec.recipe, spec.seed)
     folder.load_adapter(head)
-    if threads:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     return Tuned(head, classes, spec.precision if precision == "auto" else precision, spec)
 
 
@@ -119,10 +118,18 @@ def zero_shot(
     device: str = "auto",
     templates: Sequence[str] = DEFAULT_TEMPLATES,
     precision: AskedPrecision = "auto",
+    threads: int | None = None,
 ) -> Tuned:
     """Return the zero-shot classifier for a list of class names."""
+    use_threads(threads)
     classes = ClassSet(tuple(names), tuple(templates))
     model = clip.load(backbone)
     model.net.to(choose_device(device))
     head = ZeroShot().attach(model, classes).eval()
     return Tuned(head, classes, choose_precision(model.device, precision))
+
+
+def use_threads(threads: int | None) -> None:
+    """Let this process compute with so many CPU threads; None leaves them."""
+    if threads:
+        torch.set_num_threads(threads)

@@ -78,8 +78,8 @@ def configure(
     kind = load_strategy(name)
     of_recipe = () if kind.recipe is None else tuple(type(kind.recipe).model_fields)
     models = [kind] if kind.recipe is None else [kind, type(kind.recipe)]
-    only = FIELDS if unknown else ()
-    given = parse_values(options, models, unknown or f"{kind.name()} has no option", only)
+    unknown = unknown or f"{kind.name()} has no option"
+    given = parse_values(options, models, unknown, suggested=FIELDS)
     strategy = kind(**{key: value for key, value in given.items() if key in kind.model_fields})
     default = strategy.recipe_for(shots)
     if default is None:

@@ -192,6 +192,16 @@ def _option(name: str, field: FieldInfo, section: str, default: Any) -> Option:
     return Option([name, flag], type=kind, shown=shown, default=None, **rest)
 
 
+def compute_options() -> Iterator[Option]:
+    """Yield --device, --precision and --threads, as `fewtune fit` has them."""
+    from fewtune.core.run_config import ExecutionSettings
+
+    for option in field_options(ExecutionSettings):
+        if option.name in ("device", "precision", "threads"):
+            option.section = OPTIONS
+            yield option
+
+
 def given(ctx: click.Context, names: Sequence[str]) -> dict[str, Any]:
     """Return those of the named values that stand on the command line or in its config file."""
     return {name: ctx.params[name] for name in names if ctx.get_parameter_source(name) in GIVEN}
