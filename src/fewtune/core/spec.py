@@ -8,6 +8,7 @@ added later does not rename old runs. Changing a default would, silently: raise 
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Literal
 
 from pydantic import Field
@@ -21,6 +22,8 @@ InferenceType = Literal["vision-language", "vision"]
 Precision = Literal["fp32", "bf16"]
 Templates = Literal["first", "all"]
 ZERO_SHOT = "zero-shot"
+# How the names of tasks end whose validation images are scored (`core.task.part_of`).
+SCORED_ON_VAL = re.compile(r"-val(-base|-new)?$")
 
 
 class Recipe(Frozen):
@@ -99,6 +102,11 @@ class Recipe(Frozen):
         return self.min_lr + 0.5 * (self.lr - self.min_lr) * (1 + math.cos(math.pi * progress))
 
 
+def scores_what_is_drawn(task: str, shots: int | None) -> bool:
+    """Whether the images that are scored are drawn: validation images in the place of a test."""
+    return shots is not None and SCORED_ON_VAL.search(task) is not None
+
+
 class Spec(TrainingSettings):
     """Everything that decides a run's result; its hash is the run's name.
 
@@ -137,9 +145,14 @@ class Spec(TrainingSettings):
         return digest(value)[:12]
 
     def untrained(self) -> Spec:
-        """Return the spec of a run that trains nothing: draws and length do not decide it."""
-        defaults = TrainingSettings().model_dump()
-        return self.model_copy(update={**defaults, "recipe": None, "drawn": ""})
+        """Return the spec of a run that trains nothing: length does not decide it.
+
+        Nor do draws, unless the images that are scored are drawn as well.
+        """
+        update = {**TrainingSettings().model_dump(), "recipe": None, "drawn": ""}
+        if scores_what_is_drawn(self.task, self.shots):
+            update |= {name: getattr(self, name) for name in ("shots", "seed", "draw", "drawn")}
+        return self.model_copy(update=update)
 
     def zero_shot(self, version: int) -> Spec:
         """Return the zero-shot run that this one is compared with: same prompts, same pixels.

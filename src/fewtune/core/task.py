@@ -245,6 +245,11 @@ def draw_order(examples: Iterable[K], seed: int, split: str) -> list[K]:
     return sorted(examples, key=rank)
 
 
+def scored_digest(task: Task) -> str:
+    """Return 16 hexadecimal digits that are equal where the same images are scored."""
+    return digest(sorted((example.key, example.label) for example in task.test))[:16]
+
+
 def part_of(task: Task, classes: Classes = "all", scored_on: Split = "test") -> Task:
     """Return the part of a task that a run is asked for.
 

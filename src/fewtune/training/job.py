@@ -13,7 +13,7 @@ from fewtune.core.draws import DEFAULT_DRAW, drawn_digest
 from fewtune.core.errors import ConfigError
 from fewtune.core.preprocess import POLICIES, preprocessing
 from fewtune.core.run_config import RunConfig, TrainingSettings
-from fewtune.core.spec import Precision, Recipe, Spec
+from fewtune.core.spec import Precision, Recipe, Spec, scores_what_is_drawn
 from fewtune.core.task import Task
 from fewtune.model.strategy import Strategy
 from fewtune.strategies.zero_shot import ZeroShot
@@ -129,7 +129,9 @@ class Job:
 
     def baseline(self) -> Self:
         """Return the zero-shot run that this one is compared with: same prompts, same pixels."""
-        config = self.config.model_copy(update={"shots": None})
+        config = self.config
+        if not scores_what_is_drawn(self.task.name, config.shots):
+            config = config.model_copy(update={"shots": None})
         return replace(self, config=config, strategy=ZeroShot(), recipe=None, chosen_by=None)
 
 

@@ -74,7 +74,10 @@ class Preparation:
             )
         configure(kind.name(), options)
         resolve_backbone(config.backbone)
-        task = self.task(config) if task is None else task
+        if task is None:
+            task = self.task(config)
+        else:
+            task = part_of(task, config.classes, config.score_on)
         if kind.recipe is not None and not task.train:
             raise ConfigError(
                 f"{task.name} has no training images.",

@@ -17,7 +17,7 @@ from fewtune.core.errors import ConfigError, DataError
 from fewtune.core.files import write_json
 from fewtune.core.lock import locked
 from fewtune.core.spec import Plan, Recipe
-from fewtune.core.task import Example
+from fewtune.core.task import Example, scored_digest
 from fewtune.data import test_guard
 from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.head import Head
@@ -181,6 +181,7 @@ class Execution:
                 "classes": list(self.task.classes.names),
                 "notes": list(self.task.notes),
                 "images": {split: len(e) for split, e in self.task.splits().items()},
+                "scored": scored_digest(self.task),
             },
             **results,
             "cost": {
