@@ -39,7 +39,7 @@ class Strategy(Frozen, ABC):
     Class attributes:
         version: Raised when equal fields come to mean another computation.
         title: The method's name as its paper writes it.
-        paper: Citation key and title of the source, "" for none.
+        citation: BibTeX of the paper, "" for none; its closing brace has a line of its own.
         recipe: The default recipe, None for a strategy that trains nothing.
         source: Where the recipe is from: "paper", "authors' code" or "ours".
         ours: Recipe fields that are ours although `source` names another.
@@ -49,7 +49,7 @@ class Strategy(Frozen, ABC):
 
     version: ClassVar[int] = 1
     title: ClassVar[str]
-    paper: ClassVar[str] = ""
+    citation: ClassVar[str] = ""
     recipe: ClassVar[Recipe | None] = None
     source: ClassVar[str] = "ours"
     ours: ClassVar[tuple[str, ...]] = ()
@@ -73,6 +73,11 @@ class Strategy(Frozen, ABC):
     def name(cls) -> str:
         """Return the strategy's name: that of its file, with dashes."""
         return cls.__module__.rpartition(".")[2].replace("_", "-")
+
+    @classmethod
+    def citation_key(cls) -> str:
+        """Return the key of the citation, "" for none."""
+        return cls.citation.partition("{")[2].partition(",")[0].strip()
 
     @property
     def classifier(self) -> Classifier:

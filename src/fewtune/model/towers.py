@@ -57,6 +57,10 @@ class TokenBatch:
         """Return what some of the rows are."""
         return replace(self, owner=self.owner[rows], end=self.end[rows])
 
+    def to(self, device: torch.device) -> TokenBatch:
+        """Return the same on a device."""
+        return replace(self, owner=self.owner.to(device), end=self.end.to(device))
+
 
 StageFunction = Callable[[Tensor, TokenBatch | None], Tensor]
 

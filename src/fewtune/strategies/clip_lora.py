@@ -51,7 +51,12 @@ class ClipLora(Strategy):
     """Low-rank adaptation of the query, key and value matrices."""
 
     title = "CLIP-LoRA"
-    paper = "zanella2024cliplora"
+    citation = """@inproceedings{zanella2024cliplora,
+  title = {Low-Rank Few-Shot Adaptation of Vision-Language Models},
+  author = {Maxime Zanella and Ismail Ben Ayed},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition Workshops},
+  year = {2024},
+}"""
     recipe = Recipe(
         batch_size=32,
         optimizer="adamw",

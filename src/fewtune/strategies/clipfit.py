@@ -23,7 +23,6 @@ from fewtune.core.task import ClassSet
 from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.head import Head, Output
 from fewtune.model.strategy import Strategy
-from fewtune.model.towers import PROMPT_CHUNK
 
 BIASES = {
     "none": (),
@@ -75,7 +74,13 @@ class ClipFit(Strategy):
     """Existing biases and norms are trained; no parameter is added."""
 
     title = "CLIPFit"
-    paper = "li2024clipfit"
+    citation = """@inproceedings{li2024clipfit,
+  title = {Vision-Language Model Fine-Tuning via Simple Parameter-Efficient Modification},
+  author = {Ming Li and Jike Zhong and Chenxin Li and Liuzhuozheng Li and Nie Lin and
+    Masashi Sugiyama},
+  booktitle = {Conference on Empirical Methods in Natural Language Processing},
+  year = {2024},
+}"""
     recipe = Recipe(
         batch_size=32,
         drop_last=True,
@@ -115,10 +120,7 @@ class ClipFit(Strategy):
         with_text = self.type == "vision-language"
         head = ClipFitHead(model, classes, self, None)
         if with_text and self.regulariser == "cosine":
-            with torch.no_grad():
-                head.teacher = (
-                    model.encode(head.prompts(classes)).encoded(PROMPT_CHUNK).embeddings()
-                )
+            head.teacher = model.encode_frozen(head.prompts(classes)).embeddings()  # t^0
         towers = {"image": model.image, "text": model.text} if with_text else {"image": model.image}
         norms = [towers[name] for name in TOWERS[self.norms] if name in towers]
         biased = [towers[name] for name in TOWERS[self.bias_towers] if name in towers]

@@ -98,7 +98,13 @@ class CoOp(Strategy):
     """Context vectors are trained at the input of the text encoder."""
 
     title = "CoOp"
-    paper = "zhou2022coop"
+    citation = """@article{zhou2022coop,
+  title = {Learning to Prompt for Vision-Language Models},
+  author = {Kaiyang Zhou and Jingkang Yang and Chen Change Loy and Ziwei Liu},
+  journal = {International Journal of Computer Vision},
+  volume = {130},
+  year = {2022},
+}"""
     recipe = Recipe(
         batch_size=32,
         drop_last=True,

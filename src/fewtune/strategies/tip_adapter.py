@@ -105,7 +105,13 @@ class TipAdapter(Strategy):
     """Training features are kept and compared with; no gradient step is made."""
 
     title = "Tip-Adapter"
-    paper = "zhang2022tipadapter"
+    citation = """@inproceedings{zhang2022tipadapter,
+  title = {{Tip-Adapter}: Training-Free Adaption of {CLIP} for Few-Shot Classification},
+  author = {Renrui Zhang and Wei Zhang and Rongyao Fang and Peng Gao and Kunchang Li and
+    Jifeng Dai and Yu Qiao and Hongsheng Li},
+  booktitle = {European Conference on Computer Vision},
+  year = {2022},
+}"""
     recipe = Recipe(length=0, views=10, crop_scale=0.5)
     source = "authors' code"
     types = ("vision-language",)

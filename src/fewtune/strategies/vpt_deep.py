@@ -70,7 +70,13 @@ class VptDeep(Strategy):
     """Prompt tokens before every block of the image encoder."""
 
     title = "VPT-deep"
-    paper = "jia2022vpt"
+    citation = """@inproceedings{jia2022vpt,
+  title = {Visual Prompt Tuning},
+  author = {Menglin Jia and Luming Tang and Bor-Chun Chen and Claire Cardie and Serge Belongie and
+    Bharath Hariharan and Ser-Nam Lim},
+  booktitle = {European Conference on Computer Vision},
+  year = {2022},
+}"""
     recipe = Recipe(batch_size=32, optimizer="adamw", lr=1e-2, weight_decay=1e-2, length=50)
     starts_as_zero_shot = False
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from fewtune.core.spec import Precision
 from fewtune.core.task import ClassSet
 from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.head import Head
-from fewtune.model.towers import PROMPT_CHUNK, Activations
+from fewtune.model.towers import Activations
 from fewtune.training.device import autocast
 from fewtune.training.feature_cache import FeatureCache
 from fewtune.training.image_loader import ImageLoader
@@ -24,24 +23,11 @@ EVALUATION_BATCH = 64
 def encode_classes(
     model: DualEncoder, head: Head, classes: ClassSet, precision: Precision
 ) -> Activations | None:
-    """Return all class prompts finished once, a chunk of similar lengths at a time.
-
-    None for a linear classifier.
-    """
+    """Return all class prompts (P, D), encoded once for many images; None for a linear head."""
     if head.classifier == "linear":
         return None
-    whole = model.encode(head.prompts(classes))
-    assert whole.rows is not None
-    by_length = whole.rows.end.argsort()
-    parts = []
     with torch.inference_mode(), autocast(model.device, precision):
-        for part in torch.split(by_length, PROMPT_CHUNK):
-            rows = whole.rows.part(part)
-            tokens = whole.x[part, : int(rows.end.max()) + 1]
-            parts.append(replace(whole, x=tokens, rows=rows).encoded())
-    return replace(
-        parts[0], x=torch.cat([p.x for p in parts])[by_length.argsort()], rows=whole.rows
-    )
+        return model.encode_frozen(head.prompts(classes))
 
 
 def scores(
