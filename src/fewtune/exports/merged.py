@@ -73,8 +73,9 @@ def refuse(tuned: Tuned) -> None:
     if reason:
         raise AdapterError(
             f"{name} cannot be exported: a CLIPModel has no place for {reason}.",
-            hint="clip-lora and clipfit with --type vision-language can; this run serves through "
-            "`fewtune predict` and fewtune.Classifier.load.",
+            hint="A strategy that only changes weights of the backbone can, such as clip-lora or "
+            "clipfit with --type vision-language; this run serves through `fewtune predict` and "
+            "fewtune.Classifier.load.",
         )
 
 
