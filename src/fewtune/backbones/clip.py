@@ -1,4 +1,4 @@
-"""The two towers of a transformers CLIPModel as lists of stages.
+"""CLIP from transformers: the two towers of a CLIPModel as lists of stages.
 
 The modules are the stock ones, and so are the numbers. Three things are computed in less time: the
 last block returns only the token that is pooled, QuickGELU is one step for autograd, and what all
@@ -192,7 +192,7 @@ class QuickGelu(nn.Module):
     """x * sigmoid(1.702 x), of which only x is kept for the gradient."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the function to every element."""
+        """Apply the function to every element: (..., W) -> (..., W)."""
         out: Tensor = _QuickGelu.apply(x)
         return out
 

@@ -93,7 +93,7 @@ def write(tuned: Tuned, folder: Path) -> None:
 
 
 def logits(tuned: Tuned, folder: Path, probe: Probe) -> list[Tensor]:
-    """Return the probe's logits by plain transformers: from the texts, and from the class file.
+    """Return the probe's logits (N, C) by plain transformers: from texts, and the class file.
 
     Raises:
         AdapterError: The exported image processor makes other pixels.

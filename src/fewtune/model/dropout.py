@@ -6,8 +6,8 @@ part starts from the same state of torch's generator. On a GPU the bytes come fr
 generator, which cannot skip: there, masks repeat when a part is computed again, but another split
 gives other masks.
 
-What all rows begin with may have one mask for all of them; then that beginning may as well stand
-once in front of what each row has of its own.
+What all rows begin with may have one mask for all of them. Then that beginning may be held once,
+in front of what each row has of its own.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def keep_mask(shape: Sequence[int], p: float, device: torch.device) -> Tensor:
 
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
-    """Zero elements of x (rows first) with probability `rounded(p)` and scale the others up."""
+    """Zero elements of x (B, ...) with probability `rounded(p)` and scale the others up."""
     if not training or p == 0:
         return x
     return x * keep_mask(x.shape, p, x.device).to(x.dtype) / (1 - rounded(p))

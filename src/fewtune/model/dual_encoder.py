@@ -1,4 +1,4 @@
-"""CLIP as two towers, and what a strategy has changed in them."""
+"""CLIP as an image and a text tower, and what a strategy has changed in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A strategy is a frozen value with one method: what to change in CLIP, and with which recipe."""
+"""Strategy: a frozen value with one method, which changes CLIP, and a default recipe."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Strategy(Frozen, ABC):
         """Unfreeze, inject or hook what is to be trained, and return the head."""
 
     def recipe_for(self, shots: int | None) -> Recipe | None:
-        """Return the default recipe for so many images per class (None: unknown): `recipe`."""
+        """Return the default recipe for a number of images per class, None if unknown: `recipe`."""
         return self.recipe
 
     def phases(self, recipe: Recipe) -> tuple[Phase, ...]:

@@ -39,13 +39,13 @@ class Prompts:
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """What the rows of a text batch are.
+    """What the tokens of a text batch stand for, prompt by prompt.
 
     Attributes:
-        owner: (P,) class of each row.
+        owner: (P,) class of each prompt.
         end: (P,) position of the end-of-text token, where the tower pools.
         classes: C class names, in column order.
-        common: Tokens that all rows begin with, fewer than any row has.
+        common: Tokens that all prompts begin with, fewer than any prompt has.
     """
 
     owner: Tensor
@@ -54,7 +54,7 @@ class TokenBatch:
     common: int = 0
 
     def part(self, rows: slice | Tensor) -> TokenBatch:
-        """Return what some of the rows are."""
+        """Return the same of some of the prompts."""
         return replace(self, owner=self.owner[rows], end=self.end[rows])
 
     def to(self, device: torch.device) -> TokenBatch:
@@ -75,8 +75,8 @@ class Stage(NamedTuple):
 class Tower(ABC):
     """One encoder as a list of stages.
 
-    A hook added `before` a stage receives what enters the stage and returns what shall enter it
-    instead; hooks of a stage run in the order they were added.
+    A hook (`DualEncoder.add_hook`) receives what enters a stage and returns what enters it instead;
+    hooks of a stage run in the order in which they were added.
 
     Attributes:
         prefix: Start of the names of this tower's parameters in the backbone.
@@ -107,13 +107,22 @@ class Tower(ABC):
     def run(
         self, x: Tensor, rows: TokenBatch | None, start: int = 0, stop: int | None = None
     ) -> Tensor:
-        """Send `x`, which enters stage `start`, through the stages before `stop`."""
+        """Send `x`, which enters stage `start`, through the stages before `stop`.
+
+        Images are (B, 3, H, W) at the first stage and texts (P, L); within the blocks either is
+        (B, L, W), at the end (B, D).
+        """
         for stage in self.stages()[start:stop]:
             x = self._step(stage, x, rows)
         return x
 
     def frozen_prefix(self, x: Tensor, rows: TokenBatch | None) -> int:
-        """Return how many leading stages no trainable tensor influences, seen from input `x`."""
+        """Return how many leading stages no trainable tensor influences.
+
+        Args:
+            x: What enters the first stage: (B, 3, H, W) or (P, L).
+            rows: What the rows are, for texts.
+        """
         stages = self.stages()
         with torch.enable_grad():
             for index, stage in enumerate(stages):
@@ -165,7 +174,7 @@ class Activations:
         return replace(self, x=x, rows=rows, first=self.first + start, chunk=0)
 
     def encoded(self, chunk: int | None = None) -> Activations:
-        """Return the batch finished once, gradient kept, so that finishing again is free.
+        """Return the batch at the end of its tower, gradient kept: (B, D) or (P, D).
 
         Args:
             chunk: Rows that are sent at a time, if other than the batch's own.
@@ -179,7 +188,7 @@ class Activations:
         return replace(self, x=self.x.detach().requires_grad_(wanted))
 
     def embeddings(self, reduce: Literal["mean", "none"] = "mean") -> Tensor:
-        """Return the embeddings, unnormalised for images: (B, D).
+        """Return the embeddings; those of images are not normalised: (B, D).
 
         Texts are L2-normalised first, then several prompts of a class are averaged: (C, D)
         (CLIP's prompt ensemble); `reduce="none"` keeps the rows: (P, D).

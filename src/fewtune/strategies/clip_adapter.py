@@ -29,8 +29,8 @@ class AdapterHead(Head):
         self.up = nn.Linear(hidden, model.dim, bias=False, device=model.device)
 
     def image(self, z: Tensor) -> Tensor:
-        """Return ratio * A(z) + (1 - ratio) * z."""
-        adapted = torch.relu(self.up(torch.relu(self.down(z))))
+        """Return a * A(z) + (1 - a) * z, where a is the ratio: (B, D) -> (B, D)."""
+        adapted = torch.relu(self.up(torch.relu(self.down(z))))  # A(z) = ReLU(W2 ReLU(W1 z))
         return self.ratio * adapted + (1 - self.ratio) * z
 
 

@@ -80,7 +80,7 @@ class ClipLora(Strategy):
 
     def attach(self, model: DualEncoder, classes: ClassSet) -> Head:
         """Put a low-rank layer in the place of each chosen matrix, text tower first."""
-        scale = self.alpha / math.sqrt(self.rank)
+        scale = self.alpha / math.sqrt(self.rank)  # s of W + s * B A
         make: Any = partial(LoraLinear, rank=self.rank, scale=scale, dropout=self.dropout)
         for tower in self._towers(model):
             for index in positions(len(tower.blocks), self.position):

@@ -47,7 +47,7 @@ class ClipFitHead(Head):
         self.teacher = teacher
 
     def loss(self, output: Output, labels: Tensor) -> Tensor:
-        """Return cross-entropy plus lambda times the chosen regulariser."""
+        """Return cross-entropy plus lambda times the chosen regulariser, a scalar."""
         loss = super().loss(output, labels)
         if self.strategy.lambda_ == 0 or self.strategy.regulariser == "none":
             return loss
@@ -56,12 +56,15 @@ class ClipFitHead(Head):
         if output.text is None or self.teacher is None:
             return loss
         similarity = F.cosine_similarity(output.text.float(), self.teacher, dim=-1, eps=1e-7)
+        # lambda * (1 - mean_k cos(t_k, t_k^0))
         return loss + self.strategy.lambda_ * (1 - similarity.mean())
 
     def squared_change(self) -> Tensor:
-        """Return the sum over the groups (biases of linear layers, norm weights, norm biases) of
-        the mean over tensors of sum((w - w0)^2).
-        """  # noqa: D205
+        """Return how far the trained parameters have moved, a scalar.
+
+        For each group (biases of linear layers, norm weights, norm biases) the mean over tensors of
+        sum((w - w0)^2); then the sum over the groups.
+        """
         groups: dict[str, list[Tensor]] = {}
         for name, parameter in self.model.tuned().items():
             kind = "norm" if "norm" in name else "linear"

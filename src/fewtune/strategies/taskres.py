@@ -38,7 +38,7 @@ class ResidualHead(Head):
         self.register_buffer("norms", embedding_norms(model.encode_frozen(self.prompts(classes))))
 
     def text(self, w: Tensor) -> Tensor:
-        """Return |t| w + alpha * x, where w are the class embeddings as zero-shot CLIP has them."""
+        """Return |t| w + alpha * x, where w (C, D) are zero-shot CLIP's embeddings: eq. 5."""
         return self.norms * w + self.alpha * self.residual
 
 

@@ -1,4 +1,4 @@
-"""What every strategy promises, as checks that run on a random CLIP in a second or two each.
+"""The contract of strategies: checks on a random CLIP that take a second or two each.
 
 A check that fails says what was expected and what was found.
 """

@@ -1,4 +1,4 @@
-"""What every declaration of a dataset promises; no image and no network is needed."""
+"""The contract of declared datasets; its checks need no image and no network."""
 
 from __future__ import annotations
 

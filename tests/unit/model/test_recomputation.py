@@ -29,7 +29,7 @@ from fewtune.training.run_model import attach
 TASK = tiny_task(classes=5)
 RECIPE = Recipe(batch_size=8, crop_scale=None, flip=False, length=2, length_unit="steps")
 SHARED = RECIPE.model_copy(update={"shared_prefix": True})
-BEGINNING = len("a photo of ") + 1  # a token a character, and the start
+BEGINNING = len("a photo of ") + 1  # a token per character, and the start
 
 
 @pytest.fixture(scope="module")
