@@ -1,4 +1,4 @@
-"""Towers as lists of stages, and the batches that travel through them.
+"""Towers as lists of stages, and the batches that go through them.
 
 Shapes: B images, P prompts, C classes, L tokens, W width of a tower, D width of the joint space.
 An image embedding is z (B, D), a class embedding w (C, D).
@@ -84,9 +84,9 @@ class Tower(ABC):
         width: W.
         patch_px: Side of an image patch; 0 for text.
         attention: How its blocks attend where a gradient is wanted: in one step, or in plain ones.
-        share_prefix: Whether what all rows of a batch begin with is computed once, where no hook
-            and no dropout tells the rows apart.
-        share_prefix_dropout: Whether dropout has one mask for that beginning, so that it cannot.
+        share_prefix: Whether the tokens that all rows of a batch begin with are computed once,
+            where no hook and no dropout tells the rows apart.
+        share_prefix_dropout: Whether dropout has one mask for that prefix, so that it does not.
     """
 
     prefix: str
@@ -144,6 +144,10 @@ class Activations:
     What a cache holds and what a training step receives are both this.
 
     Attributes:
+        x: What enters the next stage: images (B, 3, H, W) or token ids (P, L) at first, then
+            (B, L, W), in the end embeddings (B, D).
+        at: Index of that stage; the number of stages when all are behind it.
+        rows: What the rows of a text batch are.
         first: Number of the first row in the whole batch, when this is a part of one.
         chunk: Rows that are sent at a time (fewtune.model.recomputation); 0 for all.
     """

@@ -69,6 +69,7 @@ class CacheHead(Head):
         output = super().forward(images, classes)
         with torch.autocast(output.image.device.type, enabled=False):
             votes = self.votes(self.affinity(output.image), self.beta)
+            # eq. 6
             return Output(output.logits + self.alpha * votes, output.image, output.text)
 
     def affinity(self, z: Tensor) -> Tensor:

@@ -162,11 +162,11 @@ def test_positions_are_those_of_the_placeholders_in_clips_vocabulary(folder: Pat
 
 
 def test_a_tokenizer_without_single_letters_is_refused() -> None:
-    def joins(texts: list[str]) -> tuple[Tensor, Tensor]:
+    def merging(texts: list[str]) -> tuple[Tensor, Tensor]:
         return torch.zeros(len(texts), 3, dtype=torch.long), torch.ones(len(texts))
 
     with pytest.raises(ConfigError, match="no place for learned vectors"):
-        placeholder_glue(SimpleNamespace(tokenize=joins, name="odd"), 4)  # type: ignore[arg-type]
+        placeholder_glue(SimpleNamespace(tokenize=merging, name="odd"), 4)  # type: ignore[arg-type]
 
 
 def adam(lr: float, decay: float) -> Update:
