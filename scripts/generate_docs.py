@@ -227,7 +227,7 @@ def _paper(cls: Any) -> str:
     """Return the reference in the module docstring: its second paragraph, up to the first year."""
     paragraphs = _docstring(cls).split("\n\n")
     found = re.match(r".+?\b(19|20)\d\d\b", " ".join(paragraphs[1:2]).replace("\n", " "))
-    if cls.paper and not found:
+    if cls.citation and not found:
         raise SystemExit(f"{cls.__module__}: the docstring's second paragraph names no paper.")
     return found[0] if found else "none"
 

@@ -1,8 +1,4 @@
-"""Every declared dataset: its contract, its names, and its prompts as pinned in datasets.toml.
-
-After a change on purpose: `pytest tests/contract/test_datasets.py -n0 -s --update-values`, and
-commit the file.
-"""
+"""Every declared dataset: its contract, its names, and its prompts as pinned in datasets.toml."""
 
 from __future__ import annotations
 
@@ -14,42 +10,16 @@ from typing import get_args
 
 import pytest
 
+import pin
 from fewtune.core.errors import ConfigError, DataError
-from fewtune.core.files import digest, write_text
 from fewtune.core.task import PromptSource
-from fewtune.datasets import catalog, loading
-from fewtune.datasets.declaration import Dataset, PromptSet
+from fewtune.datasets import catalog
+from fewtune.datasets.declaration import PromptSet
 from fewtune.testing import check_dataset
 from fewtune.testing.dataset_contract import bibtex
 
-FILE = Path(__file__).parents[1] / "datasets.toml"
-HEADER = """\
-# Of every dataset: how many classes, and a digest of their names in label order; of every source
-# of wordings: how many templates, and a digest of templates and words. They are those of the
-# sources named in docs/datasets.md. Written by:
-# pytest tests/contract/test_datasets.py -n0 -s --update-values
-"""
 SIX = {"caltech101", "dtd", "eurosat", "flowers102", "pets", "sun397"}
 ALL = {name: catalog.load(name) for name in catalog.declared()}
-
-
-def pinned(dataset: Dataset) -> dict[str, list[int | str]]:
-    worded = {
-        source: [
-            len(wording.templates),
-            digest([wording.templates, loading.words(dataset, wording)])[:16],
-        ]
-        for source, wording in sorted(dataset.wordings.items())
-    }
-    return {"classes": [len(dataset.classes), digest(dataset.classes)[:16]], **worded}
-
-
-def as_toml(tables: dict[str, dict[str, list[int | str]]]) -> str:
-    parts = [HEADER]
-    for name, table in tables.items():
-        lines = [f'{key} = [{count}, "{hashed}"]\n' for key, (count, hashed) in table.items()]
-        parts.append(f'\n["{name}"]\n{"".join(lines)}')
-    return "".join(parts)
 
 
 def test_the_benchmarks_are_all_there() -> None:
@@ -64,13 +34,11 @@ def test_contract(name: str) -> None:
     check_dataset(ALL[name])
 
 
-def test_names_and_prompts_are_pinned(request: pytest.FixtureRequest) -> None:
-    found = {name: pinned(dataset) for name, dataset in ALL.items()}
-    if request.config.getoption("--update-values", default=False):
-        write_text(FILE, as_toml(found))
-    stored = tomllib.loads(FILE.read_text(encoding="utf-8"))
+def test_names_and_prompts_are_pinned() -> None:
+    found = {name: pin.values_of_dataset(dataset) for name, dataset in ALL.items()}
+    stored = tomllib.loads(pin.DATASETS.read_text(encoding="utf-8"))
     moved = [name for name in found if found[name] != stored.get(name)]
-    assert found == stored, f"changed without being pinned anew: {moved}"
+    assert found == stored, f"new, or changed: {moved}. If this is meant, run `{pin.COMMAND}`"
 
 
 def test_only_six_names_are_those_of_two_datasets() -> None:

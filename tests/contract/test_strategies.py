@@ -7,7 +7,8 @@ import pytest
 from fewtune.core.discovery import plugins
 from fewtune.model.load_strategy import load_strategy
 from fewtune.model.strategy import Strategy
-from fewtune.testing.contract import Check, ContractCase, checks_of
+from fewtune.testing.contract import Check, checks_of
+from fewtune.testing.contract_case import ContractCase
 
 CASES = [
     pytest.param(kind(type=inference), check, id=f"{name}-{inference}-{check.__name__}")

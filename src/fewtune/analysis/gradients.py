@@ -89,7 +89,7 @@ def _by_layer(run: Opened, training: Training) -> Iterator[tuple[Layer, Tensor]]
 
 
 def course(gradients: Sequence[Tensor]) -> Course:
-    """Return the course of a layer's gradients, a flat one a step."""
+    """Return the course of a layer's gradients, one per step, flat: (N,) each."""
     mean = torch.stack(list(gradients)).mean(0)
     return Course(
         tuple(float(g.square().sum()) for g in gradients),

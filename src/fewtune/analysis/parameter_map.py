@@ -52,7 +52,7 @@ class ParameterGroup:
     places: int = 1
 
     def of(self, tensor: Tensor) -> Tensor:
-        """Return the elements of the tensor, or of its gradient, that this part is."""
+        """Return the elements (N,) of the tensor, or of its gradient, that this part is."""
         return tensor.flatten() if self.mask is None else tensor[self.mask.to(tensor.device)]
 
 

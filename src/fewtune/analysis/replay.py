@@ -102,8 +102,8 @@ class Opened:
     def start(self) -> dict[str, Tensor] | None:
         """What the strategy added, as it was before the first step, by the name it is saved by.
 
-        None where that is not known here: it was drawn on another kind of device, or made of images
-        that are not at hand.
+        Tensors of any shape. None where that is not known here: it was drawn on another kind of
+        device, or made of images that are not at hand.
         """
         planned: Plan | None = self.folder.plan()
         if planned is None or torch.device(planned.device).type != self.head.model.device.type:

@@ -179,7 +179,7 @@ def build_model(
 
     Args:
         config: Its sizes.
-        tensors: Its parameters by name.
+        tensors: Its parameters by name, in their shapes.
         origin: Where they come from, for messages.
         dtype: Of the parameters.
 

@@ -1,8 +1,8 @@
-"""The two towers of a transformers CLIPModel as lists of stages.
+"""CLIP from transformers: the two towers of a CLIPModel as lists of stages.
 
 The modules are the stock ones, and so are the numbers. Three things are computed in less time: the
-last block returns only the token that is pooled, QuickGELU is one step for autograd, and what all
-prompts begin with goes through the text tower once (fewtune.backbones.shared_prefix).
+last block returns only the token that is pooled, QuickGELU is one step for autograd, and the prefix
+that all prompts share goes through the text tower once (fewtune.backbones.shared_prefix).
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class ClipTextTower(_ClipTower):
     def run(
         self, x: Tensor, rows: TokenBatch | None, start: int = 0, stop: int | None = None
     ) -> Tensor:
-        """Send `x` through the stages; blocks before the last see a common beginning once."""
+        """Send `x` through the stages; blocks before the last see a shared prefix once."""
         names = [stage.name for stage in self.stages()]
         first, last = names.index("block.0"), names.index("pool") - 1
         begin, end = max(start, first), min(len(names) if stop is None else stop, last)
@@ -192,7 +192,7 @@ class QuickGelu(nn.Module):
     """x * sigmoid(1.702 x), of which only x is kept for the gradient."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the function to every element."""
+        """Apply the function to every element: (..., W) -> (..., W)."""
         out: Tensor = _QuickGelu.apply(x)
         return out
 

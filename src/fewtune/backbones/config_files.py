@@ -1,4 +1,4 @@
-"""What the JSON files beside a checkpoint say: which model it is, and how it wants its pixels."""
+"""JSON files of a checkpoint: which model it is, and how it wants its pixels."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def holds_clip_config(folder: Path) -> bool:
     """Return whether `folder/config.json` describes a transformers CLIPModel.
 
     Raises:
-        AdapterError: It describes another kind of model, and no open_clip model lies beside it.
+        AdapterError: It describes another kind of model, and no open_clip model lies next to it.
     """
     path = folder / "config.json"
     if not path.is_file():

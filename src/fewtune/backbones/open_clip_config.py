@@ -1,4 +1,4 @@
-"""What the shapes of an OpenAI or open_clip state dict do not tell, read from beside the file.
+"""Facts next to an OpenAI or open_clip state dict, which its shapes do not tell.
 
 The activation above all: QuickGELU and GELU weights look alike, and the wrong one costs accuracy
 without any error. So it is read, in this order, and never guessed:
@@ -51,7 +51,7 @@ _PLAIN = {
 
 @dataclass(frozen=True)
 class Extras:
-    """The facts beside a state dict; `None` heads mean one head per 64 channels."""
+    """The facts next to a state dict; `None` heads mean one head per 64 channels."""
 
     hidden_act: str
     vision_heads: int | None = None
@@ -70,11 +70,15 @@ class Extras:
 
 
 def read_extras(file: Path, tensors: Mapping[str, Tensor]) -> Extras:
-    """Return what lies beside the weights in `file`.
+    """Return what lies next to the weights in `file`.
+
+    Args:
+        file: The state dict.
+        tensors: Its tensors by OpenAI's names, in their shapes.
 
     Raises:
         ConfigError: Nothing says which activation the weights were trained with.
-        AdapterError: A file beside it is damaged, or asks for more than plain CLIP.
+        AdapterError: A file next to it is damaged, or asks for more than plain CLIP.
     """
     sidecar = file.with_name(file.name + ".json")
     for path, read in (

@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from fewtune.backbones.open_clip_config import OPENAI_MARKS, Extras
+from fewtune.backbones.tokenizer import LARGEST_ID_RULE
 from fewtune.core.errors import AdapterError, ConfigError
 
 HEAD_WIDTH = 64
@@ -66,7 +67,7 @@ _FOREIGN = {
 
 
 def plain_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors under OpenAI's names: no wrapper prefix, text tower at the top."""
+    """Return tensors of any shape under OpenAI's names: no prefix, text tower at the top."""
     renamed = dict(tensors)
     for prefix in ("module.", "_orig_mod."):
         if renamed and all(name.startswith(prefix) for name in renamed):
@@ -76,6 +77,8 @@ def plain_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def convert_tensors(tensors: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
     """Return a state dict under OpenAI's names as that of a CLIPModel, types unchanged.
+
+    Fused (3 * W, W) attention weights become three (W, W), (W, D) projections (D, W).
 
     Raises:
         AdapterError: It is not that of a CLIP of two plain transformers; `file` is named.
@@ -88,7 +91,7 @@ def convert_tensors(tensors: Mapping[str, Tensor], file: Path) -> dict[str, Tens
 
 
 def model_settings(tensors: Mapping[str, Tensor], extras: Extras, file: Path) -> dict[str, Any]:
-    """Return the settings of the CLIPConfig: sizes from shapes, the rest from `extras`.
+    """Return a CLIPConfig's settings: sizes from shapes, as of conv1 (W, 3, P, P), and `extras`.
 
     Raises:
         AdapterError: A tensor that tells a size is missing or has another shape.
@@ -132,8 +135,7 @@ def model_settings(tensors: Mapping[str, Tensor], extras: Extras, file: Path) ->
         "vocab_size": vocabulary,
         "max_position_embeddings": context,
         "projection_dim": embedding,
-        # 2 is how transformers spells OpenAI's rule: pool at the largest id of the prompt.
-        "eos_token_id": 2,
+        "eos_token_id": LARGEST_ID_RULE,
     }
     return {"vision_config": vision, "text_config": text, "projection_dim": embedding}
 

@@ -1,7 +1,8 @@
-"""Blocks on a batch of texts that begin alike: the common beginning goes through once.
+"""Shared prefix: the tokens that all prompts begin with go through the blocks once.
 
 In a causal tower a token depends on those before it, so what "a photo of a" becomes is the same in
-every prompt. The batch (P, L, W) travels as one row: S common tokens, then L - S of each prompt.
+every prompt. The batch (P, L, W) goes through as one row: S common tokens, then L - S of each
+prompt.
 Norms, projections and MLPs see tokens alone; attention is the only place that tells rows apart.
 """
 
@@ -29,8 +30,8 @@ def run_blocks(blocks: Iterable[Any], x: Tensor, common: int, attention: str) ->
     packed = torch.cat([x[:1, :common], x[:, common:].reshape(1, -1, width)], dim=1)
     for block in blocks:
         packed = block(packed, None, common=common, rows=rows, how=attention)
-    begin = packed[:, :common].expand(rows, -1, -1)
-    return torch.cat([begin, packed[0, common:].view(rows, length - common, width)], dim=1)
+    prefix = packed[:, :common].expand(rows, -1, -1)
+    return torch.cat([prefix, packed[0, common:].view(rows, length - common, width)], dim=1)
 
 
 def _attention(
@@ -46,16 +47,18 @@ def _attention(
     scaling: float,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attend within the beginning, and from each row's own tokens to the beginning and themselves.
+    """Attend within the prefix, and from each row's own tokens to the prefix and themselves.
 
     Queries, keys and values are (1, H, T, D); the result is (1, T, H, D).
     """
     attend = ALL_ATTENTION_FUNCTIONS.get_interface(how, eager_attention_forward)
-    begin = [t[:, :, :common] for t in (query, key, value)]
+    prefix = [t[:, :, :common] for t in (query, key, value)]
     own = [_by_row(t[0, :, common:], rows) for t in (query, key, value)]
-    whole = [torch.cat([b.expand(rows, -1, -1, -1), o], 2) for b, o in zip(begin, own, strict=True)]
+    whole = [
+        torch.cat([b.expand(rows, -1, -1, -1), o], 2) for b, o in zip(prefix, own, strict=True)
+    ]
     hidden = causal_mask(whole[1].shape[2], query)
-    first, _ = attend(module, *begin, hidden[..., :common, :common], scaling=scaling)
+    first, _ = attend(module, *prefix, hidden[..., :common, :common], scaling=scaling)
     others, _ = attend(module, own[0], *whole[1:], hidden[..., common:, :], scaling=scaling)
     return torch.cat([first, others.flatten(0, 1).unsqueeze(0)], dim=1), None
 

@@ -65,7 +65,7 @@ def shards(path: Path) -> tuple[str, ...]:
 
 
 def read_weights(files: Sequence[Path]) -> dict[str, Tensor]:
-    """Return the tensors of all `files` by name, on CPU, in the type in which they were stored.
+    """Return the tensors of all `files` by name, of any shape and type, on the CPU.
 
     Raises:
         AdapterError: A file is missing, damaged, foreign, or holds more than tensors.

@@ -136,7 +136,7 @@ def _strategies(console: Console) -> None:
             {
                 name: {
                     "title": kind.title,
-                    "paper": kind.paper,
+                    "paper": kind.citation_key(),
                     "types": kind.types,
                     "fields": {
                         flag_name(field, info): {"default": info.default, "help": info.description}

@@ -1,6 +1,6 @@
-"""A finished run as files that other programs load without FewTune.
+"""Exports: a complete run as files that other programs load without FewTune.
 
-An export is first written beside its place and read back by plain transformers; only if it then
+An export is first written next to its place and read back by plain transformers; only if it then
 gives the logits of the live model does it move into place.
 """
 
@@ -77,7 +77,7 @@ def export_run(run: Path, to: str, out: Path, images: Sequence[Path] = ()) -> Pa
 
 
 def require_equal(found: Tensor, wanted: Tensor) -> None:
-    """Compare logits, relative to the largest.
+    """Compare logits (N, C), relative to the largest.
 
     Raises:
         AdapterError: They differ by more than `TOLERANCE`, or are not finite.

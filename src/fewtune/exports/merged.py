@@ -73,8 +73,9 @@ def refuse(tuned: Tuned) -> None:
     if reason:
         raise AdapterError(
             f"{name} cannot be exported: a CLIPModel has no place for {reason}.",
-            hint="clip-lora and clipfit with --type vision-language can; this run serves through "
-            "`fewtune predict` and fewtune.Classifier.load.",
+            hint="A strategy that only changes weights of the backbone can, such as clip-lora or "
+            "clipfit with --type vision-language; this run serves through `fewtune predict` and "
+            "fewtune.Classifier.load.",
         )
 
 
@@ -92,7 +93,7 @@ def write(tuned: Tuned, folder: Path) -> None:
 
 
 def logits(tuned: Tuned, folder: Path, probe: Probe) -> list[Tensor]:
-    """Return the probe's logits by plain transformers: from the texts, and from the class file.
+    """Return the probe's logits (N, C) by plain transformers: from texts, and the class file.
 
     Raises:
         AdapterError: The exported image processor makes other pixels.

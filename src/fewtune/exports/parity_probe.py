@@ -1,4 +1,4 @@
-"""The images on which an export is compared with the live model."""
+"""Probe images: an export and the live model are compared on them."""
 
 from __future__ import annotations
 

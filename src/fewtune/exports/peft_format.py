@@ -88,7 +88,7 @@ def write(tuned: Tuned, folder: Path) -> None:
 
 
 def logits(tuned: Tuned, folder: Path, probe: Probe) -> list[Tensor]:
-    """Return the probe's logits of a fresh backbone into which the files are merged by hand."""
+    """Return the probe's logits (N, C) of a fresh backbone, the files merged into it by hand."""
     model = clip.load(tuned.head.model.name)
     config = read_json(folder / CONFIG)
     tensors = load_file(folder / WEIGHTS)

@@ -1,1 +1,1 @@
-"""CLIP as towers of stages, and what a strategy changes and adds."""
+"""CLIP as two towers of stages, and what a strategy changes in them and adds to them."""

@@ -6,8 +6,8 @@ part starts from the same state of torch's generator. On a GPU the bytes come fr
 generator, which cannot skip: there, masks repeat when a part is computed again, but another split
 gives other masks.
 
-What all rows begin with may have one mask for all of them; then that beginning may as well stand
-once in front of what each row has of its own.
+A prefix that all rows share may have one mask for all of them. Then it may be held once, in front
+of what each row has of its own.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def one_mask_for(tokens: int, rows: int = 0) -> Iterator[None]:
     Inputs with fewer tokens, such as one that was picked from each row, are not concerned.
 
     Args:
-        rows: How many rows an input has that holds the beginning once: (1, tokens + rows * N, W),
+        rows: How many rows an input has that holds the prefix once: (1, tokens + rows * N, W),
             N being what each row has of its own; 0 if inputs are rows: (rows, tokens + N, W).
     """
     token = _common.set((tokens, rows))
@@ -66,29 +66,29 @@ def keep_mask(shape: Sequence[int], p: float, device: torch.device) -> Tensor:
     seed = int(torch.randint(SEEDS, ()))
     tokens, _ = _common.get()
     shared = len(shape) == 3 and 0 < tokens < shape[1]
-    random = _begin_alike(shape, seed, device) if shared else _draw(shape, seed, device)
+    random = _shared_prefix(shape, seed, device) if shared else _draw(shape, seed, device)
     drop = round(rounded(p) * LEVELS)
     # Compared by clamping, as torch's comparisons of bytes are not vectorised on a CPU.
     return random.clamp_(drop - 1, drop).sub_(drop - 1)
 
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
-    """Zero elements of x (rows first) with probability `rounded(p)` and scale the others up."""
+    """Zero elements of x (B, ...) with probability `rounded(p)` and scale the others up."""
     if not training or p == 0:
         return x
     return x * keep_mask(x.shape, p, x.device).to(x.dtype) / (1 - rounded(p))
 
 
-def _begin_alike(shape: Sequence[int], seed: int, device: torch.device) -> Tensor:
-    """Return random bytes that are the same for the beginning of all rows."""
+def _shared_prefix(shape: Sequence[int], seed: int, device: torch.device) -> Tensor:
+    """Return random bytes whose prefix is the same in all rows."""
     (tokens, packed), (_, length, width) = _common.get(), shape
     with rows_from(0):
-        begin = _draw((1, tokens, width), seed + SEEDS, device)  # of another stream than the rows
+        prefix = _draw((1, tokens, width), seed + SEEDS, device)  # of another stream than the rows
     if packed:
         own = _draw((packed, (length - tokens) // packed, width), seed, device)
-        return torch.cat([begin, own.view(1, -1, width)], dim=1)
+        return torch.cat([prefix, own.view(1, -1, width)], dim=1)
     own = _draw((shape[0], length - tokens, width), seed, device)
-    return torch.cat([begin.expand(shape[0], -1, -1), own], dim=1)
+    return torch.cat([prefix.expand(shape[0], -1, -1), own], dim=1)
 
 
 def _draw(shape: Sequence[int], seed: int, device: torch.device) -> Tensor:

@@ -1,10 +1,11 @@
-"""CLIP as two towers, and what a strategy has changed in them."""
+"""CLIP as an image and a text tower, and what a strategy has changed in them."""
 
 from __future__ import annotations
 
 import contextlib
 import fnmatch
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Literal, Protocol
 
 import torch
@@ -12,7 +13,14 @@ from torch import Tensor, nn
 
 from fewtune.core.errors import AdapterError, ConfigError
 from fewtune.core.preprocess import Preprocess
-from fewtune.model.towers import Activations, Prompts, StageFunction, TokenBatch, Tower
+from fewtune.model.towers import (
+    PROMPT_CHUNK,
+    Activations,
+    Prompts,
+    StageFunction,
+    TokenBatch,
+    Tower,
+)
 
 
 class Tokenize(Protocol):
@@ -69,13 +77,33 @@ class DualEncoder:
         return next(self.net.parameters()).device
 
     def encode(self, prompts: Prompts) -> Activations:
-        """Tokenise prompts: a batch that enters the text tower."""
+        """Tokenise prompts: ids (P, L) that enter the text tower."""
+        ids, rows = self._tokenised(prompts)
+        return Activations(self.text, ids.to(self.device), rows=rows.to(self.device))
+
+    @torch.no_grad()
+    def encode_frozen(self, prompts: Prompts) -> Activations:
+        """Send prompts through the text tower, without a gradient: (P, D), not yet normalised.
+
+        `PROMPT_CHUNK` prompts of similar length go at a time, cut to the longest of them.
+        """
+        ids, rows = self._tokenised(prompts)
+        by_length = rows.end.argsort()
+        parts = []
+        for index in torch.split(by_length, PROMPT_CHUNK):
+            part = rows.part(index)
+            tokens = ids[index, : int(part.end.max()) + 1].to(self.device)
+            parts.append(Activations(self.text, tokens, rows=part.to(self.device)).encoded())
+        order = by_length.argsort().to(self.device)
+        x = torch.cat([part.x for part in parts])[order]
+        return replace(parts[0], x=x, rows=rows.to(self.device))
+
+    def _tokenised(self, prompts: Prompts) -> tuple[Tensor, TokenBatch]:
+        """Return ids (P, L) and what the rows are, on the CPU."""
         ids, end = self.tokenize(prompts.texts)
-        owner = torch.tensor(prompts.owner)
         alike = int((ids == ids[:1]).all(0).cumprod(0).sum())
         common = min(alike, int(end.min()))
-        rows = TokenBatch(owner.to(self.device), end.to(self.device), prompts.classes, common)
-        return Activations(self.text, ids.to(self.device), rows=rows)
+        return ids, TokenBatch(torch.tensor(prompts.owner), end, prompts.classes, common)
 
     def pixels(self, x: Tensor) -> Activations:
         """Wrap normalised pixels (B, 3, H, W): a batch that enters the image tower."""

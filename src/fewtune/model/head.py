@@ -1,4 +1,4 @@
-"""What a strategy adds to CLIP, and how its outputs become class scores and a loss.
+"""Heads: what a strategy adds to CLIP, and how embeddings become class scores and a loss.
 
 A subclass changes one of four places: `image` and `text` transform embeddings, `forward` decides,
 `loss` regularises. Every default is zero-shot CLIP.
@@ -108,7 +108,7 @@ class Head(nn.Module):
         return Output(logits, z, w)
 
     def loss(self, output: Output, labels: Tensor) -> Tensor:
-        """Return the training loss: cross-entropy over the classes.
+        """Return the training loss, a scalar: cross-entropy over the classes; labels are (B,).
 
         To save memory, a batch may be worked on in parts: the losses of the parts, weighted by
         their share of the images, must add up to that of the batch. So they do for a mean over the
@@ -124,7 +124,7 @@ class Head(nn.Module):
         return [{"params": list(parameters.values())}]
 
     def backward(self, loss: Tensor) -> None:
-        """Fill the gradients; gradient surgery goes here."""
+        """Fill the gradients of a scalar loss; gradient surgery goes here."""
         loss.backward()  # type: ignore[no-untyped-call]
 
     def epoch_end(self, epoch: int, epochs: int) -> None:
@@ -133,7 +133,13 @@ class Head(nn.Module):
     def tune_on_validation(
         self, images: Activations, classes: Activations | None, labels: Tensor
     ) -> None:
-        """Choose closed-form settings on finished validation embeddings, after training."""
+        """Choose settings by a closed search on the validation images, after training.
+
+        Args:
+            images: (N, D), encoded.
+            classes: (P, D), encoded; None for a linear classifier.
+            labels: (N,).
+        """
 
     def trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield the trained tensors of head and model, under the names they are saved by."""
@@ -145,7 +151,7 @@ class Head(nn.Module):
                 yield f"model.{name}", parameter
 
     def saved(self) -> dict[str, Tensor]:
-        """Return every tensor that makes this head and its model differ from the backbone."""
+        """Return the tensors, of any shape, in which this head and its model differ from CLIP."""
         state: dict[str, Tensor] = {f"head.{k}": v for k, v in self.state_dict().items()}
         state.update((f"model.{k}", v.data) for k, v in self.model.tuned().items())
         return state

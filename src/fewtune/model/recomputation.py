@@ -1,4 +1,4 @@
-"""A computation on rows, a chunk at a time, whose gradient keeps nothing of the chunks.
+"""Recomputation: rows go through in chunks, and their gradient keeps nothing of the chunks.
 
 Forward: every chunk goes through without a graph; only what comes out is kept. Backward: when the
 gradient of what came out is known, a chunk goes through again, with the same random numbers and now
@@ -27,7 +27,7 @@ def in_chunks(compute: Compute, x: Tensor, size: int) -> Tensor:
 
     Args:
         compute: Row by row, whatever else it depends on; told the number of the first row.
-        x: The rows.
+        x: The rows: (N, ...).
         size: Rows of a chunk.
     """
     if not torch.is_grad_enabled():

@@ -1,4 +1,4 @@
-"""A strategy is a frozen value with one method: what to change in CLIP, and with which recipe."""
+"""Strategy: a frozen value with one method, which changes CLIP, and a default recipe."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Strategy(Frozen, ABC):
     Class attributes:
         version: Raised when equal fields come to mean another computation.
         title: The method's name as its paper writes it.
-        paper: Citation key and title of the source, "" for none.
+        citation: BibTeX of the paper, "" for none; its closing brace has a line of its own.
         recipe: The default recipe, None for a strategy that trains nothing.
         source: Where the recipe is from: "paper", "authors' code" or "ours".
         ours: Recipe fields that are ours although `source` names another.
@@ -49,7 +49,7 @@ class Strategy(Frozen, ABC):
 
     version: ClassVar[int] = 1
     title: ClassVar[str]
-    paper: ClassVar[str] = ""
+    citation: ClassVar[str] = ""
     recipe: ClassVar[Recipe | None] = None
     source: ClassVar[str] = "ours"
     ours: ClassVar[tuple[str, ...]] = ()
@@ -74,6 +74,11 @@ class Strategy(Frozen, ABC):
         """Return the strategy's name: that of its file, with dashes."""
         return cls.__module__.rpartition(".")[2].replace("_", "-")
 
+    @classmethod
+    def citation_key(cls) -> str:
+        """Return the key of the citation, "" for none."""
+        return cls.citation.partition("{")[2].partition(",")[0].strip()
+
     @property
     def classifier(self) -> Classifier:
         """The head's classifier that belongs to the inference type."""
@@ -84,7 +89,7 @@ class Strategy(Frozen, ABC):
         """Unfreeze, inject or hook what is to be trained, and return the head."""
 
     def recipe_for(self, shots: int | None) -> Recipe | None:
-        """Return the default recipe for so many images per class (None: unknown): `recipe`."""
+        """Return the default recipe for a number of images per class, None if unknown: `recipe`."""
         return self.recipe
 
     def phases(self, recipe: Recipe) -> tuple[Phase, ...]:

@@ -1,4 +1,4 @@
-"""Towers as lists of stages, and the batches that travel through them.
+"""Towers as lists of stages, and the batches that go through them.
 
 Shapes: B images, P prompts, C classes, L tokens, W width of a tower, D width of the joint space.
 An image embedding is z (B, D), a class embedding w (C, D).
@@ -39,13 +39,13 @@ class Prompts:
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """What the rows of a text batch are.
+    """What the tokens of a text batch stand for, prompt by prompt.
 
     Attributes:
-        owner: (P,) class of each row.
+        owner: (P,) class of each prompt.
         end: (P,) position of the end-of-text token, where the tower pools.
         classes: C class names, in column order.
-        common: Tokens that all rows begin with, fewer than any row has.
+        common: Tokens that all prompts begin with, fewer than any prompt has.
     """
 
     owner: Tensor
@@ -54,8 +54,12 @@ class TokenBatch:
     common: int = 0
 
     def part(self, rows: slice | Tensor) -> TokenBatch:
-        """Return what some of the rows are."""
+        """Return the same of some of the prompts."""
         return replace(self, owner=self.owner[rows], end=self.end[rows])
+
+    def to(self, device: torch.device) -> TokenBatch:
+        """Return the same on a device."""
+        return replace(self, owner=self.owner.to(device), end=self.end.to(device))
 
 
 StageFunction = Callable[[Tensor, TokenBatch | None], Tensor]
@@ -71,8 +75,8 @@ class Stage(NamedTuple):
 class Tower(ABC):
     """One encoder as a list of stages.
 
-    A hook added `before` a stage receives what enters the stage and returns what shall enter it
-    instead; hooks of a stage run in the order they were added.
+    A hook (`DualEncoder.add_hook`) receives what enters a stage and returns what enters it instead;
+    hooks of a stage run in the order in which they were added.
 
     Attributes:
         prefix: Start of the names of this tower's parameters in the backbone.
@@ -80,9 +84,9 @@ class Tower(ABC):
         width: W.
         patch_px: Side of an image patch; 0 for text.
         attention: How its blocks attend where a gradient is wanted: in one step, or in plain ones.
-        share_prefix: Whether what all rows of a batch begin with is computed once, where no hook
-            and no dropout tells the rows apart.
-        share_prefix_dropout: Whether dropout has one mask for that beginning, so that it cannot.
+        share_prefix: Whether the tokens that all rows of a batch begin with are computed once,
+            where no hook and no dropout tells the rows apart.
+        share_prefix_dropout: Whether dropout has one mask for that prefix, so that it does not.
     """
 
     prefix: str
@@ -103,13 +107,22 @@ class Tower(ABC):
     def run(
         self, x: Tensor, rows: TokenBatch | None, start: int = 0, stop: int | None = None
     ) -> Tensor:
-        """Send `x`, which enters stage `start`, through the stages before `stop`."""
+        """Send `x`, which enters stage `start`, through the stages before `stop`.
+
+        Images are (B, 3, H, W) at the first stage and texts (P, L); within the blocks either is
+        (B, L, W), at the end (B, D).
+        """
         for stage in self.stages()[start:stop]:
             x = self._step(stage, x, rows)
         return x
 
     def frozen_prefix(self, x: Tensor, rows: TokenBatch | None) -> int:
-        """Return how many leading stages no trainable tensor influences, seen from input `x`."""
+        """Return how many leading stages no trainable tensor influences.
+
+        Args:
+            x: What enters the first stage: (B, 3, H, W) or (P, L).
+            rows: What the rows are, for texts.
+        """
         stages = self.stages()
         with torch.enable_grad():
             for index, stage in enumerate(stages):
@@ -131,6 +144,10 @@ class Activations:
     What a cache holds and what a training step receives are both this.
 
     Attributes:
+        x: What enters the next stage: images (B, 3, H, W) or token ids (P, L) at first, then
+            (B, L, W), in the end embeddings (B, D).
+        at: Index of that stage; the number of stages when all are behind it.
+        rows: What the rows of a text batch are.
         first: Number of the first row in the whole batch, when this is a part of one.
         chunk: Rows that are sent at a time (fewtune.model.recomputation); 0 for all.
     """
@@ -161,7 +178,7 @@ class Activations:
         return replace(self, x=x, rows=rows, first=self.first + start, chunk=0)
 
     def encoded(self, chunk: int | None = None) -> Activations:
-        """Return the batch finished once, gradient kept, so that finishing again is free.
+        """Return the batch at the end of its tower, gradient kept: (B, D) or (P, D).
 
         Args:
             chunk: Rows that are sent at a time, if other than the batch's own.
@@ -175,7 +192,7 @@ class Activations:
         return replace(self, x=self.x.detach().requires_grad_(wanted))
 
     def embeddings(self, reduce: Literal["mean", "none"] = "mean") -> Tensor:
-        """Return the embeddings, unnormalised for images: (B, D).
+        """Return the embeddings; those of images are not normalised: (B, D).
 
         Texts are L2-normalised first, then several prompts of a class are averaged: (C, D)
         (CLIP's prompt ensemble); `reduce="none"` keeps the rows: (P, D).

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fewtune.backbones.model_names import resolve
+from fewtune.core.discovery import plugins
 from fewtune.core.errors import ConfigError
 from fewtune.model.load_strategy import load_strategy
 
@@ -20,8 +21,9 @@ _ENTRY = re.compile(r"^@\w+\{([^,\s]+),.*?^\}", re.MULTILINE | re.DOTALL)
 
 
 def references() -> dict[str, str]:
-    """Return the BibTeX entries that FewTune knows, by key."""
-    return entries(REFERENCES.read_text(encoding="utf-8"))
+    """Return the BibTeX entries that FewTune knows, by key: its own, and its strategies'."""
+    cited = (load_strategy(name).citation for name in plugins("strategies"))
+    return entries("\n".join([REFERENCES.read_text(encoding="utf-8"), *cited]))
 
 
 def entries(text: str) -> dict[str, str]:
@@ -39,7 +41,9 @@ def owed(runs: Iterable[tuple[dict[str, Any], dict[str, Any]]]) -> tuple[str, li
     keys, words = [FEWTUNE], list[str]()
     given: dict[str, str] = {}
     for spec, task in runs:
-        keys += [load_strategy(spec["strategy"]).paper, _backbone(spec["backbone"])]
+        strategy = load_strategy(spec["strategy"])
+        known |= entries(strategy.citation)  # it may be a plug-in
+        keys += [strategy.citation_key(), _backbone(spec["backbone"])]
         found = entries(task["citation"])
         given |= found
         if task["citation"] and not found:

@@ -184,7 +184,7 @@ def _paper(strategy: Strategy) -> str:
     """Return the reference in the strategy's docstring: the second paragraph, up to the year."""
     paragraphs = (inspect.getdoc(sys.modules[type(strategy).__module__]) or "").split("\n\n")
     found = re.match(r".+?\b(19|20)\d\d\b", " ".join(paragraphs[1:2]).replace("\n", " "))
-    return found[0] if found else strategy.paper or "none"
+    return found[0] if found else strategy.citation_key() or "none"
 
 
 def _pairs(values: dict[str, Any]) -> str:

@@ -29,8 +29,8 @@ class AdapterHead(Head):
         self.up = nn.Linear(hidden, model.dim, bias=False, device=model.device)
 
     def image(self, z: Tensor) -> Tensor:
-        """Return ratio * A(z) + (1 - ratio) * z."""
-        adapted = torch.relu(self.up(torch.relu(self.down(z))))
+        """Return a * A(z) + (1 - a) * z, where a is the ratio: (B, D) -> (B, D)."""
+        adapted = torch.relu(self.up(torch.relu(self.down(z))))  # A(z) = ReLU(W2 ReLU(W1 z))
         return self.ratio * adapted + (1 - self.ratio) * z
 
 
@@ -38,7 +38,14 @@ class ClipAdapter(Strategy):
     """A two-layer adapter on image features."""
 
     title = "CLIP-Adapter"
-    paper = "gao2024clipadapter"
+    citation = """@article{gao2024clipadapter,
+  title = {{CLIP-Adapter}: Better Vision-Language Models with Feature Adapters},
+  author = {Peng Gao and Shijie Geng and Renrui Zhang and Teli Ma and Rongyao Fang and
+    Yongfeng Zhang and Hongsheng Li and Yu Qiao},
+  journal = {International Journal of Computer Vision},
+  volume = {132},
+  year = {2024},
+}"""
     recipe = Recipe(batch_size=32, lr=1e-2, weight_decay=1e-4, length=50, views=8, crop_scale=0.5)
     starts_as_zero_shot = False
 

@@ -51,7 +51,12 @@ class ClipLora(Strategy):
     """Low-rank adaptation of the query, key and value matrices."""
 
     title = "CLIP-LoRA"
-    paper = "zanella2024cliplora"
+    citation = """@inproceedings{zanella2024cliplora,
+  title = {Low-Rank Few-Shot Adaptation of Vision-Language Models},
+  author = {Maxime Zanella and Ismail Ben Ayed},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition Workshops},
+  year = {2024},
+}"""
     recipe = Recipe(
         batch_size=32,
         optimizer="adamw",
@@ -75,7 +80,7 @@ class ClipLora(Strategy):
 
     def attach(self, model: DualEncoder, classes: ClassSet) -> Head:
         """Put a low-rank layer in the place of each chosen matrix, text tower first."""
-        scale = self.alpha / math.sqrt(self.rank)
+        scale = self.alpha / math.sqrt(self.rank)  # s of W + s * B A
         make: Any = partial(LoraLinear, rank=self.rank, scale=scale, dropout=self.dropout)
         for tower in self._towers(model):
             for index in positions(len(tower.blocks), self.position):

@@ -23,7 +23,6 @@ from fewtune.core.task import ClassSet
 from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.head import Head, Output
 from fewtune.model.strategy import Strategy
-from fewtune.model.towers import PROMPT_CHUNK
 
 BIASES = {
     "none": (),
@@ -48,7 +47,7 @@ class ClipFitHead(Head):
         self.teacher = teacher
 
     def loss(self, output: Output, labels: Tensor) -> Tensor:
-        """Return cross-entropy plus lambda times the chosen regulariser."""
+        """Return cross-entropy plus lambda times the chosen regulariser, a scalar."""
         loss = super().loss(output, labels)
         if self.strategy.lambda_ == 0 or self.strategy.regulariser == "none":
             return loss
@@ -57,12 +56,15 @@ class ClipFitHead(Head):
         if output.text is None or self.teacher is None:
             return loss
         similarity = F.cosine_similarity(output.text.float(), self.teacher, dim=-1, eps=1e-7)
+        # lambda * (1 - mean_k cos(t_k, t_k^0))
         return loss + self.strategy.lambda_ * (1 - similarity.mean())
 
     def squared_change(self) -> Tensor:
-        """Return the sum over the groups (biases of linear layers, norm weights, norm biases) of
-        the mean over tensors of sum((w - w0)^2).
-        """  # noqa: D205
+        """Return how far the trained parameters have moved, a scalar.
+
+        For each group (biases of linear layers, norm weights, norm biases) the mean over tensors of
+        sum((w - w0)^2); then the sum over the groups.
+        """
         groups: dict[str, list[Tensor]] = {}
         for name, parameter in self.model.tuned().items():
             kind = "norm" if "norm" in name else "linear"
@@ -75,7 +77,13 @@ class ClipFit(Strategy):
     """Existing biases and norms are trained; no parameter is added."""
 
     title = "CLIPFit"
-    paper = "li2024clipfit"
+    citation = """@inproceedings{li2024clipfit,
+  title = {Vision-Language Model Fine-Tuning via Simple Parameter-Efficient Modification},
+  author = {Ming Li and Jike Zhong and Chenxin Li and Liuzhuozheng Li and Nie Lin and
+    Masashi Sugiyama},
+  booktitle = {Conference on Empirical Methods in Natural Language Processing},
+  year = {2024},
+}"""
     recipe = Recipe(
         batch_size=32,
         drop_last=True,
@@ -115,10 +123,7 @@ class ClipFit(Strategy):
         with_text = self.type == "vision-language"
         head = ClipFitHead(model, classes, self, None)
         if with_text and self.regulariser == "cosine":
-            with torch.no_grad():
-                head.teacher = (
-                    model.encode(head.prompts(classes)).encoded(PROMPT_CHUNK).embeddings()
-                )
+            head.teacher = model.encode_frozen(head.prompts(classes)).embeddings()  # t^0
         towers = {"image": model.image, "text": model.text} if with_text else {"image": model.image}
         norms = [towers[name] for name in TOWERS[self.norms] if name in towers]
         biased = [towers[name] for name in TOWERS[self.bias_towers] if name in towers]

@@ -51,7 +51,7 @@ class ContextHead(Head):
         model.add_hook(model.text, "block.0", self._insert)
 
     def prompts(self, classes: ClassSet) -> Prompts:
-        """Return one text a class, with placeholders where the context goes."""
+        """Return one text per class, with placeholders where the context goes."""
         first, second = (
             self.glue.join("x" * count) for count in (self.leading, self.count - self.leading)
         )
@@ -62,13 +62,17 @@ class ContextHead(Head):
         return Prompts(tuple(texts), tuple(range(len(classes))), classes.names)
 
     def positions(self, end: Tensor) -> Tensor:
-        """Return where the context goes, (P, M): after the start, and before the full stop."""
+        """Return where the context goes: after the start, and before the full stop.
+
+        Args:
+            end: (P,) positions of the end of text; the result is (P, M).
+        """
         index = torch.arange(self.count, device=end.device)
         return torch.where(index < self.leading, index + 1, end[:, None] - 1 - self.count + index)
 
     def _insert(self, x: Tensor, rows: TokenBatch | None) -> Tensor:
         assert rows is not None
-        positions = self.positions(rows.end)
+        positions = self.positions(rows.end)  # of [V]_1 ... [V]_M in each prompt
         context = self.context[rows.owner] if self.class_bound else self.context
         vectors = (context + self._embedding("position")[positions]).to(x.dtype)
         return x.scatter(1, positions[..., None].expand_as(vectors), vectors)
@@ -98,7 +102,13 @@ class CoOp(Strategy):
     """Context vectors are trained at the input of the text encoder."""
 
     title = "CoOp"
-    paper = "zhou2022coop"
+    citation = """@article{zhou2022coop,
+  title = {Learning to Prompt for Vision-Language Models},
+  author = {Kaiyang Zhou and Jingkang Yang and Chen Change Loy and Ziwei Liu},
+  journal = {International Journal of Computer Vision},
+  volume = {130},
+  year = {2022},
+}"""
     recipe = Recipe(
         batch_size=32,
         drop_last=True,

@@ -15,13 +15,14 @@ from fewtune.core.task import ClassSet
 from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.head import Head
 from fewtune.model.strategy import Strategy
+from fewtune.strategies.zero_shot import ZeroShot
 
 
 class LinearProbe(Strategy):
     """A trained linear classifier; the backbone and its text side are not touched."""
 
     title = "Linear probe"
-    paper = "radford2021clip"
+    citation = ZeroShot.citation
     recipe = Recipe(batch_size=32, lr=1e-2, weight_decay=1e-2, length=50, views=8, crop_scale=0.5)
     types = ("vision",)
 

@@ -35,18 +35,17 @@ class ResidualHead(Head):
         super().__init__(model, classes, strategy.classifier)
         self.alpha = strategy.alpha
         self.residual = nn.Parameter(torch.zeros(len(classes), model.dim, device=model.device))
-        self.register_buffer("norms", embedding_norms(model.encode(self.prompts(classes))))
+        self.register_buffer("norms", embedding_norms(model.encode_frozen(self.prompts(classes))))
 
     def text(self, w: Tensor) -> Tensor:
-        """Return |t| w + alpha * x, where w are the class embeddings as zero-shot CLIP has them."""
+        """Return |t| w + alpha * x, where w (C, D) are zero-shot CLIP's embeddings: eq. 5."""
         return self.norms * w + self.alpha * self.residual
 
 
-@torch.no_grad()
 def embedding_norms(prompts: Activations) -> Tensor:
-    """Return the mean norm of each class' prompts before normalisation: (C, 1)."""
+    """Return the mean norm of each class' encoded prompts, (P, D) before normalisation: (C, 1)."""
     assert prompts.rows is not None
-    norms = prompts.encoded().x.float().norm(dim=-1, keepdim=True)
+    norms = prompts.x.float().norm(dim=-1, keepdim=True)
     return class_means(norms, prompts.rows)
 
 
@@ -54,7 +53,12 @@ class TaskRes(Strategy):
     """Class embeddings are moved; both encoders stay as they are."""
 
     title = "TaskRes"
-    paper = "yu2023taskres"
+    citation = """@inproceedings{yu2023taskres,
+  title = {Task Residual for Tuning Vision-Language Models},
+  author = {Tao Yu and Zhihe Lu and Xin Jin and Zhibo Chen and Xinchao Wang},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
+  year = {2023},
+}"""
     recipe = Recipe(
         batch_size=256,
         drop_last=True,

@@ -1,4 +1,4 @@
-"""Tip-Adapter: a cache of training features votes beside the class prompts; nothing is trained.
+"""Tip-Adapter: a cache of training features votes next to the class prompts; nothing is trained.
 
 Zhang et al., "Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification", ECCV 2022,
 eq. 3 to 6: logits = scale * f W^T + alpha * exp(-beta * (1 - f F^T)) L. The keys F are the
@@ -59,30 +59,32 @@ class CacheHead(Head):
 
     @torch.no_grad()
     def prepare(self, z: Tensor, labels: Tensor) -> None:
-        """Fill the cache: the mean over the views, then normalised."""
+        """Fill the cache from views (N, V, D): their mean, then normalised."""
+        # F and L of eq. 3 to 6
         self.keys.copy_(F.normalize(z.float().mean(1), dim=-1))
         self.values.copy_(labels)
 
     def forward(self, images: Activations, classes: Activations | None) -> Output:
-        """Add the cache's votes to zero-shot CLIP's logits."""
+        """Add the cache's votes to zero-shot CLIP's logits: f W^T + alpha * votes."""
         output = super().forward(images, classes)
         with torch.autocast(output.image.device.type, enabled=False):
             votes = self.votes(self.affinity(output.image), self.beta)
+            # eq. 6
             return Output(output.logits + self.alpha * votes, output.image, output.text)
 
     def affinity(self, z: Tensor) -> Tensor:
-        """Return the similarity of images and keys: (B, N)."""
+        """Return the similarity of images (B, D) and keys, f F^T: (B, N)."""
         return F.normalize(z.float(), dim=-1) @ self.keys.T
 
     def votes(self, affinity: Tensor, beta: Tensor) -> Tensor:
         """Return exp(-beta * (1 - affinity)) L: (B, N) -> (B, C)."""
-        labels = F.one_hot(self.values, len(self.classes)).to(affinity.dtype)
+        labels = F.one_hot(self.values, len(self.classes)).to(affinity.dtype)  # L
         return (-beta * (1 - affinity)).exp() @ labels
 
     def tune_on_validation(
         self, images: Activations, classes: Activations | None, labels: Tensor
     ) -> None:
-        """Choose alpha and beta by accuracy on the validation split."""
+        """Choose alpha and beta by accuracy on N validation images (N, D)."""
         output = super().forward(images, classes)
         alphas, betas = (
             LEAST + torch.arange(count, device=labels.device) * (limit - LEAST) / count
@@ -105,7 +107,13 @@ class TipAdapter(Strategy):
     """Training features are kept and compared with; no gradient step is made."""
 
     title = "Tip-Adapter"
-    paper = "zhang2022tipadapter"
+    citation = """@inproceedings{zhang2022tipadapter,
+  title = {{Tip-Adapter}: Training-Free Adaption of {CLIP} for Few-Shot Classification},
+  author = {Renrui Zhang and Wei Zhang and Rongyao Fang and Peng Gao and Kunchang Li and
+    Jifeng Dai and Yu Qiao and Hongsheng Li},
+  booktitle = {European Conference on Computer Vision},
+  year = {2022},
+}"""
     recipe = Recipe(length=0, views=10, crop_scale=0.5)
     source = "authors' code"
     types = ("vision-language",)

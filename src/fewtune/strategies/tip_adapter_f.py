@@ -5,8 +5,8 @@ section 3.3: the keys start as those of `tip-adapter` and are trained with alpha
 starting values; both are searched on the validation split afterwards. Trained keys are not
 normalised again.
 
-Differs from the authors' code, beside what `tip-adapter` names: the last epoch is taken, not the
-best one on the test images; epochs go through the ten views of the cache instead of new ones;
+Differs from the authors' code, apart from what `tip-adapter` names: the last epoch is taken, not
+the best one on the test images; epochs go through the ten views of the cache instead of new ones;
 EuroSAT gets 20 epochs too (theirs: 100, `--length 100`).
 """
 

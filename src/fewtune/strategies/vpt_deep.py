@@ -1,4 +1,4 @@
-"""VPT-deep: learned tokens beside the image tokens, replaced before every block.
+"""VPT-deep: learned tokens next to the image tokens, replaced before every block.
 
 Jia et al., "Visual Prompt Tuning", ECCV 2022, eq. 5 and 6, on CLIP's image encoder. Tokens get no
 positional embedding; a block's outputs at the prompt positions are discarded where the next block
@@ -57,10 +57,11 @@ class PromptHead(Head):
         return F.dropout(prompts, self.strategy.dropout, self.training).to(x.dtype)
 
     def _append(self, x: Tensor, rows: TokenBatch | None) -> Tensor:
-        return torch.cat([x, self._layer(x, 0)], dim=1)
+        return torch.cat([x, self._layer(x, 0)], dim=1)  # [x_0, E_0, P_0]
 
     def _replace(self, layer: int) -> StageFunction:
         def hook(x: Tensor, rows: TokenBatch | None) -> Tensor:
+            # [x_i, E_i, P_i]: what the block before made of its prompts is discarded
             return torch.cat([x[:, : -self.strategy.tokens], self._layer(x, layer)], dim=1)
 
         return hook
@@ -70,11 +71,17 @@ class VptDeep(Strategy):
     """Prompt tokens before every block of the image encoder."""
 
     title = "VPT-deep"
-    paper = "jia2022vpt"
+    citation = """@inproceedings{jia2022vpt,
+  title = {Visual Prompt Tuning},
+  author = {Menglin Jia and Luming Tang and Bor-Chun Chen and Claire Cardie and Serge Belongie and
+    Bharath Hariharan and Ser-Nam Lim},
+  booktitle = {European Conference on Computer Vision},
+  year = {2022},
+}"""
     recipe = Recipe(batch_size=32, optimizer="adamw", lr=1e-2, weight_decay=1e-2, length=50)
     starts_as_zero_shot = False
 
-    tokens: int = Field(8, ge=0, le=1024, description="prompt tokens T a block")
+    tokens: int = Field(8, ge=0, le=1024, description="prompt tokens T per block")
     depth: int = Field(0, ge=0, description="blocks with prompts of their own; 0: all")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the prompts")
     projection: int = Field(

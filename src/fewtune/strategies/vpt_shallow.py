@@ -1,4 +1,4 @@
-"""VPT-shallow: learned tokens beside the image tokens, entered once before the first block.
+"""VPT-shallow: learned tokens next to the image tokens, entered once before the first block.
 
 Jia et al., "Visual Prompt Tuning", ECCV 2022, eq. 4: VPT-deep with prompts at the first block only,
 whose outputs travel on through the later blocks.

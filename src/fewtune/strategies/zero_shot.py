@@ -16,7 +16,14 @@ class ZeroShot(Strategy):
     """The untouched backbone: the first row of every table."""
 
     title = "Zero-shot CLIP"
-    paper = "radford2021clip"
+    citation = """@inproceedings{radford2021clip,
+  title = {Learning Transferable Visual Models From Natural Language Supervision},
+  author = {Alec Radford and Jong Wook Kim and Chris Hallacy and Aditya Ramesh and Gabriel Goh and
+    Sandhini Agarwal and Girish Sastry and Amanda Askell and Pamela Mishkin and Jack Clark and
+    Gretchen Krueger and Ilya Sutskever},
+  booktitle = {International Conference on Machine Learning},
+  year = {2021},
+}"""
     source = "paper"
     types = ("vision-language",)
 

@@ -1,4 +1,4 @@
-"""Small models and tasks, and what strategies and datasets promise: public, for plug-in authors.
+"""Tests for plug-in authors: small models and tasks, and the contracts of plug-ins.
 
 from fewtune.testing import check_strategy
 

@@ -1,4 +1,4 @@
-"""What every declaration of a dataset promises; no image and no network is needed."""
+"""The contract of declared datasets; its checks need no image and no network."""
 
 from __future__ import annotations
 
@@ -55,13 +55,22 @@ def bibtex(text: str) -> dict[str, str]:
     return fields
 
 
+def require_bibtex(text: str) -> None:
+    """Check that a citation can be printed.
+
+    Raises:
+        AssertionError: It is no BibTeX entry, or it lacks a title, an author or a year.
+    """
+    missing = [field for field in REQUIRED if not bibtex(text).get(field)]
+    assert not missing, f"the citation has no {', '.join(missing)}"
+
+
 def _check_facts(dataset: Dataset) -> None:
     assert dataset.title, "no title"
     assert dataset.licence, "no licence"
     assert dataset.group in get_args(Group), f"{dataset.group!r} is no group"
     assert dataset.homepage.startswith(("http://", "https://")), "no homepage"
-    missing = [field for field in REQUIRED if not bibtex(dataset.citation).get(field)]
-    assert not missing, f"the citation has no {', '.join(missing)}"
+    require_bibtex(dataset.citation)
     assert set(dataset.sizes) == set(SPLITS), "sizes are those of train, val and test"
     assert min(dataset.sizes.values()) >= 0, "a size is below 0"
     assert dataset.sizes["test"] >= len(dataset.classes), "fewer test images than classes"
@@ -86,6 +95,8 @@ def _check_wording(dataset: Dataset, wording: PromptSet, source: str) -> None:
     for label, name in enumerate(dataset.classes):
         texts = classes.texts(label)
         word = wording.names.get(name, name).replace("_", " ")
-        assert texts == tuple(template.replace("{}", word) for template in templates), name
+        expected = tuple(template.replace("{}", word) for template in templates)
+        assert texts == expected, f"the texts of {name} must be {expected}, found {texts}"
         assert texts == mirrored.texts(len(classes) - 1 - label), f"{name} is worded by its place"
-        assert all(text.strip() and "{}" not in text for text in texts), name
+        bare = [text for text in texts if not text.strip() or "{}" in text]
+        assert not bare, f"{name} has an empty text, or one with {{}} left in it: {bare}"

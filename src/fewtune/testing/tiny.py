@@ -127,7 +127,7 @@ class ArraySource:
 
 
 def tiny_task(*, classes: int = 3, train: int = 4, test: int = 6, seed: int = 0) -> Task:
-    """Return a task of noisy images, a colour gradient a class; keys and pixels follow `seed`."""
+    """Return a task of noisy images, a colour gradient per class; keys and pixels follow `seed`."""
     names = ("red", "green", "blue", "violet", "orange", "grey")[:classes]
     rng = np.random.default_rng(seed)
 

@@ -76,7 +76,7 @@ def held_in(net: nn.Module, dtype: torch.dtype) -> Iterator[None]:
 
 
 def read_later(number: Tensor) -> Callable[[], float]:
-    """Begin to copy a number to the host, and return what waits for it.
+    """Begin to copy a scalar to the host, and return what waits for it.
 
     The wait is for what a GPU was given to do until now, not for what it is given until then.
     """
@@ -95,14 +95,14 @@ def read_later(number: Tensor) -> Callable[[], float]:
 
 
 def send(x: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor on a device; a GPU is given the copy to make, and not waited for."""
+    """Return a tensor of any shape on a device; a GPU is given the copy to make, not waited for."""
     if device.type != "cuda" or x.device.type == "cuda":
         return x.to(device)
     return x.pin_memory().to(device, non_blocking=True)
 
 
 def rows_of(x: Tensor, indices: Sequence[int]) -> Tensor:
-    """Return some rows of a tensor, wherever it lies, without waiting for a GPU."""
+    """Return some rows of a tensor, (N, ...) to (B, ...), without waiting for a GPU."""
     if isinstance(indices, range):
         return x[indices.start : indices.stop]
     return x.index_select(0, send(torch.tensor(indices), x.device))

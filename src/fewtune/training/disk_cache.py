@@ -78,7 +78,7 @@ class DiskCache:
         self.least_s = least_s
 
     def get(self, about: dict[str, Any], compute: Callable[[], Tensor]) -> Tensor:
-        """Return the tensor that `about` describes, from disk or computed.
+        """Return the tensor (of any shape) that `about` describes, from disk or computed.
 
         Of several processes that want the same entry at a time, one computes it.
         """

@@ -89,7 +89,7 @@ class ImageLoader:
         return torch.stack([reading[index].result() for index in indices])
 
     def normalise(self, raw: Tensor) -> Tensor:
-        """Return normalised pixels of raw ones, on the device that they are wanted on."""
+        """Return normalised pixels (B, 3, S, S) of raw ones, on the device they are wanted on."""
         pixels = send(raw, self.device).float()
         return pixels.div_(255).sub_(self._mean).div_(self._std)
 

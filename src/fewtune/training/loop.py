@@ -159,7 +159,7 @@ class Training:
             self.inputs.prefetch(*self.batch(step))
 
     def forward(self, step: int) -> Tensor:
-        """Return the loss of a step's batch, with dropout on."""
+        """Return the loss of a step's batch, a scalar, with dropout on."""
         batch, epoch = self.batch(step)
         training_mode(self.head, True)
         seed_step(self.seed, self.phase, step)

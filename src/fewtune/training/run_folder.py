@@ -169,7 +169,7 @@ class RunFolder:
             value.copy_(tensors[name])
 
     def write_predictions(self, examples: Sequence[Example], logits: Tensor) -> None:
-        """Write predictions.csv; labels are class indices."""
+        """Write predictions.csv from logits (N, C); labels are class indices."""
         confidence, predicted = logits.softmax(1).max(1)
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")

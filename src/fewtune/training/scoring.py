@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from fewtune.core.spec import Precision
 from fewtune.core.task import ClassSet
 from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.head import Head
-from fewtune.model.towers import PROMPT_CHUNK, Activations
+from fewtune.model.towers import Activations
 from fewtune.training.device import autocast
 from fewtune.training.feature_cache import FeatureCache
 from fewtune.training.image_loader import ImageLoader
@@ -24,24 +23,11 @@ EVALUATION_BATCH = 64
 def encode_classes(
     model: DualEncoder, head: Head, classes: ClassSet, precision: Precision
 ) -> Activations | None:
-    """Return all class prompts finished once, a chunk of similar lengths at a time.
-
-    None for a linear classifier.
-    """
+    """Return all class prompts (P, D), encoded once for many images; None for a linear head."""
     if head.classifier == "linear":
         return None
-    whole = model.encode(head.prompts(classes))
-    assert whole.rows is not None
-    by_length = whole.rows.end.argsort()
-    parts = []
     with torch.inference_mode(), autocast(model.device, precision):
-        for part in torch.split(by_length, PROMPT_CHUNK):
-            rows = whole.rows.part(part)
-            tokens = whole.x[part, : int(rows.end.max()) + 1]
-            parts.append(replace(whole, x=tokens, rows=rows).encoded())
-    return replace(
-        parts[0], x=torch.cat([p.x for p in parts])[by_length.argsort()], rows=whole.rows
-    )
+        return model.encode_frozen(head.prompts(classes))
 
 
 def scores(
@@ -54,7 +40,7 @@ def scores(
     """Return the logits (N, C) of the examples in fp32 on the CPU, test transform, dropout off.
 
     Args:
-        text: The finished class prompts, where the caller has them.
+        text: The encoded class prompts (P, D), where the caller has them.
 
     Raises:
         RunError: A score is NaN or infinite.
@@ -79,7 +65,8 @@ def scores(
 def metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """Return top-1, top-5, macro recall (mean per class), precision, F1 and calibration error.
 
-    All are shares in [0, 1]; classes without test images do not enter the macro averages.
+    All are shares in [0, 1] of logits (N, C) and labels (N,); classes without test images do not
+    enter the macro averages.
     """
     from torchmetrics.functional.classification import (
         multiclass_accuracy,
@@ -108,7 +95,12 @@ def metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
 def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
     """Return the expected calibration error over equal bins of confidence (Guo et al., 2017).
 
-    torchmetrics takes scores that happen to lie in [0, 1] for probabilities; these are logits.
+    Not torchmetrics': there, a confidence of exactly 1 has a bin of its own.
+
+    Args:
+        logits: (N, C).
+        labels: (N,).
+        bins: Each is ((k - 1) / bins, k / bins].
     """
     confidence, predicted = logits.double().softmax(1).max(1)
     excess = confidence - (predicted == labels).double()
@@ -118,7 +110,12 @@ def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
 
 
 def per_class_recall(logits: Tensor, labels: Tensor) -> list[float | None]:
-    """Return the share of each class' images that are recognised; None without images."""
+    """Return the share of each class' images that are recognised; None without images.
+
+    Args:
+        logits: (N, C).
+        labels: (N,).
+    """
     count = logits.shape[1]
     hits = labels[logits.argmax(1) == labels]
     seen, right = (torch.bincount(of, minlength=count) for of in (labels, hits))

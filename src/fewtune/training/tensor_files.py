@@ -13,7 +13,7 @@ from fewtune.core.files import write_atomic
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: dict[str, str]) -> None:
-    """Write tensors to `path` atomically, as safetensors.
+    """Write tensors of any shape to `path` atomically, as safetensors.
 
     Raises:
         RunError: The disk is full or the folder is not writable; `path` is as it was.
@@ -30,7 +30,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: dict[str, str
 
 
 def misfits(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
-    """Return the names of tensors that only one side has, or that differ in shape."""
+    """Return the names of tensors, of any shape, that only one side has or that differ in shape."""
     names = sorted(set(wanted) ^ set(found))
     shared = sorted(set(wanted) & set(found))
     return names + [name for name in shared if wanted[name].shape != found[name].shape]

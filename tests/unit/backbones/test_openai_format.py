@@ -121,7 +121,7 @@ def difference(model: CLIPModel, expected: ReferenceClip, dtype: torch.dtype) ->
 
 @pytest.fixture
 def state_file(tmp_path: Path) -> Callable[..., Path]:
-    """Return a function that writes a state dict, and a sidecar beside it."""
+    """Return a function that writes a state dict, and a sidecar next to it."""
 
     def write(state: Any, sidecar: Any = None, name: str = "clip.pt") -> Path:
         path = tmp_path / name

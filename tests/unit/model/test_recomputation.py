@@ -1,4 +1,4 @@
-"""What makes a step cheaper leaves its numbers: chunks, common beginnings, lowered weights."""
+"""What makes a step cheaper leaves its numbers: chunks, shared prefixes, lowered weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from fewtune.training.run_model import attach
 TASK = tiny_task(classes=5)
 RECIPE = Recipe(batch_size=8, crop_scale=None, flip=False, length=2, length_unit="steps")
 SHARED = RECIPE.model_copy(update={"shared_prefix": True})
-BEGINNING = len("a photo of ") + 1  # a token a character, and the start
+PREFIX = len("a photo of ") + 1  # a token per character, and the start
 
 
 @pytest.fixture(scope="module")
@@ -86,10 +86,14 @@ def training(
 
 
 def gradients(
-    strategy: Strategy, folder: Path, chunk: int, joins: bool = False, recipe: Recipe = RECIPE
+    strategy: Strategy,
+    folder: Path,
+    chunk: int,
+    share_prefix: bool = False,
+    recipe: Recipe = RECIPE,
 ) -> dict[str, Tensor]:
     ready = training(strategy, folder, chunk, recipe=recipe)
-    ready.model.text.share_prefix = joins
+    ready.model.text.share_prefix = share_prefix
     loss = ready.forward(0)
     ready.head.backward(loss)
     found = {name: p.grad for name, p in ready.parameters.items() if p.grad is not None}
@@ -111,7 +115,7 @@ def test_chunks_change_nothing(folder: Path, strategy: Strategy) -> None:
 
 
 @pytest.mark.parametrize("strategy", [ClipLora(dropout=0.0, position="half-up"), ClipFit()])
-def test_a_common_beginning_goes_through_once(
+def test_a_shared_prefix_goes_through_once(
     folder: Path, strategy: Strategy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = gradients(strategy, folder, 0)
@@ -124,19 +128,19 @@ def test_a_common_beginning_goes_through_once(
 
     monkeypatch.setattr(shared_prefix, "run_blocks", spy)
     for chunk in (0, 2):
-        joined = gradients(strategy, folder, chunk, joins=True)
-        assert joined.keys() == plain.keys()
+        shared = gradients(strategy, folder, chunk, share_prefix=True)
+        assert shared.keys() == plain.keys()
         for name, value in plain.items():
-            torch.testing.assert_close(joined[name], value, atol=1e-5, rtol=1e-5)
-    assert (BEGINNING + len("violet") + 2, BEGINNING) in tokens
+            torch.testing.assert_close(shared[name], value, atol=1e-5, rtol=1e-5)
+    assert (PREFIX + len("violet") + 2, PREFIX) in tokens
 
 
 @pytest.mark.parametrize("strategy", [ClipLora(), Hooked()])
-def test_rows_that_are_told_apart_are_not_joined(
+def test_rows_that_are_told_apart_share_no_prefix(
     folder: Path, strategy: Strategy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(shared_prefix, "run_blocks")
-    gradients(strategy, folder, 0, joins=True)
+    gradients(strategy, folder, 0, share_prefix=True)
 
 
 def assert_equal(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
@@ -145,7 +149,7 @@ def assert_equal(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
         torch.testing.assert_close(found[name], value, atol=1e-5, rtol=1e-5)
 
 
-def test_a_shared_beginning_equals_rows_with_one_mask_there(
+def test_dropout_on_a_shared_prefix_equals_rows_with_one_mask_there(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     strategy = ClipLora(dropout=0.25, matrices="qkvo")
@@ -156,30 +160,30 @@ def test_a_shared_beginning_equals_rows_with_one_mask_there(
         return masks[-1]
 
     monkeypatch.setattr(lora, "keep_mask", recording)
-    joined = gradients(strategy, folder, 0, joins=True, recipe=SHARED)
-    packed = BEGINNING + len(TASK.classes) * (len("violet") + 2)
-    assert {tuple(mask.shape[:2]) for mask in masks} >= {(1, packed), (5, BEGINNING + 8), (5, 1)}
+    shared = gradients(strategy, folder, 0, share_prefix=True, recipe=SHARED)
+    packed = PREFIX + len(TASK.classes) * (len("violet") + 2)
+    assert {tuple(mask.shape[:2]) for mask in masks} >= {(1, packed), (5, PREFIX + 8), (5, 1)}
 
     def injected(shape: Any, *_: Any) -> Tensor:
         """The masks of before, for whole rows."""
         mask = masks.pop(0)
         if mask.shape[1] == packed:
-            own = mask[0, BEGINNING:].view(shape[0], -1, shape[2])
-            return torch.cat([mask[:, :BEGINNING].expand(shape[0], -1, -1), own], 1)
-        if mask.shape[0] == len(TASK.classes) and mask.shape[1] > BEGINNING:  # the last block
-            assert (mask[:, :BEGINNING] == mask[:1, :BEGINNING]).all()
+            own = mask[0, PREFIX:].view(shape[0], -1, shape[2])
+            return torch.cat([mask[:, :PREFIX].expand(shape[0], -1, -1), own], 1)
+        if mask.shape[0] == len(TASK.classes) and mask.shape[1] > PREFIX:  # the last block
+            assert (mask[:, :PREFIX] == mask[:1, :PREFIX]).all()
         return mask
 
     monkeypatch.setattr(lora, "keep_mask", injected)
-    assert_equal(gradients(strategy, folder, 0), joined)
+    assert_equal(gradients(strategy, folder, 0), shared)
     assert not masks
     monkeypatch.setattr(lora, "keep_mask", keep_mask)
-    for chunk, joins in ((2, True), (0, False), (2, False)):
-        assert_equal(gradients(strategy, folder, chunk, joins, SHARED), joined)
-    assert not torch.equal(gradients(strategy, folder, 0)["loss"], joined["loss"])
+    for chunk, share_prefix in ((2, True), (0, False), (2, False)):
+        assert_equal(gradients(strategy, folder, chunk, share_prefix, SHARED), shared)
+    assert not torch.equal(gradients(strategy, folder, 0)["loss"], shared["loss"])
     without = ClipLora(dropout=0.0)
     plain = gradients(without, folder, 0)
-    assert_equal(gradients(without, folder, 0, joins=True, recipe=SHARED), plain)
+    assert_equal(gradients(without, folder, 0, share_prefix=True, recipe=SHARED), plain)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +194,7 @@ def test_a_shared_beginning_equals_rows_with_one_mask_there(
         (ClipLora(type="vision"), "nothing in the text tower is trained"),
     ],
 )
-def test_where_no_beginning_can_be_shared(folder: Path, strategy: Strategy, words: str) -> None:
+def test_where_no_prefix_can_be_shared(folder: Path, strategy: Strategy, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         training(strategy, folder, recipe=SHARED)
 

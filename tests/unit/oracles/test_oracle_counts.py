@@ -35,7 +35,7 @@ SIZES = {
 
 
 class NoTokens:
-    """A token a word, in the place of a tokenizer."""
+    """A token per word, in the place of a tokenizer."""
 
     context = 77
 

@@ -57,7 +57,7 @@ def image_side(folder: Path) -> tuple[Tensor, float]:
 
 
 def prompted(folder: Path, strategy: CoOp) -> Callable[[Leaves], Tensor]:
-    """A function of the context: logits with prompts put together token by token, one a class."""
+    """A function of the context: logits with prompts put together token by token, one per class."""
     model, words = stock(folder), tokenizer(folder)
     text, (z, scale) = model.text_model, image_side(folder)
     table = text.embeddings.token_embedding.weight
@@ -66,7 +66,7 @@ def prompted(folder: Path, strategy: CoOp) -> Callable[[Leaves], Tensor]:
         half = {"end": strategy.tokens, "middle": strategy.tokens // 2, "front": 0}[
             strategy.position
         ]
-        # One token a character: a space stands between the context and the name.
+        # One token per character: a space stands between the context and the name.
         before = words.encode(f" {name}" if half else name, add_special_tokens=False)
         space = words.encode(" ", add_special_tokens=False) if half < strategy.tokens else []
         stop = words.encode(".", add_special_tokens=False)
@@ -162,11 +162,11 @@ def test_positions_are_those_of_the_placeholders_in_clips_vocabulary(folder: Pat
 
 
 def test_a_tokenizer_without_single_letters_is_refused() -> None:
-    def joins(texts: list[str]) -> tuple[Tensor, Tensor]:
+    def merging(texts: list[str]) -> tuple[Tensor, Tensor]:
         return torch.zeros(len(texts), 3, dtype=torch.long), torch.ones(len(texts))
 
     with pytest.raises(ConfigError, match="no place for learned vectors"):
-        placeholder_glue(SimpleNamespace(tokenize=joins, name="odd"), 4)  # type: ignore[arg-type]
+        placeholder_glue(SimpleNamespace(tokenize=merging, name="odd"), 4)  # type: ignore[arg-type]
 
 
 def adam(lr: float, decay: float) -> Update:

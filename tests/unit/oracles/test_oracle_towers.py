@@ -77,7 +77,7 @@ def test_zero_shot_logits_are_those_of_transformers(folder: Path) -> None:
 def test_prompt_ensembles_are_means_of_normalised_embeddings(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fewtune.training.scoring.PROMPT_CHUNK", 3)
+    monkeypatch.setattr("fewtune.model.dual_encoder.PROMPT_CHUNK", 3)
     templates = ("a photo of {}.", "art of {}", "{}!")
     own = ("stop", "a light that is red")
     classes = ClassSet(("red", "green_tea", "blue"), templates, (own, (), ()))

@@ -14,7 +14,7 @@ def task(citation: str) -> dict[str, Any]:
 
 
 def test_every_strategy_has_an_entry() -> None:
-    papers = {load_strategy(name).paper for name in plugins("strategies")}
+    papers = {load_strategy(name).citation_key() for name in plugins("strategies")}
     assert papers <= set(references())
 
 
