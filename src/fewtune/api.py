@@ -109,6 +109,7 @@ def predict(
     device: str = "auto",
     precision: AskedPrecision = "auto",
     threads: int | None = None,
+    backbone: str | None = None,
 ) -> list[Prediction]:
     """Return what a run says of images, in their order.
 
@@ -119,11 +120,12 @@ def predict(
         batch: Images at a time.
         precision: "auto" is that of the run.
         threads: CPU threads; None as torch chooses.
+        backbone: Where the run's backbone is now, if it has moved.
 
     Raises:
         RunError, AdapterError: As of `load_run`.
     """
-    tuned = load_run(Path(run), device, precision, threads)
+    tuned = load_run(Path(run), device, precision, threads, backbone)
     return list(prediction.predict(tuned, images, batch, top))
 
 
@@ -137,6 +139,7 @@ def evaluate(
     device: str = "auto",
     precision: AskedPrecision = "auto",
     threads: int | None = None,
+    backbone: str | None = None,
 ) -> dict[str, dict[str, float]]:
     """Measure a run on other images; return metrics in [0, 1] by row, zero-shot first.
 
@@ -152,7 +155,7 @@ def evaluate(
     task = data if isinstance(data, Task) else resolve(data, root=root)
     if not task.benchmark and not isinstance(data, Task):
         task = repair(task, Preparation(listener).check(task, None))
-    tuned = load_run(Path(run), device, precision, threads)
+    tuned = load_run(Path(run), device, precision, threads, backbone)
     return measure(*match_classes(tuned, task, new_classes))
 
 

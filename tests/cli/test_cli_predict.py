@@ -103,7 +103,7 @@ def test_an_interrupted_output_leaves_the_old_file(
         ("predict runs/x", "No image was given."),
         ("predict --classes a,b", "No image was given."),
         ("predict --classes a photo.jpg", "photo.jpg does not exist."),
-        ("predict --backbone picto r p.jpg", "--backbone and --template go with --classes"),
+        ("predict --template {} r p.jpg", "--template goes with --classes"),
         ("predict --classes a,b *.jpg", "*.jpg matches no image."),
         ("predict --format xml r p", "--format has no 'xml'."),
         ("predict --top 0 r p", "--top must be a whole number at least 1"),

@@ -74,12 +74,16 @@ def backbone_names() -> tuple[str, ...]:
 def resolve(name: str) -> BackboneSource:
     """Return where the backbone called `name` is to be found; opens no file.
 
-    Short names come first (in any case, "-", "_" and "/" alike: "vit_b16", "ViT-B/16"), then
-    existing folders and files, then "org/model" as an id on the Hugging Face hub.
+    What is written as a path and exists is that folder or file. Then come short names (in any case;
+    "-", "_" and "/" are alike: "vit_b16", "ViT-B/16"), other existing folders and files, and
+    "org/model" as an id on the Hugging Face hub.
 
     Raises:
         ConfigError: `name` is none of these.
     """
+    path = Path(name).expanduser()
+    if re.search(r"[/\\]|^[.~]", name) and path.exists():
+        return BackboneSource(name, "local", path=path)
     folded = _fold(name)
     if folded == _fold(EMBEDDED):
         return BackboneSource(EMBEDDED, "embedded", path=ASSETS / EMBEDDED, licence="CC-BY-4.0")
@@ -92,7 +96,6 @@ def resolve(name: str) -> BackboneSource:
                 licence=entry.licence,
                 parameters=entry.parameters,
             )
-    path = Path(name).expanduser()
     if name and path.exists():
         return BackboneSource(name, "local", path=path)
     if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) and path.suffix not in _WEIGHT_SUFFIXES:

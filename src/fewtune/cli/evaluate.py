@@ -39,6 +39,12 @@ OPTIONS = (
     ),
     *compute_options(),
     Option(
+        ["--backbone"],
+        metavar="PATH",
+        shown="where the run found it",
+        help="Where the run's backbone is now, if it has moved.",
+    ),
+    Option(
         ["machine", "--json"],
         is_flag=True,
         help="Print one JSON object on stdout; words go to stderr.",

@@ -28,14 +28,20 @@ OPTIONS = (
         help="Folder to write.",
     ),
     Option(["machine", "--json"], is_flag=True, help="Print one JSON object on stdout."),
+    Option(
+        ["--backbone"],
+        metavar="PATH",
+        shown="where the run found it",
+        help="Where the run's backbone is now, if it has moved.",
+    ),
 )
 
 
-def run(folder: str, target: str, output: Path, machine: bool) -> None:
+def run(folder: str, target: str, output: Path, machine: bool, backbone: str | None) -> None:
     """Export a run."""
     from fewtune.exports import export_run
 
-    written = export_run(find_run(folder), target, output)
+    written = export_run(find_run(folder), target, output, backbone=backbone)
     console = Console(machine=machine)
     if machine:
         console.json({"folder": str(written), "format": target})

@@ -37,7 +37,12 @@ SUFFIXES = {".csv": "csv", ".jsonl": "jsonl"}
 OPTIONS = (
     click.Argument(["paths"], nargs=-1, metavar="[RUN] PATH..."),
     Option(["--classes"], metavar="A,B,C", help="Class names: label zero-shot, without a run."),
-    Option(["--backbone"], shown=DEFAULT_BACKBONE, metavar="NAME", help="Backbone for --classes."),
+    Option(
+        ["--backbone"],
+        shown=DEFAULT_BACKBONE,
+        metavar="NAME",
+        help="Backbone for --classes; with a run, where its backbone is now.",
+    ),
     Option(
         ["templates", "--template"],
         multiple=True,
@@ -81,14 +86,15 @@ def run(
     **compute: Any,
 ) -> int:
     """Print or write the predictions and return the exit status."""
-    if classes is None and (backbone or templates):
+    if classes is None and templates:
         raise ConfigError(
-            "--backbone and --template go with --classes; a run has its own.",
+            "--template goes with --classes; a run has prompts of its own.",
             hint="For example: fewtune predict --classes cat,dog photo.jpg",
         )
     targets = paths if classes is not None else paths[1:]
     if not targets:
         raise ConfigError("No image was given.", hint="See `fewtune predict --help`.")
+    _refuse_runs(paths, targets)
     _require_some(targets)
     tuned = _classifier(paths, classes, backbone, templates, compute)
     style = style or SUFFIXES.get(output.suffix.lower() if output else "", "table")
@@ -134,6 +140,22 @@ class Skipped:
                 yield prediction
 
 
+def _refuse_runs(paths: Sequence[str], targets: Sequence[str]) -> None:
+    """Refuse a second run, as a pattern may name it: its picture is no image of anybody.
+
+    Raises:
+        ConfigError: An image to label is a run's folder.
+    """
+    from fewtune.cli.support.find_runs import is_run
+
+    runs = [target for target in targets if target != "-" and is_run(Path(target).expanduser())]
+    if runs:
+        raise ConfigError(
+            f"{runs[-1]} is a run, not an image; one run labels at a time.",
+            hint=f"Name one run: fewtune predict {paths[0]} IMAGE...",
+        )
+
+
 def _classifier(
     paths: Sequence[str],
     classes: str | None,
@@ -147,7 +169,7 @@ def _classifier(
 
     chosen = {name: value for name, value in compute.items() if value is not None}
     if classes is None:
-        return load_run(find_run(paths[0]), **chosen)
+        return load_run(find_run(paths[0]), backbone=backbone, **chosen)
     names = [name.strip() for name in classes.split(",") if name.strip()]
     if len(names) < 2:
         raise ConfigError(

@@ -45,7 +45,9 @@ FORMATS = {
 }
 
 
-def export_run(run: Path, to: str, out: Path, images: Sequence[Path] = ()) -> Path:
+def export_run(
+    run: Path, to: str, out: Path, images: Sequence[Path] = (), backbone: str | None = None
+) -> Path:
     """Write a complete run to the new folder `out` and return it.
 
     Args:
@@ -53,6 +55,7 @@ def export_run(run: Path, to: str, out: Path, images: Sequence[Path] = ()) -> Pa
         to: "hf" (a merged model for transformers) or "peft" (a LoRA adapter).
         out: Does not exist yet, or is empty.
         images: Compared in addition to the built-in probe images.
+        backbone: Where the run's backbone is now, if it has moved.
 
     Raises:
         ConfigError: There is no such format, or `out` is in use.
@@ -63,7 +66,7 @@ def export_run(run: Path, to: str, out: Path, images: Sequence[Path] = ()) -> Pa
     if to not in FORMATS:
         raise ConfigError(f"There is no export format {to!r}.", hint=did_you_mean(to, FORMATS))
     refuse_used(out)
-    tuned = load_run(run, "cpu")
+    tuned = load_run(run, "cpu", backbone=backbone)
     FORMATS[to].refuse(tuned)
     probe = Probe.make(tuned.head.model.preprocess, images)
     wanted = live_logits(tuned, probe)

@@ -1,9 +1,10 @@
 """VPT-deep: learned tokens next to the image tokens, replaced before every block.
 
-Jia et al., "Visual Prompt Tuning", ECCV 2022, eq. 5 and 6, on CLIP's image encoder. Tokens get no
-positional embedding; a block's outputs at the prompt positions are discarded where the next block
-has prompts of its own; the class token is pooled as before. They are appended at the end: as
-nothing depends on the order of the other tokens, this equals their place after the class token.
+Jia et al., "Visual Prompt Tuning", ECCV 2022, section 3.2 (VPT-Deep), on CLIP's image encoder.
+Tokens get no positional embedding; a block's outputs at the prompt positions are discarded where
+the next block has prompts of its own; the class token is pooled as before. They are appended at the
+end: as nothing depends on the order of the other tokens, this equals their place after the class
+token.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """VPT-shallow: learned tokens next to the image tokens, entered once before the first block.
 
-Jia et al., "Visual Prompt Tuning", ECCV 2022, eq. 4: VPT-deep with prompts at the first block only,
-whose outputs travel on through the later blocks.
+Jia et al., "Visual Prompt Tuning", ECCV 2022, section 3.2 (VPT-Shallow): VPT-deep with
+prompts at the first block only, whose outputs travel on through the later blocks.
 """
 
 from __future__ import annotations

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from fewtune.backbones import clip
-from fewtune.core.errors import AdapterError, DataError
+from fewtune.backbones.checkpoint import describe
+from fewtune.backbones.model_names import resolve as resolve_backbone
+from fewtune.core.errors import AdapterError, ConfigError, DataError
 from fewtune.core.run_config import AskedPrecision
 from fewtune.core.spec import Precision, Spec
 from fewtune.core.task import DEFAULT_TEMPLATES, ClassSet, Example
@@ -64,6 +66,7 @@ def load_run(
     device: str = "auto",
     precision: AskedPrecision = "auto",
     threads: int | None = None,
+    backbone: str | None = None,
 ) -> Tuned:
     """Load a complete run.
 
@@ -71,6 +74,7 @@ def load_run(
         precision: "auto" is that in which the run was evaluated. On a CPU with bf16 units a
             probability differs by up to 0.02 between the two.
         threads: CPU threads of this process from now on; None leaves them.
+        backbone: Where the backbone is now, if it has moved; its contents must be the same.
 
     Raises:
         RunError: Not a complete run folder, or of a newer format.
@@ -80,13 +84,14 @@ def load_run(
     folder.record()
     spec = folder.spec()
     strategy = strategy_of(spec)
-    model = clip.load(spec.backbone)
+    model = clip.load(backbone or find_backbone(folder, spec))
     if model.revision != spec.revision:
         raise AdapterError(
             f"The run was trained on {spec.backbone} at {spec.revision}, "
             f"but {model.revision} is here.",
-            hint="Fetch that revision, or train again.",
+            hint="Say where that one is: --backbone PATH. Or train again.",
         )
+    model.name = spec.backbone
     model.net.to(choose_device(device))
     set_preprocessing(model, spec.model_dump())
     classes = used_classes(folder.classes(), spec.templates)
@@ -94,6 +99,27 @@ def load_run(
     folder.load_adapter(head)
     use_threads(threads)
     return Tuned(head, classes, spec.precision if precision == "auto" else precision, spec)
+
+
+def find_backbone(folder: RunFolder, spec: Spec) -> str:
+    """Return the name or the path at which the backbone of a run is now.
+
+    Raises:
+        AdapterError: It is neither where the run's spec says nor where the run has found it.
+    """
+    stored = folder.backbone_path()
+    for name in dict.fromkeys(filter(None, (spec.backbone, stored))):
+        try:
+            if resolve_backbone(name).kind != "local" or describe(name).revision == spec.revision:
+                return name
+        except ConfigError:  # a path that is not here
+            continue
+    if stored is None or Path(stored).exists():
+        return spec.backbone
+    raise AdapterError(
+        f"The backbone of this run was at {stored}, and is not there any more.",
+        hint="Say where it is now: --backbone PATH",
+    )
 
 
 def strategy_of(spec: Spec) -> Strategy:

@@ -74,10 +74,8 @@ class Preparation:
             )
         configure(kind.name(), options)
         resolve_backbone(config.backbone)
-        if task is None:
-            task = self.task(config)
-        else:
-            task = part_of(task, config.classes, config.score_on)
+        part = config.classes, config.score_on
+        task = self.task(config) if task is None else part_of(task, *part)
         if kind.recipe is not None and not task.train:
             raise ConfigError(
                 f"{task.name} has no training images.",

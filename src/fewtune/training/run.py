@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from fewtune.backbones.model_names import resolve as resolve_backbone
 from fewtune.core.draws import few_shot
 from fewtune.core.errors import ConfigError, DataError
 from fewtune.core.files import write_json
@@ -155,6 +156,9 @@ class Execution:
     def begin(self) -> Plan:
         """Write what is known before training and return the plan, which is in force from now."""
         self.folder.begin(self.spec, self.task)
+        source = resolve_backbone(self.job.config.backbone)
+        if source.kind == "local":
+            self.folder.write_backbone(source.path, self.model.revision)
         plan = self.folder.plan() or self._plan()
         torch.set_num_threads(plan.threads)
         return plan

@@ -4,6 +4,7 @@ record.json          spec, plan, environment, metrics, cost: written last, so it
                      means that the run is complete
 spec.json plan.json  what was asked for, and how it was executed
 task.json            classes, prompts and the drawn training images
+backbone.json        where the backbone was found, if it is not a published one
 adapter.safetensors  the tensors that differ from the backbone, nothing frozen
 predictions.csv      key, label, prediction and confidence of every test image
 metrics.jsonl        loss and rate of every step
@@ -71,6 +72,18 @@ class RunFolder:
             left.unlink(missing_ok=True)
         write_json(self.path / "spec.json", {"format": FORMAT, **spec.model_dump(mode="json")})
         write_json(self.path / "task.json", _task_to_json(task))
+
+    def write_backbone(self, found_at: Path, revision: str) -> None:
+        """Store where a backbone in files was found: its name may be a relative path."""
+        where = {"path": str(found_at.absolute()), "revision": revision}
+        write_json(self.path / "backbone.json", where)
+
+    def backbone_path(self) -> str | None:
+        """Return where the backbone was found; None where its name says it."""
+        path = self.path / "backbone.json"
+        value = read_json(path) if path.exists() else {}
+        found = value.get("path") if isinstance(value, dict) else None
+        return found if isinstance(found, str) else None
 
     def plan(self) -> Plan | None:
         """Return the plan that an interrupted run was started with."""

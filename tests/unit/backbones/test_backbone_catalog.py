@@ -44,6 +44,17 @@ def test_other_names_are_paths_or_hub_ids(tmp_path: Path, monkeypatch: pytest.Mo
     assert (resolve("org/model.v2").kind, resolve("org/model.v2").name) == ("local", "org/model.v2")
 
 
+@pytest.mark.parametrize("name", ["./picto", "./ViT-B-16", "models/ViT-B16", "ViT-B/16"])
+def test_what_is_written_as_a_path_and_exists_is_that_path(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).mkdir(parents=True)
+    assert (resolve(name).kind, resolve(name).path) == ("local", Path(name))
+    assert resolve(str(Path(name).absolute())).path == Path(name).absolute()
+    assert resolve("picto").kind == "embedded"
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -37,6 +37,11 @@ def find_run(text: str) -> Path:
     raise RunError(f"There is no run {text!r}.", hint=f"{hint} See `fewtune list runs`.")
 
 
+def is_run(path: Path) -> bool:
+    """Whether a path is a run's folder, complete or not."""
+    return (path / "spec.json").is_file() and (path / "task.json").is_file()
+
+
 def summaries(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield name, spec, whether complete, and top-1 of each run in a folder, oldest first.
 
