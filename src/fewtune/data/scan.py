@@ -16,6 +16,8 @@ from fewtune.data.file_names import is_hidden
 from fewtune.data.label_table import counted, plain
 from fewtune.data.own_folders import is_run_or_cache, is_written_by_fewtune
 
+SHOWN = 5
+
 # HEIC is here though Pillow cannot read it: such photos are reported, not passed over.
 _IMAGE_NAME = re.compile(
     r".\.(jpe?g|jpe|jfif|mpo|a?png|webp|bmp|dib|gif|tiff?|p[pgbn]m|avif|hei[cf]|jp2|tga|ico)$",
@@ -75,12 +77,16 @@ class Skipped:
             notes.append(f"left out {number}, which cannot be read as images: {min(self.special)}")
         if self.own:
             number = counted(self.own.total(), "folder")
-            notes.append(f"ignored {number} that FewTune wrote: {', '.join(sorted(self.own)[:5])}")
+            dots = ", ..." if len(self.own) > SHOWN else ""
+            names = ", ".join(sorted(self.own)[:SHOWN])
+            notes.append(f"ignored {number} that FewTune wrote: {names}{dots}")
         return tuple(notes)
 
 
 def _most(counts: Counter[str] | dict[str, int]) -> str:
-    return ", ".join(f"{plain(name)} {number:,}" for name, number in Counter(counts).most_common(5))
+    return ", ".join(
+        f"{plain(name)} {number:,}" for name, number in Counter(counts).most_common(SHOWN)
+    )
 
 
 def is_image_name(name: str) -> bool:

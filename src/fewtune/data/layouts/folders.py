@@ -143,11 +143,12 @@ def _next_to_splits(location: Path, splits: Iterable[str], skipped: Skipped) -> 
 
 def _refuse_unclear(location: Path, folder: Path, others: Sequence[Path]) -> None:
     names = " and ".join(f"'{plain(other.name)}'" for other in others[:2])
+    split = f"If it is a split, move the class folders into '{location}/train'."
+    if _is_train(folder):
+        split = f"If it is the training split, take it alone: --data '{folder}'."
     raise DataError(
         f"{location} has a folder '{folder.name}' next to {names}: is it a split or a class?",
-        hint=f"For a class, rename it: mv '{folder}' '{folder}s'. For a split, move the classes "
-        f"below a folder of their own split, {location}/train/CLASS, and remove other folders; or "
-        f"read the split alone: --data '{folder}'",
+        hint=f"{split} If it is a class, rename it: mv '{folder}' '{folder}s'",
     )
 
 
