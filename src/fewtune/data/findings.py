@@ -123,8 +123,8 @@ def name_findings(task: Task) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "no-words",
-            f"{counted(len(names), 'class', 'classes')} named by a number or a code, of which a "
-            f"model knows nothing ({prompt!r}): {shown(names)}",
+            f"{counted(len(names), 'class', 'classes')} named by a number or a code, which "
+            f"means nothing to a model ({prompt!r}): {shown(names)}",
             hint="Put names into classnames.txt next to the images or the table: one per line, or "
             "lines 'label<TAB>name'.",
         )

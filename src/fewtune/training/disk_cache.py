@@ -93,6 +93,7 @@ class DiskCache:
         found = self._read(folder / FILE, about)
         if found is not None:
             return found
+        made = not self.folder.exists()
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(locked(folder, wait=True))
@@ -107,6 +108,8 @@ class DiskCache:
             finally:
                 if not (folder / FILE).exists():
                     _remove(folder)
+                    if made:
+                        _remove_empty(self.folder)
 
     def _computed(
         self, folder: Path, about: dict[str, Any], compute: Callable[[], Tensor]
@@ -264,7 +267,12 @@ def _remove(place: Path) -> None:
         (place / FILE).unlink(missing_ok=True)
         _remove_temporary(place)
         (place / LOCK).unlink(missing_ok=True)
-        place.rmdir()
+    _remove_empty(place)
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _remove_temporary(place: Path) -> None:

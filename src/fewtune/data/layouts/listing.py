@@ -68,7 +68,7 @@ class ImageFolder:
 
 
 def _unlisted(location: Path, rows: Sequence[LabelledRow]) -> Iterator[str]:
-    """Yield a note for each split folder with images of which no metadata file lists one."""
+    """Yield a note for each split folder whose images no metadata file lists."""
     first_folders = {row.key.partition("/")[0] for row in rows}
     for folder in subfolders(location):
         if split_of(folder.name) and plain(folder.name) not in first_folders:
