@@ -13,7 +13,7 @@ from commands import Cli
 
 from fewtune.data.layouts import open_task
 from fewtune.datasets import catalog
-from fixtures import encoded, picture
+from fixtures import class_folders, encoded, picture
 from miniatures.hub import FakeHub, serve
 
 REPO = "clip-benchmark/wds_vtab-dtd"
@@ -132,3 +132,47 @@ def test_sample_is_a_folder_that_every_command_reads(cli: Cli, tmp_path: Path) -
     task = open_task(tmp_path / "clothes")
     assert (len(task.classes), len(task.train), len(task.test)) == (10, 160, 1000)
     assert "exists already" in cli("data sample", tmp_path / "clothes").err
+
+
+def test_prompts_of_all_classes_or_of_the_first_ones(cli: Cli, tmp_path: Path) -> None:
+    class_folders(tmp_path / "few", {"SeaLake": 2, "dog": 2})
+    for verb in ("verify", "info"):
+        out = cli(f"data {verb}", tmp_path / "few").out
+        assert "a photo of a Sea Lake." in out
+        assert "a photo of a dog." in out
+    class_folders(tmp_path / "many", {f"kind{letter}": 2 for letter in "abcdefghijklmnopqrstu"})
+    verified = cli("data verify", tmp_path / "many").out
+    assert "kindc: a photo of a kindc." in verified
+    assert "kindf" not in verified
+    assert "and of 16 more classes: fewtune data info DIR lists all" in verified
+    assert "a photo of a kindu." in cli("data info", tmp_path / "many").out
+
+
+def test_numbers_for_names_are_a_warning(cli: Cli, tmp_path: Path) -> None:
+    class_folders(tmp_path / "few", {"0": 2, "1": 2})
+    for verb in ("verify", "info"):
+        out = cli(f"data {verb}", tmp_path / "few").out
+        assert "warning: 2 classes named by a number or a code" in out
+        assert "('a photo of a 0.'): 0, 1. Put names into classnames.txt" in out
+
+
+def test_runs_and_exports_in_the_folder_of_the_images_are_no_class(
+    cli: Cli, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class_folders(tmp_path / "pets", {"cat": 5, "dog": 5})
+    monkeypatch.chdir(tmp_path / "pets")
+    monkeypatch.setenv("FEWTUNE_CACHE", str(tmp_path / "pets/mycache"))
+    flags = ("--backbone", backbone, "--quiet", "--cache", "kept")  # nothing is worth keeping
+    assert cli("fit clip-lora --data . --steps-scale 0.01", *flags).status == 0
+    (run,) = (path for path in Path("runs").iterdir() if path.name.startswith("clip-lora"))
+    assert cli("export", run, "--to", "hf", "--output", "export").status == 0
+    assert cli("report runs --out report").status == 0
+    monkeypatch.delenv("FEWTUNE_CACHE")
+    again = cli("fit zero-shot --data . --json", *flags)
+    assert again.status == 0, again.err
+    task = open_task(Path())
+    assert task.classes.names == ("cat", "dog")
+    assert len(task.train) == 10
+    (note,) = (note for note in task.notes if "that FewTune wrote" in note)
+    for name in ("export", "mycache", "report", "runs"):
+        assert name in note

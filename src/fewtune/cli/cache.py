@@ -123,7 +123,7 @@ command = Group(
                     ["--older-than"],
                     type=Value(float, ge=0),
                     metavar="DAYS",
-                    help="Remove what was not used for so many days.",
+                    help="Remove what was not used for this number of days.",
                 ),
                 Option(["everything", "--all"], is_flag=True, help="Remove all."),
                 WHERE,

@@ -25,7 +25,7 @@ def verify(location: str, root: Path | None, shots: int | None, machine: bool) -
     """Decode every image and report."""
     from dataclasses import replace
 
-    from fewtune.cli.support.data_checks import ShownOnConsole, show_findings
+    from fewtune.cli.support.data_checks import ShownOnConsole, show_findings, show_prompts
     from fewtune.datasets.catalog import load, resolve
     from fewtune.datasets.expected_sizes import size_findings
     from fewtune.training.prepare import Preparation
@@ -34,7 +34,9 @@ def verify(location: str, root: Path | None, shots: int | None, machine: bool) -
     check = Preparation(ShownOnConsole(console)).check
     name = benchmark_listing.declared(location, root)
     if name is None:
-        report = check(resolve(location, root=root), shots)
+        task = resolve(location, root=root)
+        report = check(task, shots)
+        show_prompts(task, console)
     else:
         dataset = load(name)
         task = resolve(
@@ -170,8 +172,8 @@ command = Group(
             callback=info,
             short_help="Tell what is known of a dataset or a folder.",
             help="Tell what is known of a dataset: licence, citation, classes, prompts, and the "
-            "forms in which it is read. Of a folder: layout, classes and counts. No image is "
-            "opened.",
+            "forms in which it is read. Of a folder: layout, classes, counts and prompts. No image "
+            "is opened.",
             params=[click.Argument(LOCATION, metavar="DIR|NAME"), ROOT, JSON],
         ),
         "sample": Command(

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewtune.core.errors import DataError
-from fewtune.core.task import Example
+from fewtune.core.task import ClassSet, Example
 from fewtune.data.decode import InMemory
+from fewtune.data.prompt_words import refuse_same_prompts
 
 
 def as_images(images: Any) -> list[Any]:
@@ -76,19 +77,19 @@ def class_names(
     """Return the name of each label for the prompts.
 
     Raises:
-        DataError: A label has no name.
+        DataError: A label has no name, or two names have the same prompt.
     """
     labels = values.tolist()
-    if names is None:
-        return tuple(map(str, labels))
     if isinstance(names, Mapping):
         missing = [label for label in labels if label not in names]
         if missing:
             raise DataError(f"classes has no name for label {missing[0]!r}.")
-        return tuple(str(names[label]) for label in labels)
-    if len(names) != len(labels):
+        names = [names[label] for label in labels]
+    if names is not None and len(names) != len(labels):
         raise DataError(f"classes holds {len(names)} names, but y has {len(labels)} labels.")
-    return tuple(map(str, names))
+    found = tuple(map(str, labels if names is None else names))
+    refuse_same_prompts(ClassSet(found))
+    return found
 
 
 def training_examples(images: Sequence[Any], codes: NDArray[Any]) -> tuple[Example, ...]:
@@ -117,8 +118,11 @@ def content_digest(image: Any) -> str:
     elif isinstance(image, np.ndarray):
         content = repr(image.shape).encode() + image.tobytes()
     elif isinstance(image, str | Path):
+        path = Path(image).expanduser()
+        if path.exists() and not path.is_file():  # a pipe would block its reader
+            raise DataError(f"Cannot read image {image}: it is no regular file.")
         try:
-            content = Path(image).expanduser().read_bytes()
+            content = path.read_bytes()
         except OSError as error:
             raise DataError(f"Cannot read image {image}: {error.strerror or error}.") from error
     else:

@@ -1,4 +1,4 @@
-"""What is wrong, doubtful or worth knowing about a task's images: findings, worst first."""
+"""Findings: what is wrong, doubtful or worth knowing about a task's images, worst first."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Literal
 from fewtune.core.task import Task
 from fewtune.data.decode import ImageFacts
 from fewtune.data.label_table import counted
+from fewtune.data.prompt_words import without_words
 
 Level = Literal["error", "warning", "info"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "info")
@@ -94,6 +95,7 @@ def make_report(task: Task, facts: Mapping[str, ImageFacts], shots: int | None) 
     findings = [
         *_unreadable(facts),
         *_duplicates(task, facts),
+        *name_findings(task),
         *_balance(counts, shots),
         *_oddities(task, facts),
     ]
@@ -111,6 +113,21 @@ def count(task: Task) -> dict[str, dict[str, int]]:
         if examples:
             counts[split] = {name: found[label] for label, name in enumerate(task.classes.names)}
     return counts
+
+
+def name_findings(task: Task) -> Iterator[Finding]:
+    """Yield a finding if prompts hold numbers or codes in place of words."""
+    names = () if task.benchmark else without_words(task.classes)
+    if names:
+        prompt = task.classes.texts(task.classes.names.index(names[0]))[0]
+        yield Finding(
+            "warning",
+            "no-words",
+            f"{counted(len(names), 'class', 'classes')} named by a number or a code, which "
+            f"means nothing to a model ({prompt!r}): {shown(names)}",
+            hint="Put names into classnames.txt next to the images or the table: one per line, or "
+            "lines 'label<TAB>name'.",
+        )
 
 
 def shown(items: Iterable[str]) -> str:
@@ -133,7 +150,7 @@ def _unreadable(facts: Mapping[str, ImageFacts]) -> Iterator[Finding]:
 
 
 def _duplicates(task: Task, facts: Mapping[str, ImageFacts]) -> Iterator[Finding]:
-    """Yield a finding for each way in which images with equal pixels stand side by side."""
+    """Yield a finding for each way in which images have equal pixels."""
     places: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
     for split, examples in task.splits().items():
         for example in examples:
@@ -228,7 +245,7 @@ def _balance(counts: Mapping[str, Mapping[str, int]], shots: int | None) -> Iter
             f"Classes differ in size by a factor of {filled[most] / filled[least]:.0f}: "
             f"{most} has {filled[most]:,} training images, {least} has {filled[least]:,}",
             hint="--shots K draws the same number from each class; mean per-class recall is "
-            "reported beside accuracy.",
+            "reported next to accuracy.",
         )
 
 
@@ -279,7 +296,7 @@ _ODDITIES: tuple[tuple[Level, str, str, str, Callable[[str, ImageFacts], bool]],
     (
         "info",
         "16-bit",
-        "with 16 bits a channel",
+        "with 16 bits per channel",
         "They are scaled to 8 bits.",
         lambda _, fact: fact.bits == 16,
     ),

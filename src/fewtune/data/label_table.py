@@ -1,13 +1,12 @@
-"""What every layout reads into: a table of labelled rows, checked once and made into a `Task`.
+"""Label tables: what every layout reads into, checked once and made into a `Task`.
 
-A layout is a module in `data/layouts/` with a `Layout` of its own: `detect` says cheaply whether a
-location is laid out that way, `read` returns a `LabelTable`.
+A layout is a module in `data/layouts/` with a `Layout` of its own: `detect` says whether a location
+is laid out that way and opens no image, `read` returns a `LabelTable`.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,18 +21,7 @@ from fewtune.core.task import (
     PublishedDraw,
     Task,
 )
-
-SPLITS = ("train", "val", "test")
-SPLIT_ALIASES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
+from fewtune.data.file_names import SPLITS
 
 
 @dataclass(frozen=True)
@@ -168,14 +156,6 @@ def to_task(
 def counted(number: int, singular: str, plural: str = "") -> str:
     """Return "1 image" or "3 images"."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
-
-
-def ignored_note(ignored: Counter[str]) -> tuple[str, ...]:
-    """Return a note on files that are not images, by suffix; none if there are none."""
-    if not ignored:
-        return ()
-    kinds = ", ".join(f"{suffix or 'no suffix'} {n}" for suffix, n in ignored.most_common(5))
-    return (f"ignored {counted(ignored.total(), 'file')} of other kinds ({kinds})",)
 
 
 def _notes(table: LabelTable, repeated: int, untrained: Sequence[str]) -> tuple[str, ...]:

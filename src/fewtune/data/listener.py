@@ -25,6 +25,9 @@ class DataListener:
     def checked(self, report: DataReport) -> None:
         """Every image has been decoded."""
 
+    def usable(self, task: Task) -> None:
+        """What cannot be used was left out; these are the images and prompts of the runs."""
+
     def note(self, text: str) -> None:
         """Something was done to the task."""
 

@@ -36,7 +36,7 @@ class FileSlice:
 
 @dataclass(frozen=True, slots=True)
 class GreySlice:
-    """A grey image that is a run of bytes of a file, one a pixel."""
+    """A grey image that is a run of bytes of a file, one per pixel."""
 
     slice: FileSlice
     height: int
@@ -54,7 +54,7 @@ class GreySlice:
 
 @dataclass(frozen=True, slots=True)
 class BitSlice:
-    """A black and white image that is a run of bytes of a file, eight pixels a byte."""
+    """A black and white image that is a run of bytes of a file, eight pixels per byte."""
 
     slice: FileSlice
     height: int

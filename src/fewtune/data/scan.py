@@ -1,4 +1,4 @@
-"""Walk folders of images: hidden entries skipped, links followed, loops cut."""
+"""Image files below folders: links are followed, loops are cut, what is left out is counted."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ import posixpath
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from fewtune.core.errors import DataError
+from fewtune.data.file_names import is_hidden
+from fewtune.data.label_table import counted, plain
+from fewtune.data.own_folders import is_run_or_cache, is_written_by_fewtune
+
+SHOWN = 5
 
 # HEIC is here though Pillow cannot read it: such photos are reported, not passed over.
 _IMAGE_NAME = re.compile(
@@ -29,49 +34,134 @@ class ScannedImage:
     size_bytes: int
 
 
+@dataclass
+class Skipped:
+    """What a walk left out.
+
+    Attributes:
+        kinds: Files that are no images, by suffix.
+        hidden_folders: Hidden and system folders, by name; they are not entered.
+        hidden_images: Hidden files with the suffix of an image.
+        special: Pipes, sockets and devices with the suffix of an image, by relative path.
+        own: Runs and caches of FewTune, by name.
+    """
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    hidden_folders: Counter[str] = field(default_factory=Counter)
+    hidden_images: int = 0
+    special: Counter[str] = field(default_factory=Counter)
+    own: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Skipped) -> None:
+        """Count what another walk left out."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+
+    def notes(self) -> tuple[str, ...]:
+        """Return one note for each kind of what was left out."""
+        notes = []
+        if self.kinds:
+            notes.append(
+                f"ignored {counted(self.kinds.total(), 'file')} of other kinds "
+                f"({_most({suffix or 'no suffix': n for suffix, n in self.kinds.items()})})"
+            )
+        if self.hidden_folders:
+            number = counted(self.hidden_folders.total(), "hidden or system folder")
+            notes.append(f"ignored {number} ({_most(self.hidden_folders)})")
+        if self.hidden_images:
+            notes.append(f"ignored {counted(self.hidden_images, 'hidden image')}")
+        if self.special:
+            number = counted(
+                self.special.total(), "pipe, socket or device", "pipes, sockets or devices"
+            )
+            notes.append(f"left out {number}, which cannot be read as images: {min(self.special)}")
+        if self.own:
+            number = counted(self.own.total(), "folder")
+            dots = ", ..." if len(self.own) > SHOWN else ""
+            names = ", ".join(sorted(self.own)[:SHOWN])
+            notes.append(f"ignored {number} that FewTune wrote: {names}{dots}")
+        return tuple(notes)
+
+
+def _most(counts: Counter[str] | dict[str, int]) -> str:
+    return ", ".join(
+        f"{plain(name)} {number:,}" for name, number in Counter(counts).most_common(SHOWN)
+    )
+
+
 def is_image_name(name: str) -> bool:
     """Return whether the suffix is one of an image."""
     return _IMAGE_NAME.search(name) is not None
 
 
-def entries(folder: Path) -> list[os.DirEntry[str]]:
+def entries(folder: Path, skipped: Skipped | None = None) -> list[os.DirEntry[str]]:
     """Return the visible entries of a folder, sorted by name.
+
+    Args:
+        skipped: Counts what is hidden.
 
     Raises:
         DataError: The folder cannot be read.
     """
     try:
         with os.scandir(folder) as scan:
-            return sorted((e for e in scan if not e.name.startswith(".")), key=lambda e: e.name)
+            found = sorted(scan, key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(
             f"Cannot read folder {folder}: {error.strerror or error}.",
             hint=f"Check it with: ls -ld '{folder}'",
         ) from error
+    visible = []
+    for entry in found:
+        if not is_hidden(entry.name):
+            visible.append(entry)
+        elif skipped is not None:
+            if _is_dir(entry):
+                skipped.hidden_folders[entry.name] += 1
+            else:
+                skipped.hidden_images += is_image_name(entry.name)
+    return visible
 
 
-def subfolders(folder: Path) -> list[Path]:
+def subfolders(folder: Path, skipped: Skipped | None = None) -> list[Path]:
     """Return the visible subfolders of a folder, links to folders included, sorted by name."""
-    return [Path(entry.path) for entry in entries(folder) if _is_dir(entry)]
+    return [Path(entry.path) for entry in entries(folder, skipped) if _is_dir(entry)]
 
 
-def holds_images(folder: Path) -> bool:
-    """Return whether an image stands directly in the folder."""
-    return any(is_image_name(entry.name) and not _is_dir(entry) for entry in entries(folder))
+def images_in(folder: Path) -> list[str]:
+    """Return the names of the images that lie directly in a folder, sorted."""
+    return [e.name for e in entries(folder) if is_image_name(e.name) and not _is_dir(e)]
 
 
-def images_below(folder: Path, ignored: Counter[str]) -> list[ScannedImage]:
-    """Return all images at any depth, sorted by path; other files are counted by suffix.
+def images_below(folder: Path, skipped: Skipped) -> list[ScannedImage]:
+    """Return all images at any depth, sorted by path; what is left out is counted.
 
-    A broken link with an image's suffix is returned with size 0, so that a report can name it.
+    Only regular files are returned, after links are followed: a pipe would block its reader. A
+    broken link with an image's suffix is returned with size 0, so that a report can name it.
     """
     found = []
-    for entry, relative in _walk(folder, "", ()):
-        if is_image_name(entry.name):
-            found.append(ScannedImage(Path(entry.path), relative, _size(entry)))
+    for entry, relative in _walk(folder, "", (), skipped):
+        if not is_image_name(entry.name):
+            skipped.kinds[os.path.splitext(entry.name)[1].lower()] += 1
+        elif _is_special(entry):
+            skipped.special[f"{plain(folder.name)}/{plain(relative)}"] += 1
         else:
-            ignored[os.path.splitext(entry.name)[1].lower()] += 1
+            found.append(ScannedImage(Path(entry.path), relative, _size(entry)))
     return sorted(found, key=lambda file: file.relative)
+
+
+def is_own(folder: Path) -> bool:
+    """Return whether FewTune wrote a folder, and nobody put images into it."""
+    return is_written_by_fewtune(folder) and not images_below(folder, Skipped())
+
+
+def count_images_next_to(paths: Iterable[Path]) -> int:
+    """Return the number of images in the folders of these files that are none of them."""
+    listed: dict[str, set[str]] = {}
+    for path in paths:
+        folder, name = os.path.split(os.path.normpath(path))
+        listed.setdefault(folder, set()).add(name)
+    return sum(len(set(images_in(Path(folder))) - names) for folder, names in listed.items())
 
 
 def size_of(path: Path) -> int | None:
@@ -102,13 +192,13 @@ def listed_file(folder: Path, relative: str, where: str) -> ScannedImage:
     if size_bytes is None:
         raise DataError(
             f"{where} names '{relative}', which does not exist in {folder}.",
-            hint="Unpack the images beside the lists.",
+            hint="Unpack the images next to the lists.",
         )
     return ScannedImage(path, key, size_bytes)
 
 
 def _walk(
-    folder: Path, prefix: str, above: tuple[tuple[int, int], ...]
+    folder: Path, prefix: str, above: tuple[tuple[int, int], ...], skipped: Skipped
 ) -> Iterator[tuple[os.DirEntry[str], str]]:
     """Yield files with their relative paths; a folder that contains itself is entered once."""
     try:
@@ -118,10 +208,15 @@ def _walk(
     identity = (info.st_dev, info.st_ino)
     if identity in above:
         return
-    for entry in entries(folder):
+    found = entries(folder, skipped)
+    if is_run_or_cache(folder, {entry.name for entry in found}):
+        skipped.own[plain(folder.name)] += 1
+        return
+    for entry in found:
         if _is_dir(entry):
-            yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", (*above, identity))
-        elif not _is_special(entry):
+            inner = f"{prefix}{entry.name}/"
+            yield from _walk(Path(entry.path), inner, (*above, identity), skipped)
+        else:
             yield entry, prefix + entry.name
 
 

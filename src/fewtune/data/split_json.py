@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from fewtune.core.errors import DataError
+from fewtune.data.file_names import SPLITS
 from fewtune.data.label_table import LabelledRow, plain
 from fewtune.data.scan import size_of
 from fewtune.data.text_files import parse_json, read_text
-
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Test images under guard: from the start of a run to its evaluation nobody reads them.
+"""Guard of test images: nobody reads them from the start of a run to its evaluation.
 
 Training is given no test images. A guard catches code that finds them by itself, in their files or
 in the cache, by mistake or to cheat: whatever hands out pixels asks here first. An image is known

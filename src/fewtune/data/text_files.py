@@ -1,4 +1,4 @@
-"""Read the text files that accompany images: tables, class names, descriptions."""
+"""Text files that accompany images: tables, class names, descriptions."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
-    """Return the class names in a file with one name a line, in label order.
+    """Return the class names in a file with one name per line, in label order.
 
     Raises:
         DataError: A line is empty.

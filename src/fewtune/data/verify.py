@@ -1,4 +1,4 @@
-"""Decode every image of a task once, report what is wrong with them, and repair what can be.
+"""Verification: every image of a task is decoded once, reported on, and left out if need be.
 
 The facts of a folder's images are kept in the cache folder under a hash of all paths, sizes and
 times of change, so that a second look at an unchanged folder opens no image.
@@ -43,7 +43,7 @@ def verify(
     Args:
         task: What to look at; it need not have a test split yet.
         shots: Images per class that will be drawn; classes with fewer are reported.
-        workers: Threads; by default one a core, at most 8.
+        workers: Threads; by default one per core, at most 8.
         progress: Called with (images done, images in all) now and then.
     """
     examples = [example for split in task.splits().values() for example in split]

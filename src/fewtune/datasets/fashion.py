@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 from fewtune.core.atomic_folder import write_folder
 from fewtune.core.errors import DataError
 from fewtune.core.task import Task
-from fewtune.data.label_table import SPLIT_ALIASES, LabelledRow, LabelTable, to_task
+from fewtune.data.file_names import SPLIT_ALIASES
+from fewtune.data.label_table import LabelledRow, LabelTable, to_task
 from fewtune.data.text_files import read_descriptions
 
 TITLE = "Fashion-MNIST (sample)"

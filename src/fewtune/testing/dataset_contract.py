@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from fewtune.core.task import ClassSet, PromptSource
-from fewtune.data.label_table import SPLITS
+from fewtune.data.file_names import SPLITS
 from fewtune.datasets.declaration import Dataset, Group, PromptSet
 from fewtune.datasets.loading import words
 

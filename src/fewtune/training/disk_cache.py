@@ -1,8 +1,9 @@
-"""What frozen stages gave for a list of images, on disk, shared by runs and by processes.
+"""Disk cache: what frozen stages gave for a list of images, shared by runs and by processes.
 
 An entry is a folder with one safetensors file that holds one tensor, and is named by a hash of all
-that decides its contents. It is only a copy of what can be computed again: an entry that is damaged
-or cannot be written costs time, never a run.
+that decides its contents, which the file states too. Only such entries are counted or removed; the
+folder of the cache may hold anything else. An entry is a copy of what can be computed again: one
+that is damaged or cannot be written costs time, never a run.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import time
 import zlib
@@ -31,7 +33,12 @@ LIMIT_BYTES = 20 << 30
 SPARE_BYTES = 2 << 30  # left free on the disk
 LEAST_S = 0.5
 ABANDONED_S = 86_400
+LOCK = ".lock"
 READING_BYTES_PER_S = 200e6  # of a slow disk: what is computed faster than it is read is not kept
+
+
+_ENTRY = re.compile(r"[0-9a-f]{32}")
+_TEMPORARY = re.compile(rf"\.{re.escape(FILE)}\.\d+\.tmp")
 
 
 @dataclass(frozen=True)
@@ -82,10 +89,11 @@ class DiskCache:
 
         Of several processes that want the same entry at a time, one computes it.
         """
-        folder = self.folder / digest(about)[:32]
+        folder = self.folder / _name(about)
         found = self._read(folder / FILE, about)
         if found is not None:
             return found
+        made = not self.folder.exists()
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(locked(folder, wait=True))
@@ -99,13 +107,14 @@ class DiskCache:
                 return self._computed(folder, about, compute)
             finally:
                 if not (folder / FILE).exists():
-                    shutil.rmtree(folder, ignore_errors=True)
+                    _remove(folder)
+                    if made:
+                        _remove_empty(self.folder)
 
     def _computed(
         self, folder: Path, about: dict[str, Any], compute: Callable[[], Tensor]
     ) -> Tensor:
-        for left in folder.glob(".*.tmp"):  # of a process that was killed while writing
-            left.unlink(missing_ok=True)
+        _remove_temporary(folder)  # of a process that was killed while writing
         began = time.perf_counter()
         value = compute()
         took_s = time.perf_counter() - began
@@ -169,21 +178,53 @@ def _crc32(value: Tensor) -> int:
 def entries(folder: Path) -> list[CacheFile]:
     """Return what a cache holds, least recently used first."""
     found = []
-    for path in folder.glob(f"*/{FILE}"):
+    for place in _places(folder):
         with contextlib.suppress(OSError):  # another process has just removed it
-            info = path.stat()
-            found.append(CacheFile(path.parent, _about(path), info.st_size, info.st_mtime))
+            info = (place / FILE).stat()
+            about = _about(place / FILE)
+            if about is not None and (not about or _name(about) == place.name):
+                found.append(CacheFile(place, about, info.st_size, info.st_mtime))
     return sorted(found, key=lambda entry: (entry.used, entry.folder.name))
 
 
-def _about(path: Path) -> dict[str, Any]:
+def _name(about: dict[str, Any]) -> str:
+    """Return the name of an entry's folder."""
+    return digest(about)[:32]
+
+
+def _places(folder: Path) -> list[Path]:
+    """Return the folders that are named as entries and hold no file that the cache does not write.
+
+    Raises nothing for a folder that is missing or cannot be read: it holds no entries.
+    """
+    found = []
+    for place in folder.glob("*"):
+        with contextlib.suppress(OSError):
+            named = _ENTRY.fullmatch(place.name) and not place.is_symlink()
+            if named and all(map(_is_own, os.listdir(place))):
+                found.append(place)
+    return found
+
+
+def _is_own(name: str) -> bool:
+    return name in (FILE, LOCK) or _TEMPORARY.fullmatch(name) is not None
+
+
+def _about(path: Path) -> dict[str, Any] | None:
+    """Return what an entry says of its contents: {} if it is damaged, None if it is no entry."""
     from safetensors import safe_open
 
     try:
         with safe_open(path, "np") as file:
-            about: dict[str, Any] = json.loads(file.metadata()["fewtune"])["about"]
+            meta = file.metadata() or {}
+    except FileNotFoundError:
+        return None
     except Exception:  # damaged
         return {}
+    try:
+        about: dict[str, Any] = json.loads(meta["fewtune"])["about"]
+    except (KeyError, TypeError, ValueError):
+        return None
     return about
 
 
@@ -193,20 +234,48 @@ def prune(
     """Remove entries, least recently used first, and return those that are gone.
 
     Args:
-        folder: Of the cache.
+        folder: Of the cache; whatever else lies there is not touched.
         keep_bytes: What may stay in all.
         unused_s: Entries that were not used for longer go in any case.
     """
     now, gone = time.time(), []
-    for left in folder.glob("*"):  # of processes that were killed
-        if not (left / FILE).exists() and now - left.stat().st_mtime > ABANDONED_S:
-            shutil.rmtree(left, ignore_errors=True)
+    _remove_abandoned(folder, now)
     found = entries(folder)
     total = sum(entry.size_bytes for entry in found)
     for entry in found:
         if total > keep_bytes or now - entry.used > unused_s:
-            shutil.rmtree(entry.folder, ignore_errors=True)
+            _remove(entry.folder)
             if not (entry.folder / FILE).exists():
                 gone.append(entry)
                 total -= entry.size_bytes
     return gone
+
+
+def _remove_abandoned(folder: Path, now: float) -> None:
+    """Remove what processes left that were killed before they had written their entry."""
+    for place in _places(folder):
+        with contextlib.suppress(OSError, RunError):  # removed, or in the hands of a process
+            old = now - place.stat().st_mtime > ABANDONED_S
+            if old and (place / LOCK).exists() and not (place / FILE).exists():
+                with locked(place, wait=False):
+                    _remove(place)
+
+
+def _remove(place: Path) -> None:
+    """Remove the files of an entry, and its folder if it held nothing else."""
+    with contextlib.suppress(OSError):
+        (place / FILE).unlink(missing_ok=True)
+        _remove_temporary(place)
+        (place / LOCK).unlink(missing_ok=True)
+    _remove_empty(place)
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def _remove_temporary(place: Path) -> None:
+    for left in place.glob(".*.tmp"):
+        if _TEMPORARY.fullmatch(left.name):
+            left.unlink(missing_ok=True)

@@ -142,6 +142,7 @@ class Preparation:
         for note in task.notes:
             if note not in known:
                 self.listener.note(note)
+        self.listener.usable(task)
         return task
 
 

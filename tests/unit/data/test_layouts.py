@@ -13,6 +13,7 @@ import pytest
 
 from fewtune.core.errors import ConfigError, DataError
 from fewtune.core.task import Example, Task
+from fewtune.data.findings import name_findings
 from fewtune.data.layouts import open_task
 from fixtures import class_folders, flat_images, list_folder, split_folders, write_image
 
@@ -71,7 +72,11 @@ def test_hidden_entries_are_skipped_and_other_files_counted(tmp_path: Path) -> N
     (tmp_path / "dog/Makefile").write_text("x")
     task = open_task(tmp_path)
     assert len(task.train) == 2
-    assert "ignored 3 files of other kinds (.txt 2, no suffix 1)" in task.notes
+    assert task.notes[1:] == (
+        "ignored 3 files of other kinds (.txt 2, no suffix 1)",
+        "ignored 1 hidden or system folder (.cache 1)",
+        "ignored 1 hidden image",
+    )
 
 
 @pytest.mark.parametrize("val", ["val", "valid", "validation", "Val"])
@@ -84,7 +89,7 @@ def test_split_folders(tmp_path: Path, val: str) -> None:
     assert keys(task.train) == ["train/cat/00.png", "train/cat/01.png", "train/dog/00.png"]
     assert len(task.val) == 3
     assert by_class(task, "test")["dog"][0] == "test/dog/00.png"
-    assert task.notes == ("layout: split folders", "ignored folders beside the splits: docs")
+    assert task.notes == ("layout: split folders", "ignored folders next to the splits: docs")
 
 
 def test_split_folders_without_test(tmp_path: Path) -> None:
@@ -210,7 +215,7 @@ def test_symlink_loops_end_and_links_are_followed(tmp_path: Path) -> None:
     assert "cat/00.png" in keys(task.train)
 
 
-def test_broken_links_stay_visible_and_pipes_are_passed_over(tmp_path: Path) -> None:
+def test_broken_links_stay_visible_and_pipes_are_reported(tmp_path: Path) -> None:
     class_folders(tmp_path, {"cat": 1, "dog": 1})
     (tmp_path / "cat/gone.png").symlink_to(tmp_path / "nothing.png")
     os.mkfifo(tmp_path / "cat/pipe.png")
@@ -218,6 +223,10 @@ def test_broken_links_stay_visible_and_pipes_are_passed_over(tmp_path: Path) -> 
     sizes = {example.key: example.size_bytes for example in task.train}
     assert sizes["cat/gone.png"] == 0
     assert "cat/pipe.png" not in sizes
+    assert (
+        "left out 1 pipe, socket or device, which cannot be read as images: cat/pipe.png"
+        in task.notes
+    )
 
 
 def test_names_in_any_script_and_no_script(tmp_path: Path) -> None:
@@ -261,7 +270,8 @@ def test_list_folder(tmp_path: Path, end: str) -> None:
     assert task.classes.names == ("0", "1", "2")
     assert task.notes[0] == "layout: list folder"
     assert any("train800val200" in note for note in task.notes)
-    assert any("classnames.txt" in note for note in task.notes)
+    (finding,) = name_findings(task)
+    assert "classnames.txt" in finding.hint
 
 
 def test_list_folder_without_the_union(tmp_path: Path) -> None:

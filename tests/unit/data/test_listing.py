@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fewtune.core.errors import DataError
 from fewtune.core.task import Task
+from fewtune.data.findings import name_findings
 from fewtune.data.layouts import open_task
 from fixtures import class_folders, flat_images, list_folder, split_folders, write_jsonl
 
@@ -50,7 +51,7 @@ def test_table_text_variants(root: Path, name: str, text: str) -> None:
     assert labelled(task) == EXPECTED
     assert task.classes.names == ("cat", "dog")
     assert task.name == "l"
-    assert task.notes == ("layout: table file",)
+    assert task.notes == ("layout: table file", "ignored 1 image next to the listed ones")
 
 
 def test_jsonl_and_size(root: Path) -> None:
@@ -83,7 +84,9 @@ def test_numbers_for_labels(root: Path) -> None:
     text = "path,label\na.png,10\nb c.png,9\n"
     task = open_task(table(root, text))
     assert task.classes.names == ("9", "10")
-    assert any("classnames.txt" in note for note in task.notes)
+    (finding,) = name_findings(task)
+    assert finding.level == "warning"
+    assert "classnames.txt" in finding.hint
     names = root / "classnames.txt"
     names.write_text("\n".join(f"kind {i}" for i in range(11)) + "\n")
     task = open_task(table(root, text))

@@ -1,4 +1,4 @@
-"""From a path to a `Task`: the layouts that FewTune knows, in the order in which they are tried.
+"""Layouts: from a path to a `Task`, by the first layout that fits.
 
 Each layout is a module of this package with a class that has `name`, `detect` and `read`
 (`fewtune.data.label_table.Layout`). A further one is one more module and one more entry in
@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fewtune.core.errors import DataError, did_you_mean
-from fewtune.core.task import Task
-from fewtune.data.label_table import SPLIT_ALIASES, Layout, sort_names, to_task
+from fewtune.core.task import HELD_SHARE, Task
+from fewtune.data.class_names import with_class_names
+from fewtune.data.file_names import hidden_part, split_of
+from fewtune.data.label_table import LabelTable, Layout, counted, sort_names, to_task
 from fewtune.data.layouts.folders import ClassFolders, SplitFolders
 from fewtune.data.layouts.list_folder import ListFolder
 from fewtune.data.layouts.listing import ImageFolder, Listing
 from fewtune.data.layouts.split_file import SplitFile
-from fewtune.data.scan import entries, holds_images, subfolders
+from fewtune.data.prompt_words import prompt_words, refuse_same_prompts
+from fewtune.data.scan import count_images_next_to, entries, images_in, is_own, subfolders
 from fewtune.data.text_files import TABLE_SUFFIXES, read_descriptions
 
 # From the most to the least specific: every folder with subfolders looks like class folders.
@@ -57,13 +61,52 @@ def open_task(
     layout = find_layout(path)
     if isinstance(layout, ClassFolders):
         _refuse_other_folders(path)
-    table = layout.read(path)
+    table = _visible(layout.read(path), path)
+    table = with_class_names(table, path if path.is_dir() else path.parent)
     task_name = name or _name_of(path)
     texts = None
     if descriptions is not None:
         names = table.classes or sort_names(row.class_name for row in table.rows)
         texts = read_descriptions(Path(descriptions).expanduser(), names)
-    return to_task(table, task_name, templates=templates, descriptions=texts)
+    task = to_task(table, task_name, templates=templates, descriptions=texts)
+    classes = replace(task.classes, words=prompt_words(task.classes.names))
+    refuse_same_prompts(classes)
+    return replace(task, classes=classes, notes=(*task.notes, *_validation_note(task)))
+
+
+def _visible(table: LabelTable, path: Path) -> LabelTable:
+    """Return the table without images in hidden folders, with notes on what is not in it.
+
+    Raises:
+        DataError: All images are hidden.
+    """
+    hidden = [part for row in table.rows if (part := hidden_part(row.key))]
+    rows = tuple(row for row in table.rows if not hidden_part(row.key))
+    if hidden and not rows:
+        raise DataError(
+            f"All images of {path} are hidden: they are in '{hidden[0]}', or named so.",
+            hint="Move them into a folder with another name, and correct the paths in lists.",
+        )
+    notes = []
+    if hidden:
+        number = counted(len(hidden), "image")
+        notes.append(f"left out {number} in hidden or system folders (such as '{hidden[0]}')")
+    listed = [row.source for row in rows if row.where and isinstance(row.source, Path)]
+    unlisted = count_images_next_to(listed)
+    if unlisted:
+        notes.append(f"ignored {counted(unlisted, 'image')} next to the listed ones")
+    return replace(table, rows=rows, notes=(*table.notes, *notes))
+
+
+def _validation_note(task: Task) -> tuple[str, ...]:
+    """Return what becomes of a validation split where there is no test split."""
+    if not task.val or task.test:
+        return ()
+    number = counted(len(task.val), "validation image")
+    return (
+        f"no test split: {HELD_SHARE:.0%} of each training class is set aside for it; {number} "
+        "stay validation",
+    )
 
 
 def find_layout(path: Path) -> Layout:
@@ -81,7 +124,7 @@ def find_layout(path: Path) -> Layout:
             f"{path} is a file, but not a {', '.join(TABLE_SUFFIXES)} table of images.",
             hint="Give a folder of class folders, or a csv with the columns path and label.",
         )
-    found = "images, but no class folders" if holds_images(path) else "no class folders"
+    found = "images, but no class folders" if images_in(path) else "no class folders"
     raise DataError(
         f"{path} holds {found}.",
         hint=_table_hint(path)
@@ -109,26 +152,25 @@ def _siblings(path: Path) -> list[str]:
 
 def _refuse_other_folders(path: Path) -> None:
     """Refuse subfolders that are datasets, a lone wrapper or flat splits, but not classes."""
-    inner = [f for f in subfolders(path) if any(one.detect(f) for one in LAYOUTS[:-1])]
+    folders = [f for f in subfolders(path) if not is_own(f)]
+    inner = [f for f in folders if any(one.detect(f) for one in LAYOUTS[:-1])]
     if inner:
         names = ", ".join(f"'{folder.name}'" for folder in inner[:5])
         raise DataError(
             f"{path} is not a dataset itself; it holds datasets: {names}.",
             hint=f"Try --data '{inner[0]}'",
         )
-    only = subfolders(path)
-    if all(folder.name.lower() in SPLIT_ALIASES for folder in only):
+    if all(split_of(folder.name) for folder in folders):
         raise DataError(
-            f"{path} has {', '.join(folder.name for folder in only)}, but no class folders in "
-            "them.",
+            f"{path} has {', '.join(f.name for f in folders)}, but no class folders in them.",
             hint=_table_hint(path) or "Put images in DIR/train/CLASS/ and DIR/test/CLASS/.",
         )
-    if len(only) == 1:
+    if len(folders) == 1:
         hint = "Put each class in a folder of its own: DIR/cat/1.jpg, DIR/dog/2.jpg."
-        if len(subfolders(only[0])) > 1:
-            hint = f"Try --data '{only[0]}'"
+        if len(subfolders(folders[0])) > 1:
+            hint = f"Try --data '{folders[0]}'"
         raise DataError(
-            f"{path} has 1 class ('{only[0].name}'); a classifier needs at least 2.",
+            f"{path} has 1 class ('{folders[0].name}'); a classifier needs at least 2.",
             hint=_table_hint(path) or hint,
         )
 

@@ -1,8 +1,8 @@
-"""The list folders in which VTAB-1k is passed around.
+"""List folders: the form in which VTAB-1k is passed around.
 
     DIR/train800.txt  val200.txt  train800val200.txt  test.txt    lines "PATH LABEL"
     DIR/images/...                                                where the paths lead
-    DIR/classnames.txt                                            optional, one name a line
+    DIR/classnames.txt                                            optional, one name per line
 
 Paths are relative to DIR and may hold spaces; labels are integers from 0. As in VTAB-1k, training
 uses train800val200 where it is present.
@@ -14,9 +14,8 @@ from pathlib import Path
 
 from fewtune.core.errors import DataError
 from fewtune.data.label_table import LabelledRow, LabelTable, is_number, plain
-from fewtune.data.layouts.listing import NUMBERED_NOTE, name_row
 from fewtune.data.scan import listed_file
-from fewtune.data.text_files import read_class_names, read_lines
+from fewtune.data.text_files import read_lines
 
 TRAIN_LISTS = ("train800val200.txt", "train800.txt")
 
@@ -41,14 +40,8 @@ class ListFolder:
             rows = read_list(location / TRAIN_LISTS[1], "train")
             rows += _read_optional(location / "val200.txt", "val")
         rows += _read_optional(location / "test.txt", "test")
-        names_file = location / "classnames.txt"
-        if names_file.is_file():
-            names = read_class_names(names_file)
-        else:
-            names = tuple(str(i) for i in range(1 + max(int(row.class_name) for row in rows)))
-            notes.append(NUMBERED_NOTE)
-        named = tuple(name_row(row, names, names_file) for row in rows)
-        return LabelTable(self.name, named, names, tuple(notes))
+        names = tuple(str(i) for i in range(1 + max(int(row.class_name) for row in rows)))
+        return LabelTable(self.name, tuple(rows), names, tuple(notes))
 
 
 def _read_optional(path: Path, split: str) -> list[LabelledRow]:

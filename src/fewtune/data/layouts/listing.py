@@ -4,35 +4,30 @@
     DIR/metadata.csv, DIR/train/metadata.csv  Hugging Face `imagefolder` (also metadata.jsonl)
 
 The first line of a csv or tsv names the columns: path, file, file_name, image or filename; label,
-class, category or target; and, where the splits are not folders, split. Paths are relative to the
-table, or absolute. Labels are names, or integers with the names in classnames.txt beside the table.
+class, category or target; and, if the paths have no folders for the splits, split. Paths are
+relative to the table, or absolute. Labels are names, or integers with the names in classnames.txt.
 """
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fewtune.core.errors import DataError, did_you_mean
-from fewtune.data.label_table import SPLIT_ALIASES, LabelledRow, LabelTable, is_number, plain
-from fewtune.data.scan import size_of, subfolders
-from fewtune.data.text_files import (
-    TABLE_SUFFIXES,
-    Record,
-    read_class_names,
-    read_columns,
-    records,
-)
+from fewtune.data.class_names import whole_labels
+from fewtune.data.file_names import SPLIT_ALIASES, split_of, splits_in
+from fewtune.data.label_table import LabelledRow, LabelTable, counted, plain
+from fewtune.data.scan import Skipped, images_below, size_of, subfolders
+from fewtune.data.text_files import TABLE_SUFFIXES, Record, read_columns, records
 
 PATH_COLUMNS = ("path", "file", "file_name", "image", "filename")
 LABEL_COLUMNS = ("label", "class", "category", "target")
-NUMBERED_NOTE = (
-    "classes have numbers for names, which prompts cannot use: put names in classnames.txt, one a "
-    "line"
-)
+
+_NEGATIVE = re.compile(r"-\d+(\.0*)?")
 
 
 class Listing:
@@ -46,8 +41,8 @@ class Listing:
 
     def read(self, location: Path) -> LabelTable:
         """Return the images that the file lists."""
-        rows = _read(location, location.parent, "train")
-        return _with_class_names(self.name, rows, location.parent)
+        rows, notes = whole_labels(_read(location, location.parent))
+        return LabelTable(self.name, tuple(rows), notes=notes)
 
 
 class ImageFolder:
@@ -64,21 +59,37 @@ class ImageFolder:
 
     def read(self, location: Path) -> LabelTable:
         """Return the images that the metadata files list."""
-        rows: list[LabelledRow] = []
+        listed: list[LabelledRow] = []
         for table in _metadata_files(location):
-            split = "" if table.parent == location else SPLIT_ALIASES[table.parent.name.lower()]
-            rows += _read(table, location, split)
-        return _with_class_names(self.name, rows, location)
+            split = "" if table.parent == location else split_of(table.parent.name)
+            listed += _read(table, location, split)
+        rows, notes = whole_labels(listed)
+        return LabelTable(self.name, tuple(rows), notes=(*notes, *_unlisted(location, rows)))
+
+
+def _unlisted(location: Path, rows: Sequence[LabelledRow]) -> Iterator[str]:
+    """Yield a note for each split folder whose images no metadata file lists."""
+    first_folders = {row.key.partition("/")[0] for row in rows}
+    for folder in subfolders(location):
+        if split_of(folder.name) and plain(folder.name) not in first_folders:
+            count = len(images_below(folder, Skipped()))
+            if count:
+                number = counted(count, "image")
+                yield f"ignored {number} in {plain(folder.name)}/, which no metadata file lists"
 
 
 def _metadata_files(location: Path) -> list[Path]:
-    folders = [location, *(f for f in subfolders(location) if f.name.lower() in SPLIT_ALIASES)]
+    folders = [location, *(folder for folder in subfolders(location) if split_of(folder.name))]
     files = (folder / f"metadata{suffix}" for folder in folders for suffix in TABLE_SUFFIXES)
     return [file for file in files if file.is_file()]
 
 
-def _read(table: Path, root: Path, split: str) -> list[LabelledRow]:
-    """Return the rows of a table; `split` "" means: the first folder of the path may name it."""
+def _read(table: Path, root: Path, split: str = "") -> list[LabelledRow]:
+    """Return the rows of a table.
+
+    Args:
+        split: Of rows that name none; "" where folders in the paths may say it.
+    """
     rows: list[LabelledRow] = []
     missing: list[str] = []
     prefix = table.parent.relative_to(root).as_posix()
@@ -94,7 +105,7 @@ def _read(table: Path, root: Path, split: str) -> list[LabelledRow]:
             missing.append(f"'{path}' ({where})")
         rows.append(
             LabelledRow(
-                of_row or split or SPLIT_ALIASES.get(key.split("/")[0].lower(), "train"),
+                of_row or split,
                 plain(key),
                 label,
                 source,
@@ -114,7 +125,11 @@ def _read(table: Path, root: Path, split: str) -> list[LabelledRow]:
             hint="The first line of a csv names the columns (path,label); each further line is "
             "one image.",
         )
-    return rows
+    in_paths = splits_in([row.key for row in rows], [row.class_name for row in rows])
+    return [
+        row if row.split else replace(row, split=said or "train")
+        for row, said in zip(rows, in_paths, strict=True)
+    ]
 
 
 def _key(path: str, prefix: str, root: Path) -> str:
@@ -162,43 +177,18 @@ class _Reader:
 
 
 def _label(value: Any, where: str) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"{where} has label {value!r}, expected the name or number of a class.")
     name = plain(value.strip())
-    if name.startswith("-") and is_number(name[1:]):
+    if _NEGATIVE.fullmatch(name):
         raise DataError(
             f"{where} has label {name}, but labels start at 0.", hint="Remove unlabelled rows."
         )
     return name
-
-
-def _with_class_names(layout: str, rows: list[LabelledRow], folder: Path) -> LabelTable:
-    """Give numbered classes the names in classnames.txt, where there is one."""
-    if not all(is_number(row.class_name) for row in rows):
-        return LabelTable(layout, tuple(rows))
-    names_file = folder / "classnames.txt"
-    if not names_file.is_file():
-        return LabelTable(layout, tuple(rows), notes=(NUMBERED_NOTE,))
-    names = read_class_names(names_file)
-    return LabelTable(layout, tuple(name_row(row, names, names_file) for row in rows), names)
-
-
-def name_row(row: LabelledRow, names: Sequence[str], names_file: Path) -> LabelledRow:
-    """Return a row with a number for a class as one with the class's name.
-
-    Raises:
-        DataError: The number is out of range.
-    """
-    label = int(row.class_name)
-    if label >= len(names):
-        raise DataError(
-            f"{row.where} has label {label}, but labels run from 0 to {len(names) - 1} "
-            f"({names_file.name} has {len(names)} names).",
-            hint="Correct the label or add the missing class names.",
-        )
-    return LabelledRow(row.split, row.key, names[label], row.source, row.size_bytes, row.where)
 
 
 def _first(options: Sequence[str], columns: Sequence[str]) -> str | None:

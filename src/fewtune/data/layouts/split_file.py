@@ -1,9 +1,9 @@
-"""Your own images with a split file in CoOp's format.
+"""Split files in CoOp's format next to your own images.
 
     DIR/split_NAME.json      {"train": [["cat/1.jpg", 0, "cat"], ...], "val": [...], "test": [...]}
     DIR/cat/1.jpg            the images, in DIR or in one of its folders
 
-So are the splits of CoOp's datasets laid out, and those of medical images after it.
+The splits of CoOp's datasets have this form, and those of many medical datasets.
 """
 
 from __future__ import annotations

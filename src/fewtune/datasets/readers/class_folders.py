@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fewtune.core.errors import DataError
 from fewtune.data.label_table import LabelledRow, counted, is_number, plain
-from fewtune.data.scan import images_below, subfolders
+from fewtune.data.scan import Skipped, images_below, subfolders
 from fewtune.datasets.declaration import Dataset
 
 
@@ -38,6 +37,6 @@ def class_rows(
         prefix: What keys begin with, before the name of the class folder.
     """
     for class_folder, name in names.items():
-        for file in images_below(folder / class_folder, Counter()):
+        for file in images_below(folder / class_folder, Skipped()):
             key = plain(f"{prefix}{class_folder}/{file.relative}")
             yield LabelledRow(split, key, name, file.path, file.size_bytes)

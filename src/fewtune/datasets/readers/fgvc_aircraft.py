@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fewtune.core.errors import DataError
-from fewtune.data.label_table import SPLITS, LabelledRow, LabelTable, plain
+from fewtune.data.file_names import SPLITS
+from fewtune.data.label_table import LabelledRow, LabelTable, plain
 from fewtune.data.split_json import SplitEntry, inside, locate
 from fewtune.data.text_files import read_class_names, read_lines
 from fewtune.datasets.declaration import Dataset, Subset

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fewtune.core.errors import ConfigError, did_you_mean
-from fewtune.data.label_table import SPLITS, LabelledRow, LabelTable
+from fewtune.data.file_names import SPLITS
+from fewtune.data.label_table import LabelledRow, LabelTable
 from fewtune.datasets.declaration import Dataset, Subset
 from fewtune.datasets.readers import original_lists
 from fewtune.datasets.readers.checks import divide, size_notes

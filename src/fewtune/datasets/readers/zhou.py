@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fewtune.core.errors import DataError, did_you_mean
-from fewtune.data.label_table import SPLITS, LabelTable, counted
+from fewtune.data.file_names import SPLITS
+from fewtune.data.label_table import LabelTable, counted
 from fewtune.data.split_json import SplitEntry, class_names, locate, read_split_json
 from fewtune.datasets.declaration import Dataset, Subset
 from fewtune.datasets.readers.checks import size_notes
