@@ -105,9 +105,9 @@ def find_task(name: str, root: Path, shots: int) -> Task:
     if found is None:
         task = with_test_split(catalog.resolve(name))
     else:
-        wording = "seed" if "seed" in catalog.wordings(found.name) else None
+        prompts = "seed" if "seed" in catalog.prompt_sources(found.name) else None
         named = name if found.note else found.name
-        task = catalog.resolve(named, root=root, wording=wording, few_shot=shots != -1)
+        task = catalog.resolve(named, root=root, prompts=prompts, few_shot=shots != -1)
     for note in task.notes:
         print(f"  {note}")
     return task

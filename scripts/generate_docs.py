@@ -111,7 +111,7 @@ def dataset_forms() -> str:
     rows = []
     for name, dataset in declarations().items():
         sources = sorted(
-            dataset.wordings, key=lambda source: (source != dataset.default_wording, source)
+            dataset.prompt_sets, key=lambda source: (source != dataset.default_prompts, source)
         )
         forms = dict.fromkeys(reader.layout for reader in dataset.readers)
         rows.append([f"`{name}`", "; ".join(forms), ", ".join(f"`{s}`" for s in sources)])

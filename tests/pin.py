@@ -36,7 +36,7 @@ VALUES_HEADER = f"""\
 """
 DATASETS_HEADER = f"""\
 # Of every dataset: how many classes, and a digest of their names in label order; of every source
-# of wordings: how many templates, and a digest of templates and words. They are those of the
+# of prompts: how many templates, and a digest of templates and words. They are those of the
 # sources named in docs/datasets.md. Written by: {COMMAND}
 """
 LOSS_STEPS = (1, 2, 5)
@@ -70,10 +70,10 @@ def values_of_dataset(dataset: Dataset) -> Table:
     """Return what is pinned of a dataset."""
     worded = {
         source: [
-            len(wording.templates),
-            digest([wording.templates, loading.words(dataset, wording)])[:16],
+            len(prompt_set.templates),
+            digest([prompt_set.templates, loading.words(dataset, prompt_set)])[:16],
         ]
-        for source, wording in sorted(dataset.wordings.items())
+        for source, prompt_set in sorted(dataset.prompt_sets.items())
     }
     return {"classes": [len(dataset.classes), digest(dataset.classes)[:16]], **worded}
 

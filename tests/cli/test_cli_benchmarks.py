@@ -70,8 +70,8 @@ def test_every_name_becomes_a_job(
         assert task.benchmark
         assert shift or task.train
     fitted, trained = (job.task for job in jobs)
-    assert f"prompts: {dataset.default_wording}" in fitted.notes
-    seed = "seed" if "seed" in dataset.wordings else dataset.default_wording
+    assert f"prompts: {dataset.default_prompts}" in fitted.notes
+    seed = "seed" if "seed" in dataset.prompt_sets else dataset.default_prompts
     assert f"prompts: {seed}" in trained.notes
 
 

@@ -56,9 +56,9 @@ def test_only_six_names_are_those_of_two_datasets() -> None:
     [
         ({"classes": ("a", "a")}, "two classes have one name"),
         ({"classes": ("a", " b")}, "loose spaces"),
-        ({"default_wording": "coop"}, "default wording"),
-        ({"wordings": {"clip": PromptSet(("{}",), {"c": "x"})}}, r"not there: \['c'\]"),
-        ({"wordings": {"clip": PromptSet(("{}", "{}"))}}, "a template twice"),
+        ({"default_prompts": "coop"}, "default prompts"),
+        ({"prompt_sets": {"clip": PromptSet(("{}",), {"c": "x"})}}, r"not there: \['c'\]"),
+        ({"prompt_sets": {"clip": PromptSet(("{}", "{}"))}}, "a template twice"),
         ({"citation": "@misc{key, title = {A {b}, year = {2000}}"}, "braces|BibTeX"),
         ({"citation": "@misc{key, title = {A {b}}}"}, "no author, year"),
         ({"sizes": {"train": 1, "val": 1, "test": 1}}, "fewer test images"),
@@ -68,8 +68,8 @@ def test_a_broken_declaration_is_told(change: dict[str, object], message: str) -
     sound = replace(
         ALL["vtab/pcam"],
         classes=("a", "b"),
-        wordings={"clip": PromptSet(("{}",))},
-        default_wording="clip",
+        prompt_sets={"clip": PromptSet(("{}",))},
+        default_prompts="clip",
     )
     check_dataset(sound)
     with pytest.raises(AssertionError, match=message):
@@ -82,7 +82,7 @@ def test_traps_of_the_sources() -> None:
     def spoken(name: str, source: str, label: int) -> str:
         dataset = ALL[name]
         known = dataset.classes[label]
-        return dataset.wordings[source].names.get(known, known)  # type: ignore[index]
+        return dataset.prompt_sets[source].names.get(known, known)  # type: ignore[index]
 
     assert spoken("vtab/clevr-distance", "clip-benchmark", 3) == ""
     assert spoken("vtab/pets", "clip", 1) == "american bulldog"  # OpenAI lists all cats first
@@ -144,10 +144,10 @@ def test_what_is_not_there_is_said_with_the_way_to_get_it(tmp_path: Path) -> Non
     with pytest.raises(ConfigError, match=r"layout called 'wdz'.*webdataset"):
         catalog.resolve("vtab/dtd", root=tmp_path, layout="wdz")
     with pytest.raises(ConfigError, match=r"no prompts of 'coop'.*--template"):
-        catalog.resolve("vtab/kitti", root=tmp_path, wording="coop")
+        catalog.resolve("vtab/kitti", root=tmp_path, prompts="coop")
     with pytest.raises(ConfigError, match=r"no subset of 1000"):
         catalog.resolve("imagenet-a", root=tmp_path, subset="1000")
     for other in (tmp_path, "fashion"):
         with pytest.raises(ConfigError, match=r"--prompts is for benchmark datasets"):
-            catalog.resolve(other, wording="coop")
-    assert set(get_args(PromptSource)) == {s for dataset in ALL.values() for s in dataset.wordings}
+            catalog.resolve(other, prompts="coop")
+    assert set(get_args(PromptSource)) == {s for dataset in ALL.values() for s in dataset.prompt_sets}

@@ -82,9 +82,9 @@ def load(name: str) -> Dataset:
     return dataset
 
 
-def wordings(name: str) -> tuple[str, ...]:
+def prompt_sources(name: str) -> tuple[str, ...]:
     """Return the sources whose prompts a dataset has; none for the sample."""
-    return () if name == SAMPLE else tuple(load(name).wordings)
+    return () if name == SAMPLE else tuple(load(name).prompt_sets)
 
 
 def task_name(name: str) -> str:
@@ -143,7 +143,7 @@ def resolve(
     data: str | Path,
     *,
     root: Path | None = None,
-    wording: str | None = None,
+    prompts: str | None = None,
     subset: Subset | None = None,
     layout: str | None = None,
     templates: Sequence[str] | None = None,
@@ -155,7 +155,7 @@ def resolve(
     Args:
         data: A path or a name.
         root: Folder that holds datasets, in any form; by default the download folder.
-        wording: Source of class names and templates for prompts ("coop").
+        prompts: Source of class names and templates for prompts ("coop").
         subset: Training images of VTAB: "1000", "800" (and 200 for validation) or "full".
         layout: The form to read, where there are several.
         templates: Prompt templates that replace those of the source.
@@ -169,11 +169,11 @@ def resolve(
     """
     found = None if root is None and _exists(data) else find(str(data))
     if found is not None and found.name != SAMPLE:
-        how = loading.Choice(wording, subset, layout, templates, descriptions, few_shot)
+        how = loading.Choice(prompts, subset, layout, templates, descriptions, few_shot)
         where = data_dir() if root is None else root.expanduser().absolute()
         notes = (found.note,) if found.note else ()
         return loading.open_dataset(found.name, load(found.name), where, how, notes)
-    given = {"prompts": wording, "subset": subset, "layout": layout}
+    given = {"prompts": prompts, "subset": subset, "layout": layout}
     if found is not None:
         _refuse_for_others(data, given)
         return fashion.load(templates=templates, descriptions=descriptions)

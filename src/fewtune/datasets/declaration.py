@@ -27,7 +27,7 @@ class PromptSet:
             template is asked for.
         names: What fills the template, by the dataset's own class name (never by index, since
             sources list classes in different orders). A class that is missing keeps its name; ""
-            is a wording too.
+            is a name too.
     """
 
     templates: tuple[str, ...]
@@ -109,9 +109,9 @@ class Dataset:
         classes: Class names in label order, distinct and not empty.
         sizes: Images of the full splits ("train", "val", "test").
         other_sizes: Sizes of other versions that are in use and as good, by split.
-        wordings: How papers word the classes, by source.
+        prompt_sets: Templates and class names of papers, by source.
         readers: The forms it is read from, the most trustworthy first.
-        default_wording: The source that is used where none is asked for.
+        default_prompts: The source that is used where none is asked for.
         aliases: Every other name in use.
         label_rule: How labels come from annotations, in a sentence; empty where they are given.
         notes: What every table that shows it must say ("class order unproven").
@@ -126,9 +126,9 @@ class Dataset:
     homepage: str
     classes: tuple[str, ...]
     sizes: Mapping[str, int]
-    wordings: Mapping[PromptSource, PromptSet]
+    prompt_sets: Mapping[PromptSource, PromptSet]
     readers: tuple[Reader, ...]
-    default_wording: PromptSource
+    default_prompts: PromptSource
     aliases: tuple[str, ...] = ()
     label_rule: str = ""
     notes: tuple[str, ...] = ()

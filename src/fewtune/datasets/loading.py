@@ -21,7 +21,7 @@ class Choice:
     """How a dataset is to be read; None leaves the choice to FewTune.
 
     Attributes:
-        wording: Source of class names and templates for prompts.
+        prompts: Source of class names and templates for prompts.
         subset: Training images of VTAB.
         layout: The form to read.
         templates: Prompt templates that replace those of the source.
@@ -29,7 +29,7 @@ class Choice:
         few_shot: A few images of each class will be drawn.
     """
 
-    wording: str | None = None
+    prompts: str | None = None
     subset: Subset | None = None
     layout: str | None = None
     templates: Sequence[str] | None = None
@@ -47,11 +47,11 @@ def open_dataset(
         notes: What else is to be said of it.
 
     Raises:
-        ConfigError: The dataset has no such subset, layout or wording.
+        ConfigError: The dataset has no such subset, layout or prompt source.
         DataError: It is not below `root`, or cannot be read.
     """
     subset = _subset(name, dataset, choice)
-    source, wording = _wording(name, dataset, choice.wording)
+    source, prompt_set = _prompt_set(name, dataset, choice.prompts)
     there = _find(name, dataset, root, choice.layout)
     reader, location = there[0]
     table = reader.read(location, dataset, subset)
@@ -59,7 +59,7 @@ def open_dataset(
     task = to_task(
         table,
         name.replace("/", "-"),
-        templates=choice.templates or wording.templates,
+        templates=choice.templates or prompt_set.templates,
         descriptions=texts,
         licence=dataset.licence,
         citation=dataset.citation,
@@ -73,7 +73,7 @@ def open_dataset(
         f"prompts: {source}",
         *dataset.notes,
     )
-    classes = replace(task.classes, words=words(dataset, wording))
+    classes = replace(task.classes, words=words(dataset, prompt_set))
     return replace(task, classes=classes, notes=tuple(said), benchmark=True)
 
 
@@ -83,11 +83,11 @@ def places(readers: Sequence[Reader], root: Path) -> list[tuple[Reader, Path]]:
     return [(reader, location) for reader, location in found if location is not None]
 
 
-def words(dataset: Dataset, wording: PromptSet) -> tuple[str, ...]:
+def words(dataset: Dataset, prompt_set: PromptSet) -> tuple[str, ...]:
     """Return what stands for each class in prompts, in label order; () if it is the names."""
-    if not wording.names:
+    if not prompt_set.names:
         return ()
-    return tuple(wording.names.get(known, known) for known in dataset.classes)
+    return tuple(prompt_set.names.get(known, known) for known in dataset.classes)
 
 
 _SUBSETS: dict[Subset, str] = {
@@ -108,9 +108,9 @@ def _subset(name: str, dataset: Dataset, choice: Choice) -> Subset:
     return "full"
 
 
-def _wording(name: str, dataset: Dataset, source: str | None) -> tuple[str, PromptSet]:
-    known = {str(name_of): wording for name_of, wording in dataset.wordings.items()}
-    chosen = source or dataset.default_wording
+def _prompt_set(name: str, dataset: Dataset, source: str | None) -> tuple[str, PromptSet]:
+    known = {str(name_of): prompt_set for name_of, prompt_set in dataset.prompt_sets.items()}
+    chosen = source or dataset.default_prompts
     if chosen not in known:
         raise ConfigError(
             f"{name} has no prompts of {chosen!r}.",

@@ -160,6 +160,6 @@ def same_prompts(task: str, one: str | None, other: str) -> bool:
     if one is None or task not in data:
         return one == other
     dataset = load(data[task])
-    wordings: dict[str, Any] = {str(source): of for source, of in dataset.wordings.items()}
-    found = wordings.get(dataset.default_wording if one == "default" else one)
-    return found is not None and found == wordings.get(other)
+    known: dict[str, Any] = {str(source): of for source, of in dataset.prompt_sets.items()}
+    found = known.get(dataset.default_prompts if one == "default" else one)
+    return found is not None and found == known.get(other)

@@ -24,10 +24,10 @@ def check_dataset(dataset: Dataset) -> None:
     """
     _check_facts(dataset)
     _check_classes(dataset)
-    assert dataset.default_wording in dataset.wordings, "the default wording is not among them"
-    for source, wording in dataset.wordings.items():
-        assert source in get_args(PromptSource), f"{source} is no source of wordings"
-        _check_wording(dataset, wording, source)
+    assert dataset.default_prompts in dataset.prompt_sets, "the default prompts are not among them"
+    for source, prompt_set in dataset.prompt_sets.items():
+        assert source in get_args(PromptSource), f"{source} is no prompt source"
+        _check_prompt_set(dataset, prompt_set, source)
     for reader in dataset.readers:
         assert reader.layout, "a reader does not name its layout"
         reader.find(NOWHERE)  # nothing there is no error
@@ -83,18 +83,18 @@ def _check_classes(dataset: Dataset) -> None:
     assert all(name.strip() == name != "" for name in names), "a name is empty or has loose spaces"
 
 
-def _check_wording(dataset: Dataset, wording: PromptSet, source: str) -> None:
+def _check_prompt_set(dataset: Dataset, prompt_set: PromptSet, source: str) -> None:
     """Check that every class is worded, by its name whatever its place."""
-    stray = wording.names.keys() - set(dataset.classes)
+    stray = prompt_set.names.keys() - set(dataset.classes)
     assert not stray, f"{source} words classes that are not there: {sorted(stray)[:3]}"
-    templates = wording.templates
+    templates = prompt_set.templates
     assert len(set(templates)) == len(templates), f"{source} has a template twice"
-    classes = ClassSet(dataset.classes, templates, words=words(dataset, wording))
+    classes = ClassSet(dataset.classes, templates, words=words(dataset, prompt_set))
     turned = replace(dataset, classes=dataset.classes[::-1])
-    mirrored = ClassSet(turned.classes, templates, words=words(turned, wording))
+    mirrored = ClassSet(turned.classes, templates, words=words(turned, prompt_set))
     for label, name in enumerate(dataset.classes):
         texts = classes.texts(label)
-        word = wording.names.get(name, name).replace("_", " ")
+        word = prompt_set.names.get(name, name).replace("_", " ")
         expected = tuple(template.replace("{}", word) for template in templates)
         assert texts == expected, f"the texts of {name} must be {expected}, found {texts}"
         assert texts == mirrored.texts(len(classes) - 1 - label), f"{name} is worded by its place"

@@ -162,7 +162,7 @@ def open_task_of(config: RunConfig) -> Task:
     task = catalog.resolve(
         config.data,
         root=config.root,
-        wording=config.prompts,
+        prompts=config.prompts,
         subset=config.subset,
         layout=config.layout,
         templates=list(config.template) or None,

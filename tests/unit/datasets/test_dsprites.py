@@ -100,9 +100,9 @@ def declared(reader: RegeneratedDSprites) -> Dataset:
         homepage="",
         classes=tuple(f"class {label}" for label in range(16)),
         sizes={},
-        wordings={"clip": PromptSet(("{}",))},
+        prompt_sets={"clip": PromptSet(("{}",))},
         readers=(reader,),
-        default_wording="clip",
+        default_prompts="clip",
     )
 
 

@@ -160,13 +160,13 @@ def show(name: str, root: Path | None, console: Console) -> None:
                 "citation": dataset.citation,
                 "label_rule": dataset.label_rule,
                 "layouts": [reader.layout for reader in dataset.readers],
-                "default_prompts": dataset.default_wording,
+                "default_prompts": dataset.default_prompts,
                 "prompts": {
                     source: {
-                        "templates": list(wording.templates),
-                        "names": list(words(dataset, wording)) or list(dataset.classes),
+                        "templates": list(prompt_set.templates),
+                        "names": list(words(dataset, prompt_set)) or list(dataset.classes),
                     }
-                    for source, wording in dataset.wordings.items()
+                    for source, prompt_set in dataset.prompt_sets.items()
                 },
             }
         )
@@ -208,11 +208,13 @@ def _facts(entry: ListedBenchmark, root: Path | None) -> Iterator[tuple[str, str
     yield "classes", f"{len(dataset.classes)}: {_some(dataset.classes)}"
     if dataset.label_rule:
         yield "labels", dataset.label_rule
-    for source, wording in dataset.wordings.items():
-        names = words(dataset, wording) or dataset.classes
-        default = ", default" if source == dataset.default_wording else ""
-        example = wording.templates[0].replace("{}", names[0].replace("_", " "))
-        more = f" (and {len(wording.templates) - 1} more)" if len(wording.templates) > 1 else ""
+    for source, prompt_set in dataset.prompt_sets.items():
+        names = words(dataset, prompt_set) or dataset.classes
+        default = ", default" if source == dataset.default_prompts else ""
+        example = prompt_set.templates[0].replace("{}", names[0].replace("_", " "))
+        more = (
+            f" (and {len(prompt_set.templates) - 1} more)" if len(prompt_set.templates) > 1 else ""
+        )
         yield "prompts", f"{source}{default}: {example!r}{more}"
     here = {layout: str(path) for layout, path in entry.on_disk}
     here |= {layout: "needs no files" for layout, _ in entry.found if layout not in here}

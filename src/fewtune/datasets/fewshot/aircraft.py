@@ -24,7 +24,7 @@ DATASET = Dataset(
     homepage="https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/",
     classes=listed("aircraft"),
     sizes={"train": 3334, "val": 3333, "test": 3333},
-    wordings={
+    prompt_sets={
         **coop(TEMPLATE),
         **dict.fromkeys(
             ("clip", "clip-benchmark"),
@@ -35,7 +35,7 @@ DATASET = Dataset(
         Aircraft(),
         NoahLists("fgvc-aircraft"),
     ),
-    default_wording="coop",
+    default_prompts="coop",
     aliases=("aircraft", "fgvc_aircraft", "fgvcaircraft", "fgvc-aircraft-2013b", "fgvc"),
     downloads=AIRCRAFT,
 )

@@ -35,7 +35,7 @@ DATASET = Dataset(
     homepage=HOMEPAGE,
     classes=tuple(RENAMED.get(name, name) for name in FOLDERS),
     sizes={"train": 4128, "val": 1649, "test": 2465},
-    wordings={
+    prompt_sets={
         **coop(PHOTO),
         **dict.fromkeys(
             ("clip", "clip-benchmark"),
@@ -51,7 +51,7 @@ DATASET = Dataset(
         ),
         TorchvisionArchive("Caltech101"),
     ),
-    default_wording="coop",
+    default_prompts="coop",
     aliases=("caltech-101",),
     by_hand="CoOp publishes split_zhou_Caltech101.json on Google Drive (DATASETS.md of "
     "github.com/KaiyangZhou/CoOp). Put it into caltech-101/, beside 101_ObjectCategories/.",

@@ -42,7 +42,7 @@ DATASET = Dataset(
     homepage="http://ai.stanford.edu/~jkrause/cars/car_dataset.html",
     classes=tuple(OPENAI_NAMES),
     sizes={"train": 6509, "val": 1635, "test": 8041},
-    wordings={
+    prompt_sets={
         **coop(PHOTO),
         **dict.fromkeys(("clip", "clip-benchmark"), PromptSet(TEMPLATES, OPENAI_NAMES)),
     },
@@ -51,7 +51,7 @@ DATASET = Dataset(
         NoahLists("standford-cars"),
         TorchvisionArchive("StanfordCars"),
     ),
-    default_wording="coop",
+    default_prompts="coop",
     aliases=("cars", "stanford_cars", "stanfordcars", "standford_cars", "cars196"),
     by_hand="The authors' page is gone. Expected are stanford_cars/cars_train/, cars_test/, "
     "devkit/cars_meta.mat, cars_test_annos_withlabels.mat, and CoOp's split_zhou_StanfordCars.json "

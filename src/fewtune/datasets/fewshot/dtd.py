@@ -17,7 +17,7 @@ DATASET = Dataset(
     homepage=HOMEPAGE,
     classes=CLASSES,
     sizes={"train": 2820, "val": 1128, "test": 1692},
-    wordings={
+    prompt_sets={
         **coop("{} texture."),
         "clipfit": PromptSet(("a photo of a {}, a type of texture.",)),
         **dict.fromkeys(("clip", "clip-benchmark"), PromptSet(TEMPLATES)),
@@ -26,7 +26,7 @@ DATASET = Dataset(
         ZhouSplit(("dtd", "DTD"), "split_zhou_DescribableTextures.json", "images"),
         TorchvisionArchive("DTD"),
     ),
-    default_wording="coop",
+    default_prompts="coop",
     aliases=("describabletextures", "describable_textures"),
     by_hand="CoOp publishes split_zhou_DescribableTextures.json on Google Drive (DATASETS.md of "
     "github.com/KaiyangZhou/CoOp). Put it into dtd/, beside images/.",

@@ -25,7 +25,7 @@ DATASET = Dataset(
     homepage=HOMEPAGE,
     classes=tuple(COOP_NAMES.values()),
     sizes={"train": 13500, "val": 5400, "test": 8100},
-    wordings={
+    prompt_sets={
         **coop(COOP_TEMPLATE),
         **dict.fromkeys(
             ("clip", "clip-benchmark"),
@@ -36,7 +36,7 @@ DATASET = Dataset(
         ZhouSplit(("eurosat",), "split_zhou_EuroSAT.json", "2750"),
         TorchvisionArchive("EuroSAT"),
     ),
-    default_wording="coop",
+    default_prompts="coop",
     by_hand="CoOp publishes split_zhou_EuroSAT.json on Google Drive (DATASETS.md of "
     "github.com/KaiyangZhou/CoOp). Put it into eurosat/, beside 2750/.",
     downloads=EUROSAT,

@@ -26,7 +26,7 @@ DATASET = Dataset(
     homepage=HOMEPAGE,
     classes=tuple(COOP_NAMES.get(name, name) for name in NAMES),
     sizes={"train": 4093, "val": 1633, "test": 2463},
-    wordings={
+    prompt_sets={
         **coop(TEMPLATE),
         **dict.fromkeys(("clip", "clip-benchmark"), PromptSet((TEMPLATE,), OPENAI_NAMES)),
     },
@@ -35,7 +35,7 @@ DATASET = Dataset(
         NoahLists("oxford-flowers102"),
         TorchvisionArchive("Flowers102"),
     ),
-    default_wording="coop",
+    default_prompts="coop",
     aliases=("oxford_flowers", "oxfordflowers", "flower102", "flowers"),
     by_hand="CoOp publishes split_zhou_OxfordFlowers.json on Google Drive (DATASETS.md of "
     "github.com/KaiyangZhou/CoOp). Put it into oxford_flowers/, beside jpg/.",

@@ -24,7 +24,7 @@ DATASET = Dataset(
     homepage="https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
     classes=listed("food101"),
     sizes={"train": 50500, "val": 20200, "test": 30300},
-    wordings={
+    prompt_sets={
         **coop(TEMPLATE),
         **dict.fromkeys(("clip", "clip-benchmark"), PromptSet((TEMPLATE,))),
     },
@@ -33,7 +33,7 @@ DATASET = Dataset(
         NoahLists("food101"),
         TorchvisionArchive("Food101"),
     ),
-    default_wording="coop",
+    default_prompts="coop",
     aliases=("food101", "food-101"),
     by_hand="CoOp publishes split_zhou_Food101.json on Google Drive (DATASETS.md of "
     "github.com/KaiyangZhou/CoOp). Put it into food-101/, beside images/.",

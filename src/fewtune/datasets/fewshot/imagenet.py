@@ -32,12 +32,10 @@ BY_HAND = (
 )
 
 
-def wordings(classes: Sequence[str]) -> dict[PromptSource, PromptSet]:
+def prompt_sets(classes: Sequence[str]) -> dict[PromptSource, PromptSet]:
     """Return what the sources say of ImageNet and of test sets with some of its classes."""
     names = {name: twice for name, twice in TWICE.items() if name in classes}
-    of_coop = {
-        source: PromptSet(wording.templates, names) for source, wording in coop(PHOTO).items()
-    }
+    of_coop = {source: PromptSet(given.templates, names) for source, given in coop(PHOTO).items()}
     openai = PromptSet(OPENAI_TEMPLATES, names)
     return {**of_coop, "clip": openai, "clip-benchmark": openai}
 
@@ -50,12 +48,12 @@ DATASET = Dataset(
     homepage="https://image-net.org",
     classes=CLASSES,
     sizes={"train": 1281167, "val": 0, "test": 50000},
-    wordings=wordings(CLASSES),
+    prompt_sets=prompt_sets(CLASSES),
     readers=(
         ImageNet(),
         NoahLists("imagenet"),
     ),
-    default_wording="coop",
+    default_prompts="coop",
     aliases=("imagenet", "imagenet1k", "imagenet-1k", "ilsvrc2012"),
     notes=("the 50,000 validation images are the test split, as in the papers",),
     by_hand=BY_HAND,

@@ -21,7 +21,7 @@ DATASET = Dataset(
     homepage=HOMEPAGE,
     classes=CLASSES,
     sizes={"train": 2944, "val": 736, "test": 3669},
-    wordings={
+    prompt_sets={
         **coop(TEMPLATE),
         "clip": PromptSet(
             (TEMPLATE,), renamed(CLASSES, [OPENAI_NAMES.get(name, name) for name in NAMES])
@@ -33,7 +33,7 @@ DATASET = Dataset(
         NoahLists("oxford-pets"),
         TorchvisionArchive("OxfordIIITPet"),
     ),
-    default_wording="coop",
+    default_prompts="coop",
     aliases=("oxford_pets", "oxfordpets"),
     by_hand="CoOp publishes split_zhou_OxfordPets.json on Google Drive (DATASETS.md of "
     "github.com/KaiyangZhou/CoOp). Put it into oxford_pets/, beside images/ and annotations/.",

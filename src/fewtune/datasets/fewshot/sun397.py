@@ -18,7 +18,7 @@ DATASET = Dataset(
     homepage=HOMEPAGE,
     classes=COOP_NAMES,
     sizes={"train": 15880, "val": 3970, "test": 19850},
-    wordings={
+    prompt_sets={
         **coop(PHOTO),
         **dict.fromkeys(
             ("clip", "clip-benchmark"), PromptSet(TEMPLATES, renamed(COOP_NAMES, OPENAI_NAMES))
@@ -28,7 +28,7 @@ DATASET = Dataset(
         ZhouSplit(("sun397", "SUN397"), "split_zhou_SUN397.json", "SUN397"),
         TorchvisionArchive("SUN397"),
     ),
-    default_wording="coop",
+    default_prompts="coop",
     by_hand="CoOp publishes split_zhou_SUN397.json on Google Drive (DATASETS.md of "
     "github.com/KaiyangZhou/CoOp). Put it into sun397/, beside SUN397/.",
     downloads=SUN397,

@@ -31,12 +31,12 @@ DATASET = Dataset(
     homepage="https://www.crcv.ucf.edu/data/UCF101.php",
     classes=CLASSES,
     sizes={"train": 7639, "val": 1898, "test": 3783},
-    wordings={
+    prompt_sets={
         **coop("a photo of a person doing {}."),
         "clip": PromptSet(OPENAI_TEMPLATES, {"Handstand_Pushups": "Hand Stand Pushups"}),
     },
     readers=(ZhouSplit(("ucf101", "UCF101"), "split_zhou_UCF101.json", "UCF-101-midframes"),),
-    default_wording="coop",
+    default_prompts="coop",
     aliases=("ucf101", "ucf-101"),
     by_hand="CoOp publishes UCF-101-midframes.zip and split_zhou_UCF101.json on Google Drive "
     "(DATASETS.md of github.com/KaiyangZhou/CoOp). Put both into ucf101/ and unpack the first.",

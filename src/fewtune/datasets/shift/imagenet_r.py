@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fewtune.datasets.declaration import Dataset
 from fewtune.datasets.fewshot.imagenet import CLASSES as ALL
-from fewtune.datasets.fewshot.imagenet import WNIDS, wordings
+from fewtune.datasets.fewshot.imagenet import WNIDS, prompt_sets
 from fewtune.datasets.prompts import listed
 from fewtune.datasets.published_files import IMAGENET_R
 from fewtune.datasets.readers.imagenet_folders import ImageNetVariant
@@ -26,9 +26,9 @@ DATASET = Dataset(
     homepage="https://github.com/hendrycks/imagenet-r",
     classes=CLASSES,
     sizes={"train": 0, "val": 0, "test": 30000},
-    wordings=wordings(CLASSES),
+    prompt_sets=prompt_sets(CLASSES),
     readers=(ImageNetVariant(("imagenet-rendition", "imagenet-r")),),
-    default_wording="coop",
+    default_prompts="coop",
     aliases=("imagenet-r", "imagenetr", "imagenet-rendition"),
     notes=("scores are among its 200 classes, not among ImageNet's 1,000",),
     downloads=IMAGENET_R,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fewtune.datasets.declaration import Dataset
-from fewtune.datasets.fewshot.imagenet import CLASSES, wordings
+from fewtune.datasets.fewshot.imagenet import CLASSES, prompt_sets
 from fewtune.datasets.published_files import IMAGENET_SKETCH
 from fewtune.datasets.readers.imagenet_folders import ImageNetVariant
 
@@ -20,9 +20,9 @@ DATASET = Dataset(
     homepage="https://github.com/HaohanWang/ImageNet-Sketch",
     classes=CLASSES,
     sizes={"train": 0, "val": 0, "test": 50889},
-    wordings=wordings(CLASSES),
+    prompt_sets=prompt_sets(CLASSES),
     readers=(ImageNetVariant(("imagenet-sketch", "sketch")),),
-    default_wording="coop",
+    default_prompts="coop",
     aliases=("imagenet-sketch", "imagenetsketch"),
     by_hand="The authors publish ImageNet-Sketch.zip on Google Drive "
     "(https://github.com/HaohanWang/ImageNet-Sketch). Unpack it to "

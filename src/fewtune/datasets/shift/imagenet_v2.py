@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fewtune.datasets.declaration import Dataset
-from fewtune.datasets.fewshot.imagenet import CLASSES, wordings
+from fewtune.datasets.fewshot.imagenet import CLASSES, prompt_sets
 from fewtune.datasets.published_files import IMAGENET_V2
 from fewtune.datasets.readers.imagenet_folders import ImageNetVariant
 
@@ -20,9 +20,9 @@ DATASET = Dataset(
     homepage="https://github.com/modestyachts/ImageNetV2",
     classes=CLASSES,
     sizes={"train": 0, "val": 0, "test": 10000},
-    wordings=wordings(CLASSES),
+    prompt_sets=prompt_sets(CLASSES),
     readers=(ImageNetVariant(("imagenetv2", "imagenetv2-matched-frequency-format-val")),),
-    default_wording="coop",
+    default_prompts="coop",
     aliases=(
         "imagenetv2",
         "imagenetv2-matched-frequency",

@@ -66,7 +66,7 @@ DATASET = Dataset(
     classes=CLASSES,
     sizes={"train": 2754, "val": 306, "test": 6084},
     other_sizes={"train": (2753,), "test": (6085,)},
-    wordings={
+    prompt_sets={
         "clip-benchmark": PromptSet(TEMPLATES, OPENAI_NAMES),
         "clip": PromptSet(TEMPLATES, OPENAI_NAMES),
         "coop": PromptSet((PHOTO,)),
@@ -78,7 +78,7 @@ DATASET = Dataset(
         Caltech101(),
         WebDataset("vtab-caltech101"),
     ),
-    default_wording="clip-benchmark",
+    default_prompts="clip-benchmark",
     aliases=("vtab-caltech-101",),
     downloads=wds("vtab-caltech101"),
 )

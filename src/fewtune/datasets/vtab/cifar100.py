@@ -38,7 +38,7 @@ DATASET = Dataset(
     homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
     classes=listed("cifar100"),
     sizes={"train": 45000, "val": 5000, "test": 10000},
-    wordings={
+    prompt_sets={
         "clip-benchmark": PromptSet(TEMPLATES),
         "clip": PromptSet(TEMPLATES),
         "seed": PromptSet(("a photo of a {}",)),
@@ -50,7 +50,7 @@ DATASET = Dataset(
         CIFAR100_PYTHON,
         WebDataset("vtab-cifar100"),
     ),
-    default_wording="clip-benchmark",
+    default_prompts="clip-benchmark",
     aliases=("cifar", "cifar(num_classes=100)"),
     downloads=wds("vtab-cifar100"),
 )

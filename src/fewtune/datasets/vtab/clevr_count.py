@@ -33,7 +33,7 @@ DATASET = Dataset(
     homepage=HOMEPAGE,
     classes=CLASSES,
     sizes=SIZES,
-    wordings={
+    prompt_sets={
         "clip-benchmark": PromptSet(
             ("a picture of {} objects",), dict(zip(CLASSES, WORDS, strict=True))
         ),
@@ -49,7 +49,7 @@ DATASET = Dataset(
         Clevr("count"),
         WebDataset("vtab-clevr_count_all"),
     ),
-    default_wording="clip-benchmark",
+    default_prompts="clip-benchmark",
     aliases=("clevr_count_all", 'clevr(task="count_all")'),
     label_rule="Number of objects minus 3.",
     downloads=wds("vtab-clevr_count_all"),

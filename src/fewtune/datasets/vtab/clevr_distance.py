@@ -21,7 +21,7 @@ DATASET = Dataset(
     homepage=HOMEPAGE,
     classes=CLASSES,
     sizes=SIZES,
-    wordings={
+    prompt_sets={
         "clip-benchmark": PromptSet(("{} shapes.",), dict(zip(CLASSES, WORDS, strict=True))),
         "seed": PromptSet(
             ("the closest object is {} away from the camera",),
@@ -34,7 +34,7 @@ DATASET = Dataset(
         Clevr("distance"),
         WebDataset("vtab-clevr_closest_object_distance"),
     ),
-    default_wording="clip-benchmark",
+    default_prompts="clip-benchmark",
     aliases=(
         "clevr_dist",
         "clevr_closest_object_distance",

@@ -41,7 +41,7 @@ DATASET = Dataset(
     homepage="https://github.com/google-research/task_adaptation",
     classes=CLASSES,
     sizes={"train": 65550, "val": 22628, "test": 22735},
-    wordings={
+    prompt_sets={
         "clip-benchmark": PromptSet(("{}",), dict(zip(CLASSES, FRUIT, strict=True))),
         "seed": PromptSet(
             ("a photo of a {}",),
@@ -54,7 +54,7 @@ DATASET = Dataset(
         Dmlab(),
         WebDataset("vtab-dmlab"),
     ),
-    default_wording="clip-benchmark",
+    default_prompts="clip-benchmark",
     label_rule="As stored; which label means which distance and reward is not published.",
     notes=("class order unproven: zero-shot scores may belong to other classes",),
     downloads=wds("vtab-dmlab"),

@@ -37,7 +37,7 @@ DATASET = Dataset(
     homepage=HOMEPAGE,
     classes=CLASSES,
     sizes=SIZES,
-    wordings={
+    prompt_sets={
         "seed": PromptSet(
             ("the shape is located at x_position {}",),
             {name: f"{index / 15:.3f}" for index, name in enumerate(CLASSES)},
@@ -55,7 +55,7 @@ DATASET = Dataset(
         WebDataset("vtab-dsprites_label_x_position", dsprites_location),
         RegeneratedDSprites("location"),
     ),
-    default_wording="seed",
+    default_prompts="seed",
     aliases=(
         "dsprites_loc",
         "dsprites_position",

@@ -30,7 +30,7 @@ DATASET = Dataset(
     homepage=HOMEPAGE,
     classes=CLASSES,
     sizes=SIZES,
-    wordings={
+    prompt_sets={
         "seed": PromptSet(
             ("the shape oriented at {}",),
             {name: f"{24 * label} degrees" for label, name in enumerate(CLASSES)},
@@ -48,7 +48,7 @@ DATASET = Dataset(
         WebDataset("vtab-dsprites_label_orientation", dsprites_orientation),
         RegeneratedDSprites("orientation"),
     ),
-    default_wording="seed",
+    default_prompts="seed",
     aliases=(
         "dsprites_ori",
         "dsprites_label_orientation",

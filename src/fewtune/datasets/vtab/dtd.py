@@ -34,7 +34,7 @@ DATASET = Dataset(
     homepage=HOMEPAGE,
     classes=CLASSES,
     sizes={"train": 1880, "val": 1880, "test": 1880},
-    wordings={
+    prompt_sets={
         "clip-benchmark": PromptSet(TEMPLATES),
         "clip": PromptSet(TEMPLATES),
         "coop": PromptSet(("{} texture.",)),
@@ -46,6 +46,6 @@ DATASET = Dataset(
         DTD,
         WebDataset("vtab-dtd"),
     ),
-    default_wording="clip-benchmark",
+    default_prompts="clip-benchmark",
     downloads=wds("vtab-dtd"),
 )

@@ -59,7 +59,7 @@ DATASET = Dataset(
     homepage=HOMEPAGE,
     classes=tuple(OPENAI_NAMES),
     sizes={"train": 16200, "val": 5400, "test": 5400},
-    wordings={
+    prompt_sets={
         "clip-benchmark": PromptSet(TEMPLATES, OPENAI_NAMES),
         "clip": PromptSet(TEMPLATES, OPENAI_NAMES),
         "coop": PromptSet((COOP_TEMPLATE,), COOP_NAMES),
@@ -71,7 +71,7 @@ DATASET = Dataset(
         EUROSAT,
         WebDataset("vtab-eurosat"),
     ),
-    default_wording="clip-benchmark",
+    default_prompts="clip-benchmark",
     aliases=("eurosat/rgb",),
     downloads=wds("vtab-eurosat"),
 )

@@ -29,7 +29,7 @@ DATASET = Dataset(
     homepage=HOMEPAGE,
     classes=CLASSES,
     sizes={"train": 1020, "val": 1020, "test": 6149},
-    wordings={
+    prompt_sets={
         "clip-benchmark": PromptSet((TEMPLATE,)),
         "clip": PromptSet((TEMPLATE,)),
         "coop": PromptSet((TEMPLATE,)),
@@ -48,7 +48,7 @@ DATASET = Dataset(
         FLOWERS102,
         WebDataset("vtab-flowers"),
     ),
-    default_wording="clip-benchmark",
+    default_prompts="clip-benchmark",
     aliases=("oxford_flowers102", "vtab-oxford_flowers", "vtab-flowers"),
     downloads=wds("vtab-flowers"),
 )

@@ -41,7 +41,7 @@ DATASET = Dataset(
     homepage="https://www.cvlibs.net/datasets/kitti/",
     classes=CLASSES,
     sizes={"train": 6347, "val": 423, "test": 711},
-    wordings={
+    prompt_sets={
         "clip-benchmark": PromptSet(("{}",), dict(zip(CLASSES, OPENAI_NAMES, strict=True))),
         "clip": PromptSet(("{}",), dict(zip(CLASSES, OPENAI_NAMES, strict=True))),
         "seed": PromptSet(("a photo with {}",), dict(zip(CLASSES, SEED_NAMES, strict=True))),
@@ -52,7 +52,7 @@ DATASET = Dataset(
         Kitti(),
         WebDataset("vtab-kitti_closest_vehicle_distance"),
     ),
-    default_wording="clip-benchmark",
+    default_prompts="clip-benchmark",
     aliases=(
         "kitti_closest_vehicle_distance",
         "kitti_distance",

@@ -24,7 +24,7 @@ DATASET = Dataset(
     homepage="https://github.com/basveeling/pcam",
     classes=CLASSES,
     sizes={"train": 262144, "val": 32768, "test": 32768},
-    wordings={
+    prompt_sets={
         "clip-benchmark": PromptSet(
             ("a histopathology slide showing {}", "histopathology image of {}")
         ),
@@ -40,7 +40,7 @@ DATASET = Dataset(
         PatchCamelyon(),
         WebDataset("vtab-pcam"),
     ),
-    default_wording="clip-benchmark",
+    default_prompts="clip-benchmark",
     aliases=("patch_camelyon", "camelyon"),
     label_rule="1 if the centre of 32 x 32 pixels holds tumour tissue, else 0.",
     downloads=wds("vtab-pcam"),

@@ -47,7 +47,7 @@ DATASET = Dataset(
     homepage=HOMEPAGE,
     classes=CLASSES,
     sizes={"train": 2944, "val": 736, "test": 3669},
-    wordings={
+    prompt_sets={
         "clip-benchmark": PromptSet((TEMPLATE,)),
         "clip": PromptSet((TEMPLATE,), OPENAI_NAMES),
         "coop": PromptSet((TEMPLATE,), {name: name.lower() for name in CLASSES}),
@@ -59,7 +59,7 @@ DATASET = Dataset(
         PETS,
         WebDataset("vtab-pets"),
     ),
-    default_wording="clip-benchmark",
+    default_prompts="clip-benchmark",
     aliases=("oxford_iiit_pet", "oxford_pet", "vtab-oxford_pets"),
     downloads=wds("vtab-pets"),
 )

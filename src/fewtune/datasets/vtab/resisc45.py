@@ -41,7 +41,7 @@ DATASET = Dataset(
     homepage="https://doi.org/10.1109/JPROC.2017.2675998",
     classes=listed("resisc45"),
     sizes={"train": 18900, "val": 6300, "test": 6300},
-    wordings={
+    prompt_sets={
         "clip-benchmark": PromptSet(
             (
                 "a sattelite image of {}",
@@ -59,7 +59,7 @@ DATASET = Dataset(
         RESISC45,
         WebDataset("vtab-resisc45"),
     ),
-    default_wording="clip-benchmark",
+    default_prompts="clip-benchmark",
     by_hand="The authors publish NWPU-RESISC45.rar through a page that asks for a browser. Unpack "
     "it to resisc45/NWPU-RESISC45/CLASS/CLASS_001.jpg.",
     downloads=wds("vtab-resisc45"),

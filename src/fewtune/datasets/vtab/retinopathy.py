@@ -28,14 +28,14 @@ DATASET = Dataset(
         "proliferative diabetic retinopathy",
     ),
     sizes={"train": 35126, "val": 10906, "test": 42670},
-    wordings={"clip-benchmark": PromptSet(("a retinal image with {}",))},
+    prompt_sets={"clip-benchmark": PromptSet(("a retinal image with {}",))},
     readers=(
         Tfds("diabetic_retinopathy_detection/btgraham-300:3.*.*"),
         VtabLists("diabetic_retinopathy", "retinopathy"),
         Retinopathy(),
         WebDataset("vtab-diabetic_retinopathy"),
     ),
-    default_wording="clip-benchmark",
+    default_prompts="clip-benchmark",
     aliases=(
         "diabetic_retinopathy",
         "diabetic_retinopathy_detection",

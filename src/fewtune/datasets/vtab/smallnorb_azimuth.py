@@ -37,7 +37,7 @@ DATASET = Dataset(
     homepage=HOMEPAGE,
     classes=CLASSES,
     sizes=SIZES,
-    wordings={
+    prompt_sets={
         "clip-benchmark": PromptSet(
             TEMPLATES, {name: str(label) for label, name in enumerate(CLASSES)}
         ),
@@ -52,7 +52,7 @@ DATASET = Dataset(
         SmallNorb("azimuth"),
         WebDataset("vtab-smallnorb_label_azimuth"),
     ),
-    default_wording="seed",
+    default_prompts="seed",
     aliases=(
         "smallnorb_azi",
         "smallnorb_label_azimuth",

@@ -27,7 +27,7 @@ DATASET = Dataset(
     homepage=HOMEPAGE,
     classes=CLASSES,
     sizes=SIZES,
-    wordings={
+    prompt_sets={
         "clip-benchmark": PromptSet(
             TEMPLATES, {name: str(label) for label, name in enumerate(CLASSES)}
         ),
@@ -46,7 +46,7 @@ DATASET = Dataset(
         SmallNorb("elevation"),
         WebDataset("vtab-smallnorb_label_elevation"),
     ),
-    default_wording="seed",
+    default_prompts="seed",
     aliases=(
         "smallnorb_ele",
         "smallnorb_label_elevation",

@@ -31,7 +31,7 @@ DATASET = Dataset(
     homepage=HOMEPAGE,
     classes=CLASSES,
     sizes={"train": 76128, "val": 10875, "test": 21750},
-    wordings={
+    prompt_sets={
         "clip-benchmark": PromptSet(TEMPLATES),
         "clip": PromptSet(TEMPLATES),
         "coop": PromptSet((PHOTO,), dict(zip(CLASSES, COOP_NAMES, strict=True))),
@@ -42,7 +42,7 @@ DATASET = Dataset(
         VtabLists("sun397"),
         Sun397(),
     ),
-    default_wording="clip-benchmark",
+    default_prompts="clip-benchmark",
     notes=(
         "one image of TFDS (t/track/outdoor/sun_aophkoiosslinihb.jpg) cannot be decoded by all "
         "programs",

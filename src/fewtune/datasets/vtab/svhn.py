@@ -28,7 +28,7 @@ DATASET = Dataset(
     homepage="http://ufldl.stanford.edu/housenumbers/",
     classes=CLASSES,
     sizes={"train": 65931, "val": 7326, "test": 26032},
-    wordings={
+    prompt_sets={
         "clip-benchmark": PromptSet(
             (
                 "a photo of the number {} written on a sign",
@@ -48,7 +48,7 @@ DATASET = Dataset(
         SVHN,
         WebDataset("vtab-svhn"),
     ),
-    default_wording="clip-benchmark",
+    default_prompts="clip-benchmark",
     aliases=("svhncropped", "svhn_cropped"),
     label_rule="The digit in the middle of the picture.",
     downloads=wds("vtab-svhn"),

@@ -49,9 +49,9 @@ def declared(*downloads: Download | Shards, by_hand: str = "") -> Dataset:
         homepage="",
         classes=("banded", "blotchy"),
         sizes={},
-        wordings={"clip": PromptSet(("{}",))},
+        prompt_sets={"clip": PromptSet(("{}",))},
         readers=(),
-        default_wording="clip",
+        default_prompts="clip",
         by_hand=by_hand,
         downloads=downloads,
     )
