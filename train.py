@@ -5,7 +5,7 @@ r"""The command line of the repository FewTune grew from, kept working.
 
 Tasks lie below `--root` in any form that `docs/datasets.md` names, as the list folder
 `vtab-1k/caltech101/` for one. Shots are drawn from all training images that this form has.
-Where that repository had settings for the task, they are used (`fewtune fit --recipe seed`).
+Where that repository had settings for the task, they are used (`fewtune fit --recipe peft4clip`).
 Everything else, and more, is `fewtune fit`.
 """
 
@@ -29,6 +29,8 @@ from fewtune.training.prepare import Preparation
 from fewtune.training.run import run
 from fewtune.training.tracking import Step, Tracker, Trackers, make_tracker
 
+# The name of its recipe, and of its prompts.
+PEFT4CLIP = "peft4clip"
 TENTHS = 10
 MODELS = {
     "vpt-clip-shallow": "vpt-shallow",
@@ -105,7 +107,7 @@ def find_task(name: str, root: Path, shots: int) -> Task:
     if found is None:
         task = with_test_split(catalog.resolve(name))
     else:
-        prompts = "seed" if "seed" in catalog.prompt_sources(found.name) else None
+        prompts = PEFT4CLIP if PEFT4CLIP in catalog.prompt_sources(found.name) else None
         named = name if found.note else found.name
         task = catalog.resolve(named, root=root, prompts=prompts, few_shot=shots != -1)
     for note in task.notes:
@@ -120,7 +122,7 @@ def options(args: argparse.Namespace, strategy: str, task: str) -> dict[str, Any
         ConfigError: `--warmup` alone, where there is no recipe that it could change.
     """
     try:
-        chosen = named_recipe("seed", strategy, task)
+        chosen = named_recipe(PEFT4CLIP, strategy, task)
     except ConfigError as error:
         print(f"{error.what} The default recipe of {strategy} is used.")
         chosen = {}

@@ -1,4 +1,4 @@
-"""Every benchmark dataset by name: `fewtune fit` and the seed's train.py, on miniatures."""
+"""Every benchmark dataset by name: `fewtune fit` and train.py, on miniatures."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def test_every_name_becomes_a_job(
         assert shift or task.train
     fitted, trained = (job.task for job in jobs)
     assert f"prompts: {dataset.default_prompts}" in fitted.notes
-    seed = "seed" if "seed" in dataset.prompt_sets else dataset.default_prompts
-    assert f"prompts: {seed}" in trained.notes
+    theirs = "peft4clip" if "peft4clip" in dataset.prompt_sets else dataset.default_prompts
+    assert f"prompts: {theirs}" in trained.notes
 
 
 def test_words_preprocessing_and_subset_reach_the_run(

@@ -148,8 +148,8 @@ def test_bad_flags_are_refused_before_anything_is_read(cli: Cli, flags: str, mes
 def test_bad_names_and_devices(cli: Cli, images: Path, backbone: Path, place: Path) -> None:
     assert "cannot be part of" in cli("fit --name a/b", *short(images, backbone)).err
     assert "There is no device 'tpu'" in cli("fit --device tpu", *short(images, backbone)).err
-    outcome = cli("fit --recipe sead", *short(images, backbone))
-    assert "Did you mean 'seed'?" in outcome.err
+    outcome = cli("fit --recipe peft4clp", *short(images, backbone))
+    assert "Did you mean 'peft4clip'?" in outcome.err
     assert not list(place.glob("runs/*"))
 
 
@@ -251,13 +251,13 @@ def test_named_recipes_stand_below_flags(
 
     monkeypatch.setattr("fewtune.training.run.run", stop)
     flags = ["--data", images, "--backbone", backbone, "--name", "caltech101"]
-    for further in ([], ["--recipe", "seed"], ["--recipe", "seed", "--lr", "0.125"]):
+    for further in ([], ["--recipe", "peft4clip"], ["--recipe", "seed", "--lr", "0.125"]):
         assert "Enough." in cli("fit clip-adapter", *flags, *further).err
-    paper, seed, flagged = (job.recipe for job in jobs)
-    named = named_recipe("seed", "clip-adapter", "caltech101")
-    assert paper == load_strategy("clip-adapter").recipe != seed
-    assert seed is not None
+    paper, named_job, flagged = (job.recipe for job in jobs)
+    named = named_recipe("peft4clip", "clip-adapter", "caltech101")
+    assert paper == load_strategy("clip-adapter").recipe != named_job
+    assert named_job is not None
     assert flagged is not None
-    assert seed.lr == named["lr"] != 0.125
+    assert named_job.lr == named["lr"] != 0.125
     assert flagged.lr == 0.125
-    assert flagged.length == seed.length == named["length"]
+    assert flagged.length == named_job.length == named["length"]

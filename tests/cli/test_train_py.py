@@ -1,4 +1,4 @@
-"""The seed repository's command line on a task in the list-folder layout."""
+"""The command line of peft4clip on a task in the list-folder layout."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_epochs_and_warmup_add_up(train: ModuleType, data: Path, flags: str, len
     assert (recipe.length, recipe.length_unit, recipe.warmup) == (length, "epochs", 0)
 
 
-def test_defaults_are_those_of_the_seed(train: ModuleType) -> None:
+def test_defaults_are_those_of_peft4clip(train: ModuleType) -> None:
     args = train.parser().parse_args([])
     found = (args.data, args.backbone, args.model, args.type, args.shots, args.seed)
     assert found == ("vtab-caltech101", "ViT-B16", "VPT-CLIP-Shallow", "vision", 8, 0)

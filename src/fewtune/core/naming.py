@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+# The prompts, recipe and preprocessing of the repository peft4clip were once called "seed".
+FORMER = {"seed": "peft4clip"}
+
 
 def dashed(name: str) -> str:
     """Return a name as flags and files write it: `weight_decay` is weight-decay."""
     return name.strip("_").replace("_", "-")
+
+
+def present(name: str) -> str:
+    """Return the present name of what a user or an old record calls by a former one."""
+    return FORMER.get(name.lower(), name)
 
 
 def brief(value: object) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 ResizePolicy = Literal["crop", "squash"]
-PreprocessPolicy = Literal["checkpoint", "clip", "clip-benchmark", "vpt", "noah", "seed"]
+PreprocessPolicy = Literal["checkpoint", "clip", "clip-benchmark", "vpt", "noah", "peft4clip"]
 Channels = tuple[float, float, float]
 
 
@@ -37,15 +37,15 @@ _CLIP = {
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 _CLIP_CROP = {"resize": "crop", "interpolation": "bicubic", **_CLIP}
 # What papers and their code do to images, in the terms of a run. Those of VPT and NOAH are for a
-# ViT of ImageNet-21k. TensorFlow, which VPT and the seed's VTAB-1k runs resize with, takes its
-# bilinear samples without averaging; here shrinking averages.
+# ViT of ImageNet-21k. TensorFlow, which VPT and peft4clip's VTAB-1k runs resize with, takes
+# its bilinear samples without averaging; here shrinking averages.
 POLICIES: dict[PreprocessPolicy, dict[str, Any]] = {
     "checkpoint": {},
     "clip": _CLIP_CROP,
     "clip-benchmark": _CLIP_CROP,
     "vpt": {"resize": "squash", "interpolation": "bilinear", **_IMAGENET},
     "noah": {"resize": "squash", "interpolation": "bicubic", **_IMAGENET},
-    "seed": {"resize": "squash", "interpolation": "bilinear", **_CLIP},
+    "peft4clip": {"resize": "squash", "interpolation": "bilinear", **_CLIP},
 }
 
 

@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import mean, stdev
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, ValidationError
 
 from fewtune.core.discovery import plugins, strategy_names
 from fewtune.core.draws import DEFAULT_DRAW, Draw
 from fewtune.core.errors import ConfigError, did_you_mean
 from fewtune.core.fields import Frozen
 from fewtune.core.files import digest
-from fewtune.core.naming import dashed
+from fewtune.core.naming import dashed, present
 from fewtune.core.spec import ZERO_SHOT
 from fewtune.core.task import Classes, Split
 
@@ -40,6 +40,8 @@ def _underscored(value: Any) -> Any:
 
 # Flags of `fewtune fit` by the name of their field.
 Options = Annotated[dict[str, Any], BeforeValidator(_underscored)]
+# A source of class names and templates.
+PromptsName = Annotated[str, AfterValidator(present)]
 
 
 class Target(Frozen):
@@ -73,7 +75,7 @@ class Case(Frozen):
     shots: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0)
     draw: Draw = DEFAULT_DRAW
-    prompts: str | None = None
+    prompts: PromptsName | None = None
     subset: Literal["1000", "800", "full"] | None = None
     backbone: str | None = None
     options: Options = Field(default_factory=dict)
@@ -223,7 +225,7 @@ class Protocol(Frozen, ABC):
     )
     seeds: tuple[NonNegativeInt, ...] = Field((1, 2, 3), min_length=1, description="a run for each")
     draw: Draw = Field(DEFAULT_DRAW, description="how shots are drawn")
-    prompts: str | None = Field(
+    prompts: PromptsName | None = Field(
         None, description="whose class names and templates; none: each dataset's default"
     )
     backbone: str | None = Field(None, description="name; none: that of `fewtune fit`")

@@ -25,12 +25,13 @@ from fewtune.core.fields import (
     keys_of,
     parse_values,
 )
-from fewtune.core.naming import dashed
+from fewtune.core.naming import FORMER, dashed
 from fewtune.core.preprocess import PreprocessPolicy, ResizePolicy
 from fewtune.core.task import Classes, PromptSource, Split, Subset
 
 EXECUTION = "Execution"
 AskedPrecision = Literal["auto", "fp32", "bf16"]
+RENAMED = Former(values=tuple(FORMER.items()))
 LENGTHS = ("epochs", "steps")  # fields that are units of a length too
 
 
@@ -71,7 +72,7 @@ class DataChoice(Frozen):
     template: Annotated[
         tuple[str, ...], Flag(metavar="TEXT", shown="those of --prompts, else a photo of a {}.")
     ] = Field((), description="prompt with {} for the class name; may be repeated")
-    prompts: Annotated[PromptSource | None, Flag(shown="that of the dataset")] = Field(
+    prompts: Annotated[PromptSource | None, Flag(shown="that of the dataset"), RENAMED] = Field(
         None, description="whose class names and templates a dataset is read with"
     )
     ensemble: Annotated[bool, Former("templates", (("all", True), ("first", False)))] = Field(
@@ -80,7 +81,7 @@ class DataChoice(Frozen):
     descriptions: Annotated[Path | None, Flag(metavar="FILE")] = Field(
         None, description='prompts by class: JSON {"cat": ["..."]} or csv with class and text'
     )
-    preprocess: PreprocessPolicy = Field(
+    preprocess: Annotated[PreprocessPolicy, RENAMED] = Field(
         "checkpoint", description="whose resizing, interpolation, mean and deviation"
     )
     resize: Annotated[ResizePolicy | None, Flag(shown="as --preprocess says")] = Field(
@@ -151,7 +152,7 @@ class RunConfig(ExecutionSettings, TrainingSettings, DataChoice):
     backbone: Annotated[str, Flag(metavar="NAME"), BeforeValidator(str)] = Field(
         DEFAULT_BACKBONE, description="name, Hugging Face id or folder: `fewtune list backbones`"
     )
-    recipe: Annotated[str, Flag(metavar="[paper|peft4clip]")] = Field(
+    recipe: Annotated[str, Flag(metavar="[paper|peft4clip]"), RENAMED] = Field(
         "paper", description="recipe to start from"
     )
     epochs: Annotated[float | None, Flag(shown="as the recipe says")] = Field(

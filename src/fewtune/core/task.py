@@ -24,7 +24,7 @@ Classes = Literal["all", "base", "new"]
 Split = Literal["test", "val"]
 Subset = Literal["1000", "800", "full"]  # training images of a VTAB task
 PromptSource = Literal[
-    "coop", "coop-ensemble", "clip", "clip-benchmark", "clip-lora", "clipfit", "seed"
+    "coop", "coop-ensemble", "clip", "clip-benchmark", "clip-lora", "clipfit", "peft4clip"
 ]
 
 

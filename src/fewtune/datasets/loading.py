@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fewtune.core.errors import ConfigError, DataError, did_you_mean
+from fewtune.core.naming import present
 from fewtune.core.task import Task
 from fewtune.data.label_table import to_task
 from fewtune.data.text_files import read_descriptions
@@ -110,7 +111,7 @@ def _subset(name: str, dataset: Dataset, choice: Choice) -> Subset:
 
 def _prompt_set(name: str, dataset: Dataset, source: str | None) -> tuple[str, PromptSet]:
     known = {str(name_of): prompt_set for name_of, prompt_set in dataset.prompt_sets.items()}
-    chosen = source or dataset.default_prompts
+    chosen = present(source or dataset.default_prompts)
     if chosen not in known:
         raise ConfigError(
             f"{name} has no prompts of {chosen!r}.",

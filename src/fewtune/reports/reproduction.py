@@ -15,6 +15,7 @@ from typing import Any
 
 from fewtune.core.defaults import DEFAULT_BACKBONE
 from fewtune.core.errors import ConfigError
+from fewtune.core.naming import present
 from fewtune.core.spec import ZERO_SHOT
 from fewtune.model.load_strategy import load_strategy
 from fewtune.reports.grouping import Method
@@ -75,7 +76,7 @@ class Experiment:
             tuple(_several(values.get("expected"))),
             frozenset((ZERO_SHOT, *strategies)),
             frozenset(_several(values.get("backbone", DEFAULT_BACKBONE))),
-            str(values.get("prompts", "default")),
+            present(str(values.get("prompts", "default"))),
             values.get("tolerance", 100 * TOLERANCE) / 100,
             _groups(values.get("groups", {}), file),
         )

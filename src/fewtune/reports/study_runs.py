@@ -15,6 +15,7 @@ from typing import Any
 
 from fewtune.core.errors import FewTuneError, RunError
 from fewtune.core.files import read_json
+from fewtune.core.naming import present
 from fewtune.core.spec import ZERO_SHOT, Spec
 from fewtune.model.load_strategy import zero_shot_of
 from fewtune.model.strategy import Strategy
@@ -55,7 +56,7 @@ class Run:
     def prompts(self) -> str:
         """Source of the class prompts of a benchmark task; "" where it is not known."""
         notes = self.record["task"]["notes"]
-        return next((n.removeprefix(PROMPTS) for n in notes if n.startswith(PROMPTS)), "")
+        return present(next((n.removeprefix(PROMPTS) for n in notes if n.startswith(PROMPTS)), ""))
 
     @property
     def of_a_search(self) -> bool:

@@ -1,8 +1,9 @@
 """Named recipes per task, and the one way from loose options to a strategy and its recipe.
 
 A named recipe is a file `assets/recipes/NAME.toml`: a table for each strategy with what its tasks
-share, and in it a table for each task. `seed` holds the settings of the repository peft4clip; how
-they were translated, and which of its mistakes are not reproduced, stands at the top of the file.
+share, and in it a table for each task. `peft4clip` holds the settings of the repository of that
+name; how they were translated, and which of its mistakes are not reproduced, stands at the top of
+the file.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from fewtune.core.errors import ConfigError, did_you_mean
 from fewtune.core.fields import parse_values
+from fewtune.core.naming import present
 from fewtune.core.run_config import FIELDS
 from fewtune.core.spec import Recipe
 from fewtune.datasets.catalog import find
@@ -28,13 +30,14 @@ def named_recipe(name: str, strategy: str, task: str) -> dict[str, Any]:
     """Return the options of a strategy, its recipe fields included, that a named recipe sets.
 
     Args:
-        name: "seed".
+        name: "peft4clip".
         strategy: A strategy's name.
         task: A task of VTAB under any of its names: "vtab-caltech101", "caltech101".
 
     Raises:
         ConfigError: There is no such recipe, or it has nothing for this strategy or task.
     """
+    name = present(name)
     tables = _tables(name)
     strategies = [key for key, value in tables.items() if "tasks" in value]
     folded = strategy.lower().replace("_", "-")

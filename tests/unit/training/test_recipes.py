@@ -1,4 +1,4 @@
-"""The seed repository's settings, translated, and options that become a strategy and a recipe."""
+"""The settings of peft4clip, translated, and options that become a strategy and a recipe."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fewtune.core.errors import ConfigError
 from fewtune.datasets import catalog
 from fewtune.training.named_recipes import RECIPES, configure, named_recipe
 
-SEED_KEYS = (
+PEFT4CLIP_KEYS = (
     "vtab-caltech101", "vtab-cifar100", "vtab-dtd", "vtab-oxford_flowers", "vtab-oxford_pet",
     "vtab-svhncropped", "vtab-sun397", "vtab-pcam", "vtab-eurosat", "vtab-resisc45",
     "vtab-clevr_count", "vtab-clevr_distance", "vtab-dmlab", "vtab-kitti",
@@ -21,9 +21,9 @@ STRATEGIES = ("clip-adapter", "vpt-shallow", "vpt-deep")
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("task", SEED_KEYS)
-def test_every_seed_task_gives_a_valid_recipe(strategy: str, task: str) -> None:
-    made, recipe = configure(strategy, named_recipe("seed", strategy, task))
+@pytest.mark.parametrize("task", PEFT4CLIP_KEYS)
+def test_every_task_of_peft4clip_gives_a_valid_recipe(strategy: str, task: str) -> None:
+    made, recipe = configure(strategy, named_recipe("peft4clip", strategy, task))
     assert made.name() == strategy
     assert recipe is not None
     assert (recipe.batch_size, recipe.schedule, recipe.crop_scale) == (32, "constant", None)
@@ -47,7 +47,7 @@ def test_every_seed_task_gives_a_valid_recipe(strategy: str, task: str) -> None:
 def test_prompt_tuning_takes_the_published_step(
     strategy: str, task: str, tokens: int, lr: float, decay: float, epochs: int
 ) -> None:
-    options = named_recipe("seed", strategy, task)
+    options = named_recipe("peft4clip", strategy, task)
     assert options["tokens"] == tokens
     assert options["lr"] * 32 == pytest.approx(lr)
     # The published step shrinks a weight by lr * decay; so does this one.
@@ -70,7 +70,7 @@ def test_prompt_tuning_takes_the_published_step(
 def test_the_adapter_is_trained_as_published(
     task: str, lr: float, decay: float, epochs: int
 ) -> None:
-    options = named_recipe("seed", "clip-adapter", task)
+    options = named_recipe("peft4clip", "clip-adapter", task)
     assert (options["lr"], options["weight_decay"], options["length"]) == (lr, decay, epochs + 5)
     assert (options["ratio"], options["reduction"], options["optimizer"]) == (0.5, 4, "adamw")
 
@@ -81,13 +81,15 @@ def test_any_name_of_a_task_leads_to_its_settings() -> None:
         ("cifar", "cifar100"),
         ("clevr_dist", "clevr-distance"),
     ):
-        assert named_recipe("seed", "vpt-deep", alias) == named_recipe("seed", "vpt-deep", task)
-    elevation = named_recipe("seed", "vpt-deep", "smallnorb_elevation")
-    assert named_recipe("seed", "vpt-deep", "vtab-smallnorb_distance") == elevation
+        assert named_recipe("peft4clip", "vpt-deep", alias) == named_recipe(
+            "peft4clip", "vpt-deep", task
+        )
+    elevation = named_recipe("peft4clip", "vpt-deep", "smallnorb_elevation")
+    assert named_recipe("peft4clip", "vpt-deep", "vtab-smallnorb_distance") == elevation
 
 
 def test_every_strategy_has_settings_for_the_same_tasks() -> None:
-    tables = tomllib.loads((RECIPES / "seed.toml").read_text(encoding="utf-8"))
+    tables = tomllib.loads((RECIPES / "peft4clip.toml").read_text(encoding="utf-8"))
     tasks = {name.removeprefix("vtab/") for name in catalog.names() if name.startswith("vtab/")}
     for strategy in STRATEGIES:
         assert set(tables[strategy]["tasks"]) == tasks - {"retinopathy"}
@@ -96,9 +98,9 @@ def test_every_strategy_has_settings_for_the_same_tasks() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("sed", "vpt-deep", "dtd"), "Did you mean 'seed'"),
-        (("seed", "clip-lora", "dtd"), "clip-adapter, vpt-shallow, vpt-deep"),
-        (("seed", "vpt-deep", "my-birds"), "caltech101, cifar100, clevr-count"),
+        (("peftclip", "vpt-deep", "dtd"), "Did you mean 'peft4clip'"),
+        (("peft4clip", "clip-lora", "dtd"), "clip-adapter, vpt-shallow, vpt-deep"),
+        (("peft4clip", "vpt-deep", "my-birds"), "caltech101, cifar100, clevr-count"),
     ],
 )
 def test_what_is_not_there_is_named(arguments: tuple[str, str, str], message: str) -> None:

@@ -70,7 +70,7 @@ DATASET = Dataset(
         "clip-benchmark": PromptSet(TEMPLATES, OPENAI_NAMES),
         "clip": PromptSet(TEMPLATES, OPENAI_NAMES),
         "coop": PromptSet((PHOTO,)),
-        "seed": PromptSet(("a photo of a {}",)),
+        "peft4clip": PromptSet(("a photo of a {}",)),
     },
     readers=(
         Tfds("caltech101:3.*.*", slices=SLICES),

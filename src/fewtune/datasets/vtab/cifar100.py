@@ -41,7 +41,7 @@ DATASET = Dataset(
     prompt_sets={
         "clip-benchmark": PromptSet(TEMPLATES),
         "clip": PromptSet(TEMPLATES),
-        "seed": PromptSet(("a photo of a {}",)),
+        "peft4clip": PromptSet(("a photo of a {}",)),
     },
     readers=(
         Tfds("cifar100:3.*.*", slices=SLICES),

@@ -38,7 +38,7 @@ DATASET = Dataset(
             ("a picture of {} objects",), dict(zip(CLASSES, WORDS, strict=True))
         ),
         "clip": PromptSet(("a photo of {} objects.",)),
-        "seed": PromptSet(
+        "peft4clip": PromptSet(
             ("there are {} objects in the image",),
             {number: f"{word} things" for number, word in zip(CLASSES, WORDS, strict=True)},
         ),

@@ -23,7 +23,7 @@ DATASET = Dataset(
     sizes=SIZES,
     prompt_sets={
         "clip-benchmark": PromptSet(("{} shapes.",), dict(zip(CLASSES, WORDS, strict=True))),
-        "seed": PromptSet(
+        "peft4clip": PromptSet(
             ("the closest object is {} away from the camera",),
             {name: f"{name}M" for name in CLASSES},
         ),

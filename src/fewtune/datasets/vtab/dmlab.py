@@ -43,7 +43,7 @@ DATASET = Dataset(
     sizes={"train": 65550, "val": 22628, "test": 22735},
     prompt_sets={
         "clip-benchmark": PromptSet(("{}",), dict(zip(CLASSES, FRUIT, strict=True))),
-        "seed": PromptSet(
+        "peft4clip": PromptSet(
             ("a photo of a {}",),
             {name: f"a {words}" for name, words in zip(CLASSES, REWARD, strict=True)},
         ),

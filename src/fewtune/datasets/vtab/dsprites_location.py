@@ -38,7 +38,7 @@ DATASET = Dataset(
     classes=CLASSES,
     sizes=SIZES,
     prompt_sets={
-        "seed": PromptSet(
+        "peft4clip": PromptSet(
             ("the shape is located at x_position {}",),
             {name: f"{index / 15:.3f}" for index, name in enumerate(CLASSES)},
         ),
@@ -55,7 +55,7 @@ DATASET = Dataset(
         WebDataset("vtab-dsprites_label_x_position", dsprites_location),
         RegeneratedDSprites("location"),
     ),
-    default_prompts="seed",
+    default_prompts="peft4clip",
     aliases=(
         "dsprites_loc",
         "dsprites_position",

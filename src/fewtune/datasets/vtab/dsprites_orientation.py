@@ -31,7 +31,7 @@ DATASET = Dataset(
     classes=CLASSES,
     sizes=SIZES,
     prompt_sets={
-        "seed": PromptSet(
+        "peft4clip": PromptSet(
             ("the shape oriented at {}",),
             {name: f"{24 * label} degrees" for label, name in enumerate(CLASSES)},
         ),
@@ -48,7 +48,7 @@ DATASET = Dataset(
         WebDataset("vtab-dsprites_label_orientation", dsprites_orientation),
         RegeneratedDSprites("orientation"),
     ),
-    default_prompts="seed",
+    default_prompts="peft4clip",
     aliases=(
         "dsprites_ori",
         "dsprites_label_orientation",

@@ -38,7 +38,7 @@ DATASET = Dataset(
         "clip-benchmark": PromptSet(TEMPLATES),
         "clip": PromptSet(TEMPLATES),
         "coop": PromptSet(("{} texture.",)),
-        "seed": PromptSet(("a photo of a {}",)),
+        "peft4clip": PromptSet(("a photo of a {}",)),
     },
     readers=(
         Tfds("dtd:3.*.*"),

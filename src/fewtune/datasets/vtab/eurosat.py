@@ -63,7 +63,7 @@ DATASET = Dataset(
         "clip-benchmark": PromptSet(TEMPLATES, OPENAI_NAMES),
         "clip": PromptSet(TEMPLATES, OPENAI_NAMES),
         "coop": PromptSet((COOP_TEMPLATE,), COOP_NAMES),
-        "seed": PromptSet(("a photo of a {}",)),
+        "peft4clip": PromptSet(("a photo of a {}",)),
     },
     readers=(
         Tfds("eurosat/rgb:2.*.*", slices=SLICES),

@@ -33,7 +33,7 @@ DATASET = Dataset(
         "clip-benchmark": PromptSet((TEMPLATE,)),
         "clip": PromptSet((TEMPLATE,)),
         "coop": PromptSet((TEMPLATE,)),
-        "seed": PromptSet(
+        "peft4clip": PromptSet(
             ("a photo of a {}",),
             {
                 "globe flower": "globe-flower",

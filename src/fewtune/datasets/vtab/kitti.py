@@ -21,7 +21,7 @@ OPENAI_NAMES = (
     "a photo i took with a car in the distance.",
     "a photo i took with no car.",
 )
-SEED_NAMES = (
+PEFT4CLIP_NAMES = (
     "a car on my left or right side.",
     "a car nearby.",
     "a car in the distance.",
@@ -44,7 +44,9 @@ DATASET = Dataset(
     prompt_sets={
         "clip-benchmark": PromptSet(("{}",), dict(zip(CLASSES, OPENAI_NAMES, strict=True))),
         "clip": PromptSet(("{}",), dict(zip(CLASSES, OPENAI_NAMES, strict=True))),
-        "seed": PromptSet(("a photo with {}",), dict(zip(CLASSES, SEED_NAMES, strict=True))),
+        "peft4clip": PromptSet(
+            ("a photo with {}",), dict(zip(CLASSES, PEFT4CLIP_NAMES, strict=True))
+        ),
     },
     readers=(
         Tfds("kitti:3.2.*", kitti_distance),

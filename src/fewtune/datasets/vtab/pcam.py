@@ -29,7 +29,7 @@ DATASET = Dataset(
             ("a histopathology slide showing {}", "histopathology image of {}")
         ),
         "clip": PromptSet(("this is a photo of {}",)),
-        "seed": PromptSet(
+        "peft4clip": PromptSet(
             ("a photo of a {}",),
             dict(zip(CLASSES, ("normal lymph node tissue", "lymph node metastasis"), strict=True)),
         ),

@@ -51,7 +51,7 @@ DATASET = Dataset(
         "clip-benchmark": PromptSet((TEMPLATE,)),
         "clip": PromptSet((TEMPLATE,), OPENAI_NAMES),
         "coop": PromptSet((TEMPLATE,), {name: name.lower() for name in CLASSES}),
-        "seed": PromptSet(("a photo of a {}",), OPENAI_NAMES),
+        "peft4clip": PromptSet(("a photo of a {}",), OPENAI_NAMES),
     },
     readers=(
         Tfds("oxford_iiit_pet:3.*.*", slices=SLICES),

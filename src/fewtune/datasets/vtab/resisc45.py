@@ -51,7 +51,7 @@ DATASET = Dataset(
             )
         ),
         "clip": PromptSet(OPENAI_TEMPLATES),
-        "seed": PromptSet(("satellite imagery of {}",)),
+        "peft4clip": PromptSet(("satellite imagery of {}",)),
     },
     readers=(
         Tfds("resisc45:3.*.*", slices=SLICES),

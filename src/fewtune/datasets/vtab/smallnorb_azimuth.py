@@ -41,7 +41,7 @@ DATASET = Dataset(
         "clip-benchmark": PromptSet(
             TEMPLATES, {name: str(label) for label, name in enumerate(CLASSES)}
         ),
-        "seed": PromptSet(
+        "peft4clip": PromptSet(
             ("the camera azimuth is {} degrees",),
             {name: name.removesuffix(" degrees") for name in CLASSES},
         ),
@@ -52,7 +52,7 @@ DATASET = Dataset(
         SmallNorb("azimuth"),
         WebDataset("vtab-smallnorb_label_azimuth"),
     ),
-    default_prompts="seed",
+    default_prompts="peft4clip",
     aliases=(
         "smallnorb_azi",
         "smallnorb_label_azimuth",

@@ -31,7 +31,7 @@ DATASET = Dataset(
         "clip-benchmark": PromptSet(
             TEMPLATES, {name: str(label) for label, name in enumerate(CLASSES)}
         ),
-        "seed": PromptSet(
+        "peft4clip": PromptSet(
             ("the camera elevation is {} degrees",),
             {name: name.removesuffix(" degrees") for name in CLASSES},
         ),
@@ -46,7 +46,7 @@ DATASET = Dataset(
         SmallNorb("elevation"),
         WebDataset("vtab-smallnorb_label_elevation"),
     ),
-    default_prompts="seed",
+    default_prompts="peft4clip",
     aliases=(
         "smallnorb_ele",
         "smallnorb_label_elevation",

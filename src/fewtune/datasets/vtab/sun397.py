@@ -35,7 +35,7 @@ DATASET = Dataset(
         "clip-benchmark": PromptSet(TEMPLATES),
         "clip": PromptSet(TEMPLATES),
         "coop": PromptSet((PHOTO,), dict(zip(CLASSES, COOP_NAMES, strict=True))),
-        "seed": PromptSet(("a photo of a {}",)),
+        "peft4clip": PromptSet(("a photo of a {}",)),
     },
     readers=(
         Tfds("sun397/tfds:4.*.*"),

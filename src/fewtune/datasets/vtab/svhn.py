@@ -40,7 +40,7 @@ DATASET = Dataset(
             ),
             dict(zip(CLASSES, WORDS, strict=True)),
         ),
-        "seed": PromptSet(("a photo of a digital number {}",)),
+        "peft4clip": PromptSet(("a photo of a digital number {}",)),
     },
     readers=(
         Tfds("svhn_cropped:3.*.*", slices=SLICES),
