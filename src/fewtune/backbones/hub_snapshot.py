@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fewtune.backbones.config_files import (
@@ -28,13 +28,13 @@ from fewtune.backbones.weight_files import (
 from fewtune.core.errors import AdapterError
 
 PROBE_TIMEOUT_S = 10.0
+# What is fetched before the weights.
+SMALL_FILES = ("config.json", OPEN_CLIP_CONFIG, *PREPROCESSOR_FILES, *TOKENIZER_FILES)
 
 
 def cached_snapshot(source: BackboneSource) -> Path | None:
     """Return the folder of a complete cached snapshot, the one that "main" names if possible."""
-    from huggingface_hub import constants
-
-    repo = Path(constants.HF_HUB_CACHE) / ("models--" + source.repo.replace("/", "--"))
+    repo = _cache_folder(source)
     try:
         main = (repo / "refs" / "main").read_text(encoding="utf-8").strip()
     except OSError:
@@ -73,8 +73,11 @@ def snapshot(source: BackboneSource) -> Path:
     folder = cached_snapshot(source)
     if folder is not None:
         return folder
-    with _quiet_hub():
-        _probe(source)
+    from huggingface_hub import constants, get_session
+
+    with _quiet_hub(), _explained(source):
+        # Without this, a hub that cannot be reached shows after a minute of retries.
+        get_session().head(constants.ENDPOINT, timeout=PROBE_TIMEOUT_S)
         return _download(source)
 
 
@@ -83,49 +86,57 @@ def download_command(source: BackboneSource) -> str:
     return f'hf download {source.repo} --exclude "*.h5" --exclude "*.msgpack"'
 
 
+def _cache_folder(source: BackboneSource) -> Path:
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / ("models--" + source.repo.replace("/", "--"))
+
+
 def _download(source: BackboneSource) -> Path:
-    config = _get(source, "config.json", "main")
-    if config is not None and holds_clip_config(config.parent):
-        styles = [TRANSFORMERS_WEIGHTS, OPEN_CLIP_WEIGHTS]
-        folder = config.parent
-    else:
-        styles = [OPEN_CLIP_WEIGHTS]
-        anchor = _get(source, OPEN_CLIP_CONFIG, config.parent.name if config else "main")
-        if anchor is None:
-            raise AdapterError(
-                f"'{source.repo}' on the hub holds no CLIP model: it has neither a CLIP "
-                f"config.json nor {OPEN_CLIP_CONFIG}.",
-                hint="Only checkpoints of the CLIP family are supported.",
-            )
-        folder = anchor.parent
-    for name in (OPEN_CLIP_CONFIG, *PREPROCESSOR_FILES, *TOKENIZER_FILES):
-        _get(source, name, folder.name)
-    for name in (name for style in styles for name in style):
-        weights = _get(source, name, folder.name)
-        if weights is not None:
-            for shard in shards(weights):
-                _get(source, shard, folder.name)
-            return folder
-    raise AdapterError(
-        f"'{source.repo}' on the hub holds no weights that can be read: none of "
-        f"{', '.join(name for style in styles for name in style)}.",
-        hint="Convert them to safetensors and pass the local folder.",
-    )
+    """Fetch what says which model it is, then its weights."""
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    def fetch(revision: str, *names: str) -> Path:
+        return Path(snapshot_download(source.repo, revision=revision, allow_patterns=[*names]))
+
+    folder = fetch("main", *SMALL_FILES)
+    styles = [OPEN_CLIP_WEIGHTS]
+    if holds_clip_config(folder):
+        styles.insert(0, TRANSFORMERS_WEIGHTS)
+    elif not (folder / OPEN_CLIP_CONFIG).is_file():
+        raise AdapterError(
+            f"'{source.repo}' on the hub holds no CLIP model: it has neither a CLIP "
+            f"config.json nor {OPEN_CLIP_CONFIG}.",
+            hint="Only checkpoints of the CLIP family are supported.",
+        )
+    if not any((folder / name).is_file() for name in PREPROCESSOR_FILES):
+        # Asked for alone, an absent file leaves a mark in the cache, by which `missing_files` goes.
+        with suppress(RemoteEntryNotFoundError):
+            hf_hub_download(source.repo, PREPROCESSOR_FILES[0], revision=folder.name)
+    published = HfApi().list_repo_files(source.repo, revision=folder.name)
+    readable = [name for style in styles for name in style]
+    weights = next((name for name in readable if name in published), None)
+    if weights is None:
+        raise AdapterError(
+            f"'{source.repo}' on the hub holds no weights that can be read: none of "
+            f"{', '.join(readable)}.",
+            hint="Convert them to safetensors and pass the local folder.",
+        )
+    fetch(folder.name, weights)
+    parts = shards(folder / weights)
+    return folder if parts == (weights,) else fetch(folder.name, *parts)
 
 
-def _get(source: BackboneSource, name: str, revision: str) -> Path | None:
-    """Return the cached or downloaded file, None when the checkpoint has no such file."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        RemoteEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
+@contextmanager
+def _explained(source: BackboneSource) -> Iterator[None]:
+    """Say in FewTune's words why a checkpoint cannot be fetched."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
-        return Path(hf_hub_download(source.repo, name, revision=revision))
-    except RemoteEntryNotFoundError:
-        return None
+        yield
+    except AdapterError:
+        raise
     except GatedRepoError as error:
         raise AdapterError(
             f"'{source.repo}' is gated on the hub.",
@@ -139,30 +150,15 @@ def _get(source: BackboneSource, name: str, revision: str) -> Path | None:
         ) from error
     # The HTTP library below huggingface_hub, and so its errors, differ between versions.
     except Exception as error:
-        raise _unreachable(source, [name], error) from error
+        raise _unreachable(source, error) from error
 
 
-def _probe(source: BackboneSource) -> None:
-    """Raise at once when the hub cannot be reached, instead of after a minute of retries."""
-    from huggingface_hub import constants, get_session
-
-    try:
-        get_session().head(constants.ENDPOINT, timeout=PROBE_TIMEOUT_S)
-    except Exception as error:
-        raise _unreachable(source, _missing_in_cache(source), error) from error
-
-
-def _missing_in_cache(source: BackboneSource) -> list[str]:
+def _unreachable(source: BackboneSource, error: Exception) -> AdapterError:
     from huggingface_hub import constants
 
-    repo = Path(constants.HF_HUB_CACHE) / ("models--" + source.repo.replace("/", "--"))
+    repo = _cache_folder(source)
     lists = [missing_files(folder, source) for folder in sorted((repo / "snapshots").glob("*"))]
-    return min(lists, key=len, default=missing_files(repo, source))
-
-
-def _unreachable(source: BackboneSource, missing: list[str], error: Exception) -> AdapterError:
-    from huggingface_hub import constants
-
+    missing = min(lists, key=len, default=missing_files(repo, source))
     label = source.repo if source.name == source.repo else f"{source.name} ({source.repo})"
     why = "HF_HUB_OFFLINE is set" if constants.is_offline_mode() else "the hub cannot be reached"
     detail = str(error).strip().splitlines()[0] if why.startswith("the") and str(error) else ""

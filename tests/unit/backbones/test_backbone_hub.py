@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,10 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 from clip_builders import COMMIT, write_clip
+from huggingface_hub import close_session
 from transformers import CLIPModel
 
 from fewtune.backbones.checkpoint import describe, load_checkpoint
 from fewtune.core.errors import AdapterError
+from miniatures.hub import connect
 
 B16 = "openai/clip-vit-base-patch16"
 
@@ -79,6 +82,17 @@ def test_file_known_to_be_absent_on_the_hub_is_not_missed(
     assert load_checkpoint("org/model").revision == COMMIT
 
 
+def listing(path: str, files: dict[str, bytes]) -> bytes:
+    """Return what the hub's API says of a revision: its commit, or the tree of its files."""
+    about: object = {"id": "org/model", "sha": COMMIT, "siblings": []}
+    if "/tree/" in path:
+        about = [
+            {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+            for name, data in files.items()
+        ]
+    return json.dumps(about).encode()
+
+
 @contextmanager
 def hub_of(files: dict[str, bytes]) -> Iterator[tuple[str, list[str]]]:
     """Serve one repository, "org/model", as the hub does; yield the address and the requests."""
@@ -94,7 +108,9 @@ def hub_of(files: dict[str, bytes]) -> Iterator[tuple[str, list[str]]]:
         def respond(self) -> bytes | None:
             requests.append(f"{self.command} {self.path}")
             data = files.get(self.path.rpartition("/")[2])
-            known = self.path.startswith("/org/model/resolve/")
+            known = self.path.startswith(("/org/model/resolve/", "/api/models/org/model/"))
+            if known and self.path.startswith("/api/"):
+                data = listing(self.path, files)
             self.send_response(200 if self.path == "/" or (known and data is not None) else 404)
             self.send_header("X-Repo-Commit", COMMIT)
             if not known:
@@ -122,16 +138,7 @@ def hub_of(files: dict[str, bytes]) -> Iterator[tuple[str, list[str]]]:
 @pytest.fixture
 def online(hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Return a function that makes an address the hub."""
-    from huggingface_hub import close_session
-
-    def connect(address: str) -> None:
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
-        template = address + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-        close_session()
-
-    yield connect
+    yield lambda address: connect(address, monkeypatch)
     close_session()
 
 
@@ -155,6 +162,18 @@ def test_download_takes_only_what_is_needed_and_asks_once(
         requests.clear()
         assert load_checkpoint("org/model").revision == COMMIT
         assert requests == []
+
+
+def test_a_file_that_the_hub_lacks_is_asked_for_once(
+    tmp_path: Path, tiny_model: CLIPModel, online: Callable[[str], None]
+) -> None:
+    folder = write_clip(tmp_path / "remote", tiny_model)
+    with hub_of({path.name: path.read_bytes() for path in folder.iterdir()}) as (address, requests):
+        online(address)
+        for _ in range(2):
+            assert load_checkpoint("org/model").revision == COMMIT
+            asked, requests[:] = requests[:], []
+        assert asked == []
 
 
 def test_unknown_repository(online: Callable[[str], None]) -> None:

@@ -1,13 +1,12 @@
 """Webdataset repositories of the Hugging Face Hub, shard by shard.
 
-Small files are read at `/raw/`, where a large file shows a pointer with its size and SHA-256; the
-large file itself is at `/resolve/`. The environment variable HF_ENDPOINT names another server than
+Addresses, sizes and SHA-256 of files come from huggingface_hub; the files themselves are fetched as
+those of any other server. The environment variable HF_ENDPOINT names another server than
 https://huggingface.co, such as a mirror.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from fewtune.core.errors import DataError
@@ -19,15 +18,15 @@ from fewtune.datasets.download.http_file import NotThere, Remote, read_small, re
 HUB = "https://huggingface.co"
 MOST_SHARDS = 100_000
 SMALL_BYTES = 1 << 20
-POINTER = b"version https://git-lfs.github.com/spec/v1"
-# What stands beside the splits; a repository may lack some.
+SHA256_DIGITS = 64
+# What lies next to the splits; a repository may lack some.
 METADATA = ("classnames.txt", "zeroshot_classification_templates.txt", "dataset_type.txt")
 COUNT_FILE = "nshards.txt"
 
 
 def page(shards: Shards) -> str:
     """Return the address of the repository for people."""
-    return f"{_endpoint()}/datasets/{shards.repo}"
+    return mirrored(f"{HUB}/datasets/{shards.repo}")
 
 
 def shard_count(shards: Shards, split: str) -> int:
@@ -38,7 +37,7 @@ def shard_count(shards: Shards, split: str) -> int:
     """
     refuse_offline(f"The list of {split} shards of {shards.repo}")
     try:
-        text = read_small(_url(shards, "raw", f"{split}/{COUNT_FILE}"), 64)
+        text = read_small(_url(shards, f"{split}/{COUNT_FILE}"), 64)
     except NotThere as error:
         raise DataError(
             f"{page(shards)} has no {split} split any more.",
@@ -52,35 +51,39 @@ def shard_count(shards: Shards, split: str) -> int:
 
 def shard(shards: Shards, split: str, number: int) -> Remote:
     """Return a tar file with the size and checksum that the Hub publishes."""
-    return published(_url(shards, "resolve", f"{split}/{number}.tar"))
+    return published(_url(shards, f"{split}/{number}.tar"))
 
 
 def published(url: str) -> Remote:
-    """Return a file at `/resolve/` with the size and checksum that the Hub publishes.
+    """Return a file with the size and checksum that the Hub publishes.
 
-    A file elsewhere, or one that is small enough to be stored as it is, has neither.
+    A file on another server has neither, a small one of the Hub has no checksum.
 
     Raises:
-        DataError: The Hub has no such file.
+        DataError: The Hub has no such file, or cannot be reached.
     """
+    from huggingface_hub import get_hf_file_metadata
+
     url = mirrored(url)
-    if not url.startswith(_endpoint()) or "/resolve/" not in url:
+    if not url.startswith(mirrored(HUB)):
         return Remote(url)
-    pointer = read_small(url.replace("/resolve/", "/raw/", 1), 1024)
-    if not pointer.startswith(POINTER):
-        return Remote(url)
-    lines = pointer.decode("ascii", "replace").splitlines()
-    fields = dict(line.split(" ", 1) for line in lines if " " in line)
-    kind, _, digest = fields.get("oid", "").partition(":")
-    size = fields.get("size", "")
-    if kind != "sha256" or len(digest) != 64 or not size.isdigit():
-        raise DataError(f"{url} has a damaged pointer on the Hub.", hint="Try again later.")
-    return Remote(url, int(size), f"sha256:{digest}")
+    try:
+        about = get_hf_file_metadata(url, retry_on_errors=True)
+    # The HTTP library below huggingface_hub, and so its errors, differ between versions.
+    except Exception as error:
+        raise DataError(
+            f"{url} cannot be fetched: {str(error).strip().partition(chr(10))[0]}.",
+            hint="Check the network and type the command again: it continues where it stopped.",
+        ) from error
+    known = about.etag is not None and len(about.etag) == SHA256_DIGITS
+    return Remote(url, about.size, f"sha256:{about.etag}" if known else "")
 
 
 def mirrored(url: str) -> str:
     """Return the address of a file of the Hub on the server that HF_ENDPOINT names."""
-    return _endpoint() + url.removeprefix(HUB) if url.startswith(HUB) else url
+    from huggingface_hub import constants
+
+    return constants.ENDPOINT + url.removeprefix(HUB) if url.startswith(HUB) else url
 
 
 def write_metadata(shards: Shards, folder: Path) -> None:
@@ -88,14 +91,12 @@ def write_metadata(shards: Shards, folder: Path) -> None:
     for name in METADATA:
         if not (folder / name).is_file():
             try:
-                write_bytes(folder / name, read_small(_url(shards, "raw", name), SMALL_BYTES))
+                write_bytes(folder / name, read_small(_url(shards, name), SMALL_BYTES))
             except NotThere:
                 continue
 
 
-def _url(shards: Shards, kind: str, path: str) -> str:
-    return f"{page(shards)}/{kind}/main/{path}"
+def _url(shards: Shards, path: str) -> str:
+    from huggingface_hub import hf_hub_url
 
-
-def _endpoint() -> str:
-    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or HUB
+    return hf_hub_url(shards.repo, path, repo_type="dataset")
