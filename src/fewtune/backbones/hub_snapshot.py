@@ -101,10 +101,8 @@ def _download(source: BackboneSource) -> Path:
         return Path(snapshot_download(source.repo, revision=revision, allow_patterns=[*names]))
 
     folder = fetch("main", *SMALL_FILES)
-    styles = [OPEN_CLIP_WEIGHTS]
-    if holds_clip_config(folder):
-        styles.insert(0, TRANSFORMERS_WEIGHTS)
-    elif not (folder / OPEN_CLIP_CONFIG).is_file():
+    of_transformers = TRANSFORMERS_WEIGHTS if holds_clip_config(folder) else ()
+    if not of_transformers and not (folder / OPEN_CLIP_CONFIG).is_file():
         raise AdapterError(
             f"'{source.repo}' on the hub holds no CLIP model: it has neither a CLIP "
             f"config.json nor {OPEN_CLIP_CONFIG}.",
@@ -115,7 +113,7 @@ def _download(source: BackboneSource) -> Path:
         with suppress(RemoteEntryNotFoundError):
             hf_hub_download(source.repo, PREPROCESSOR_FILES[0], revision=folder.name)
     published = HfApi().list_repo_files(source.repo, revision=folder.name)
-    readable = [name for style in styles for name in style]
+    readable = (*of_transformers, *OPEN_CLIP_WEIGHTS)
     weights = next((name for name in readable if name in published), None)
     if weights is None:
         raise AdapterError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from scipy.io import savemat
 
 from fewtune.core.errors import DataError
-from fewtune.datasets.matlab import read_mat
+from fewtune.datasets.matlab import read_integers
 
 ARRAYS: dict[str, Any] = {
     "text": "labels",
@@ -24,16 +25,22 @@ ARRAYS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_arrays_are_those_that_were_written(tmp_path: Path, compressed: bool) -> None:
+def test_arrays_are_those_that_were_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compressed: bool
+) -> None:
     path = tmp_path / "a.mat"
     savemat(path, ARRAYS, do_compression=compressed)
     for name in ("labels", "X", "floats", "one"):
-        assert np.array_equal(read_mat(path, name), ARRAYS[name])
+        assert np.array_equal(read_integers(path, name), ARRAYS[name])
     for name, why in (("text", "no numbers"), ("halves", "not whole"), ("none", "no such array")):
         with pytest.raises(DataError, match=rf"Cannot read '{name}' in .*{why}"):
-            read_mat(path, name)
+            read_integers(path, name)
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "scipy.io", None)
+        with pytest.raises(DataError, match=r"'scipy' is needed .*fewtune\[originals\]"):
+            read_integers(path, "labels")
     data = path.read_bytes()
     for damaged in (data[:-40], data[:60], b"MATLAB 7.3" + data[10:], data[:300] + data[310:]):
         path.write_bytes(damaged)
         with pytest.raises(DataError, match=r"Cannot read|is no MATLAB file"):
-            read_mat(path, "structure")
+            read_integers(path, "structure")

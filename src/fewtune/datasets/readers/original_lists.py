@@ -6,7 +6,6 @@ the images, as in CoOp's split files. The split of a row is the authors', "" whe
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from fewtune.data.scan import subfolders
 from fewtune.data.split_json import SplitEntry, inside, locate
 from fewtune.data.text_files import read_lines
 from fewtune.datasets.declaration import Dataset
-from fewtune.datasets.matlab import read_mat
+from fewtune.datasets.matlab import read_integers, read_mat
 from fewtune.datasets.readers.checks import class_name
 from fewtune.datasets.readers.class_folders import class_folders, class_rows
 from fewtune.datasets.readers.zhou import fold, match_classes
@@ -69,11 +68,11 @@ def flowers102(location: Path, dataset: Dataset) -> list[LabelledRow]:
     Without setid.mat, as CoOp leaves it, all images have no split.
     """
     file, sets_file = location / "imagelabels.mat", location / "setid.mat"
-    labels = read_mat(file, "labels").ravel().tolist()
+    labels = read_integers(file, "labels").ravel().tolist()
     splits: dict[str, Sequence[int]] = {"": range(1, len(labels) + 1)}
     if sets_file.is_file():
         splits = {
-            split: read_mat(sets_file, name).ravel().tolist()
+            split: read_integers(sets_file, name).ravel().tolist()
             for split, name in FLOWER_SPLITS.items()
         }
     entries = []
@@ -107,7 +106,7 @@ def pets(location: Path, dataset: Dataset) -> list[LabelledRow]:
 def cars(location: Path, dataset: Dataset) -> list[LabelledRow]:
     """Return cars_train/ and cars_test/, with file names and classes from 1 in .mat files."""
     meta = location / "devkit" / "cars_meta.mat"
-    names = [_year_first(str(name)) for name in _variable(meta, "class_names")]
+    names = [_year_first(str(name)) for name in _entries_of(meta, "class_names")]
     matched, _ = match_classes(names, dataset, meta)
     rows = []
     for split, folder, path in (
@@ -116,7 +115,7 @@ def cars(location: Path, dataset: Dataset) -> list[LabelledRow]:
     ):
         file = location / path
         entries = []
-        for number, annotation in enumerate(_variable(file, "annotations"), start=1):
+        for number, annotation in enumerate(_entries_of(file, "annotations"), start=1):
             where = f"{file.name}, annotation {number}"
             try:
                 image, label = str(annotation["fname"]), int(annotation["class"]) - 1
@@ -148,26 +147,6 @@ def sun397(location: Path, dataset: Dataset) -> list[LabelledRow]:
     return [LabelledRow("", r.key, _place(r.key, known), r.source, r.size_bytes) for r in found]
 
 
-def _variables(path: Path) -> dict[str, Any]:
-    """Return the variables of a MATLAB file of version 5 that holds structures.
-
-    Raises:
-        DataError: The file cannot be read, or SciPy is not installed.
-    """
-    try:
-        loader = importlib.import_module("scipy.io")
-    except ImportError as error:
-        raise DataError(
-            f"The package 'scipy' is needed to read {path.name}, but it is not installed.",
-            hint="Type: pip install 'fewtune[originals]'",
-        ) from error
-    try:
-        values: dict[str, Any] = loader.loadmat(path, squeeze_me=True)
-    except Exception as error:  # SciPy raises whatever a damaged file leads to
-        raise DataError(f"Cannot read {path} as a MATLAB file: {error}.") from error
-    return values
-
-
 def _sorted_folders(
     folder: Path, dataset: Dataset, ignored: Sequence[str] = (), *, fold_case: bool = False
 ) -> list[LabelledRow]:
@@ -188,18 +167,11 @@ def _lines(file: Path) -> list[tuple[str, str]]:
     return [(f"{file.name} line {n}", line.strip()) for n, line in lines if line.strip()]
 
 
-def _variable(path: Path, name: str) -> Any:
-    """Return a variable of a MATLAB file as an array of one dimension.
-
-    Raises:
-        DataError: The file cannot be read or has no such variable.
-    """
+def _entries_of(path: Path, name: str) -> Any:
+    """Return the entries of a variable of a MATLAB file, one or several."""
     import numpy as np
 
-    values = _variables(path)
-    if name not in values:
-        raise DataError(f"{path} has no variable '{name}'.", hint="Download it again.")
-    return np.atleast_1d(values[name]).ravel()
+    return np.atleast_1d(read_mat(path, name, squeeze=True)).ravel()
 
 
 def _year_first(name: str) -> str:

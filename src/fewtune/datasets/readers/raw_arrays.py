@@ -20,7 +20,7 @@ from fewtune.data.label_table import LabelledRow, LabelTable
 from fewtune.data.packed_images import FileSlice
 from fewtune.data.scan import entries
 from fewtune.datasets.declaration import Dataset, Subset
-from fewtune.datasets.matlab import optional, read_mat
+from fewtune.datasets.matlab import optional, read_integers
 from fewtune.datasets.readers.checks import class_name, sliced_table
 from fewtune.datasets.readers.locations import find_folder
 from fewtune.datasets.readers.tfds import Stored
@@ -111,7 +111,7 @@ def svhn(location: Path, split: str) -> tuple[list[int], Any]:
     import numpy as np
 
     path = location / f"{split}_32x32.mat"
-    pixels, digits = read_mat(path, "X"), read_mat(path, "y").ravel()
+    pixels, digits = read_integers(path, "X"), read_integers(path, "y").ravel()
     if pixels.dtype != np.uint8 or pixels.shape != (32, 32, 3, digits.size):
         raise DataError(
             f"{path} holds pixels of shape {pixels.shape}, expected (32, 32, 3, {digits.size}).",

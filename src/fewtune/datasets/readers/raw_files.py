@@ -16,7 +16,7 @@ from fewtune.data.label_table import LabelledRow, LabelTable, is_number
 from fewtune.data.scan import listed_file, subfolders
 from fewtune.data.text_files import read_lines, records
 from fewtune.datasets.declaration import Dataset, Subset
-from fewtune.datasets.matlab import read_mat
+from fewtune.datasets.matlab import read_integers
 from fewtune.datasets.readers.checks import (
     as_split,
     class_name,
@@ -104,10 +104,10 @@ def dtd(location: Path, dataset: Dataset) -> list[LabelledRow]:
 
 def flowers102(location: Path, dataset: Dataset) -> list[LabelledRow]:
     """Return the images that setid.mat divides, labelled from 1 in imagelabels.mat."""
-    of_image = read_mat(location / "imagelabels.mat", "labels").ravel().tolist()
+    of_image = read_integers(location / "imagelabels.mat", "labels").ravel().tolist()
     rows = []
     for split, name in (("train", "trnid"), ("val", "valid"), ("test", "tstid")):
-        for number in read_mat(location / "setid.mat", name).ravel().tolist():
+        for number in read_integers(location / "setid.mat", name).ravel().tolist():
             where = f"setid.mat, {name} {number}"
             if not 1 <= number <= len(of_image):
                 raise DataError(f"{where} is none of the {len(of_image)} labelled images.")

@@ -12,6 +12,7 @@ split (90, 80 or 60 % of the training images) and its test split, never its val 
 from __future__ import annotations
 
 import re
+import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +23,14 @@ from fewtune.data.packed_images import FileSlice
 from fewtune.data.text_files import read_lines, read_text
 from fewtune.datasets.declaration import Dataset, Subset
 from fewtune.datasets.readers.checks import class_name, make_table
-from fewtune.datasets.tar_index import tar_files
-from fewtune.datasets.tfrecord import map_file
+from fewtune.datasets.tfrecord import Data, map_file
 
 PARENTS = ("", "clip-benchmark", "djghosh")
 IMAGE_SUFFIXES = ("webp", "png", "jpg", "jpeg")
 MOST_SHARDS = 100_000
 MOST_LABEL_BYTES = 64
+# Extended headers that change what a member is; webdataset writes others, of its time of change.
+CHANGING = ("path", "size", "linkpath")
 _MEMBER = re.compile(rf"([^/\\]+)\.(cls|{'|'.join(IMAGE_SUFFIXES)})")
 
 
@@ -107,7 +109,7 @@ def _samples(path: Path) -> dict[str, _Sample]:
         )
     found: dict[str, _Sample] = {}
     data = map_file(path)
-    for file in tar_files(path):
+    for file in _files(path, data):
         parts = _MEMBER.fullmatch(file.name.removeprefix("./"))
         if parts is None:
             raise DataError(
@@ -116,14 +118,46 @@ def _samples(path: Path) -> dict[str, _Sample]:
             )
         sample = found.setdefault(parts[1], _Sample())
         if parts[2] == "cls" and sample.label is None:
-            text = data[file.offset : file.offset + min(file.size, MOST_LABEL_BYTES)]
+            text = data[file.offset_data : file.offset_data + min(file.size, MOST_LABEL_BYTES)]
             sample.label = _label(text.decode("latin-1").strip(), file.name, path)
         elif parts[2] != "cls" and sample.image is None:
-            sample.image = FileSlice(path, file.offset, file.size)
+            sample.image = FileSlice(path, file.offset_data, file.size)
             sample.suffix = parts[2]
         else:
             raise DataError(f"{path} holds two files of one kind for '{plain(parts[1])}'.")
     return found
+
+
+def _files(path: Path, data: Data) -> Iterator[tarfile.TarInfo]:
+    """Yield the files of an uncompressed archive, which is not unpacked.
+
+    Args:
+        data: Its contents.
+
+    Raises:
+        DataError: It is damaged, or holds anything but plain files with short names.
+    """
+    try:
+        with tarfile.open(path, "r:", errors="backslashreplace") as archive:
+            for file in archive:
+                changed = any(key in file.pax_headers for key in CHANGING)
+                if changed or file.issparse() or not (file.isreg() or file.isdir()):
+                    raise DataError(
+                        f"{path} holds {plain(file.name)[:80]!r}, which is no plain file."
+                    )
+                if not 0 <= file.size <= len(data) - file.offset_data:
+                    raise tarfile.ReadError("unexpected end of data")
+                if file.isreg():
+                    yield file
+            # tarfile takes a damaged header for the end; the end is a block of zeros.
+            end = data[archive.offset : archive.offset + tarfile.BLOCKSIZE]
+            if len(end) < tarfile.BLOCKSIZE or any(end):
+                raise tarfile.ReadError(f"no header at byte {archive.offset}")
+    except (tarfile.TarError, OSError, ValueError, OverflowError, EOFError) as error:
+        raise DataError(
+            f"Cannot read the archive {path}: it is cut off or damaged ({error}).",
+            hint="Fetch the file again.",
+        ) from error
 
 
 def _label(text: str, name: str, path: Path) -> int:

@@ -117,7 +117,7 @@ def test_patch_camelyon_by_h5py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     location = reader.find(tmp_path)
     assert location == folder
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(DataError, match="pip install h5py"):
+    with pytest.raises(DataError, match=r"pip install \"fewtune\[originals\]\""):
         reader.read(location, dataset, "full")
     h5py = ModuleType("h5py")
     h5py.File = FakeH5  # type: ignore[attr-defined]
