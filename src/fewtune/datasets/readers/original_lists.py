@@ -27,13 +27,8 @@ FLOWER_SPLITS = {"train": "trnid", "val": "valid", "test": "tstid"}
 
 
 def caltech101(location: Path, dataset: Dataset) -> list[LabelledRow]:
-    """Return 101_ObjectCategories/accordion/image_0001.jpg; CoOp leaves two of 102 folders out.
-
-    CoOp sorts the folders with capital letters first, TFDS without regard to case.
-    """
-    coop = dataset.group == "few-shot"
-    ignored = SECOND_FACES if coop else ()
-    return _sorted_folders(location / "101_ObjectCategories", dataset, ignored, fold_case=not coop)
+    """Return 101_ObjectCategories/accordion/image_0001.jpg; CoOp leaves two of 102 folders out."""
+    return _sorted_folders(location / "101_ObjectCategories", dataset, SECOND_FACES)
 
 
 def eurosat(location: Path, dataset: Dataset) -> list[LabelledRow]:
@@ -148,12 +143,10 @@ def sun397(location: Path, dataset: Dataset) -> list[LabelledRow]:
 
 
 def _sorted_folders(
-    folder: Path, dataset: Dataset, ignored: Sequence[str] = (), *, fold_case: bool = False
+    folder: Path, dataset: Dataset, ignored: Sequence[str] = ()
 ) -> list[LabelledRow]:
     """Return the images of class folders, whose sorted names are in the order of the labels."""
     folders = class_folders(folder, dataset, ignored)
-    if fold_case:
-        folders = tuple(sorted(folders, key=str.lower))
     return list(class_rows(folder, "", dict(zip(folders, dataset.classes, strict=True))))
 
 

@@ -80,7 +80,7 @@ def cifar_binary(location: Path, split: str) -> tuple[list[int], Any]:
     import numpy as np
 
     path = location / f"{split}.bin"
-    data = np.frombuffer(_contents(path), np.uint8)
+    data = np.frombuffer(map_file(path), np.uint8)
     if data.size == 0 or data.size % (2 + PIXELS):
         raise DataError(f"{path} does not consist of whole images.", hint="Fetch it again.")
     records = data.reshape(-1, 2 + PIXELS)
@@ -94,7 +94,7 @@ def cifar_pickle(location: Path, split: str) -> tuple[list[int], Any]:
         DataError: It is not the file that the authors publish.
     """
     path = location / split
-    data = _contents(path)
+    data = map_file(path)
     found = hashlib.md5(data, usedforsecurity=False).hexdigest()
     if found != CIFAR100_MD5[split]:
         raise DataError(
@@ -234,13 +234,6 @@ class Dmlab:
 
 
 _PCAM: Mapping[str, str] = {"train": "train", "validation": "valid", "test": "test"}
-
-
-def _contents(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
 
 
 def _upright(planes: Any) -> Any:

@@ -16,7 +16,7 @@ from fewtune.data.label_table import LabelledRow, LabelTable, is_number
 from fewtune.data.scan import listed_file, subfolders
 from fewtune.data.text_files import read_lines, records
 from fewtune.datasets.declaration import Dataset, Subset
-from fewtune.datasets.matlab import read_integers
+from fewtune.datasets.readers import original_lists
 from fewtune.datasets.readers.checks import (
     as_split,
     class_name,
@@ -26,7 +26,6 @@ from fewtune.datasets.readers.checks import (
 )
 from fewtune.datasets.readers.class_folders import class_rows
 from fewtune.datasets.readers.locations import find_folder
-from fewtune.datasets.readers.original_lists import pets
 from fewtune.datasets.vtab_labels import retinopathy_grade
 from fewtune.datasets.vtab_slices import PLAIN, Slices
 from fewtune.datasets.vtab_subset import own_draw
@@ -83,45 +82,6 @@ class AuthorsFiles:
         )
 
 
-def dtd(location: Path, dataset: Dataset) -> list[LabelledRow]:
-    """Return the images of the first of ten divisions: labels/train1.txt and so on."""
-    rows = []
-    for split in ("train", "val", "test"):
-        name = f"labels/{split}1.txt"
-        for line, content in enumerate(read_lines(location / name), start=1):
-            if not content.strip():
-                continue
-            where = f"{name} line {line}"
-            texture = content.strip().partition("/")[0]
-            if texture not in dataset.classes:
-                raise DataError(f"{where} in {location} names the unknown class '{texture}'.")
-            file = listed_file(location / "images", content, where)
-            rows.append(
-                LabelledRow(split, file.relative, texture, file.path, file.size_bytes, where)
-            )
-    return rows
-
-
-def flowers102(location: Path, dataset: Dataset) -> list[LabelledRow]:
-    """Return the images that setid.mat divides, labelled from 1 in imagelabels.mat."""
-    of_image = read_integers(location / "imagelabels.mat", "labels").ravel().tolist()
-    rows = []
-    for split, name in (("train", "trnid"), ("val", "valid"), ("test", "tstid")):
-        for number in read_integers(location / "setid.mat", name).ravel().tolist():
-            where = f"setid.mat, {name} {number}"
-            if not 1 <= number <= len(of_image):
-                raise DataError(f"{where} is none of the {len(of_image)} labelled images.")
-            file = listed_file(location / "jpg", f"image_{number:05d}.jpg", where)
-            named = class_name(dataset, of_image[number - 1] - 1, where)
-            rows.append(LabelledRow(split, file.relative, named, file.path, file.size_bytes, where))
-    return rows
-
-
-def eurosat(location: Path, dataset: Dataset) -> list[LabelledRow]:
-    """Return 2750/AnnualCrop/AnnualCrop_1.jpg."""
-    return list(class_rows(location / "2750", "", {name: name for name in dataset.classes}))
-
-
 def resisc45(location: Path, dataset: Dataset) -> list[LabelledRow]:
     """Return airplane/airplane_001.jpg."""
     folders = {name.replace(" ", "_"): name for name in dataset.classes}
@@ -133,13 +93,13 @@ DTD = AuthorsFiles(
     "dtd/{images,labels}",
     ("dtd/dtd", "dtd", "DTD"),
     ("labels/train1.txt", "labels/test1.txt", "images"),
-    dtd,
+    original_lists.dtd,
 )
 EUROSAT = AuthorsFiles(
     "EuroSAT's folder 2750",
     ("eurosat", "EuroSAT"),
     ("2750/AnnualCrop",),
-    eurosat,
+    original_lists.eurosat,
     SIXTY,
     (PATH_NOTE,),
 )
@@ -147,13 +107,13 @@ FLOWERS102 = AuthorsFiles(
     "Oxford's jpg and mat files",
     ("flowers-102", "oxford_flowers102", "flowers102", "oxford_flowers"),
     ("jpg", "imagelabels.mat", "setid.mat"),
-    flowers102,
+    original_lists.flowers102,
 )
 PETS = AuthorsFiles(
     "Oxford-IIIT Pet's images and annotations",
     ("oxford-iiit-pet", "oxford_iiit_pet", "oxford_pets", "pets"),
     ("images", "annotations/trainval.txt", "annotations/test.txt"),
-    pets,
+    original_lists.pets,
     Slices("train[:80%]", "train[80%:]", "test"),
 )
 RESISC45 = AuthorsFiles(

@@ -22,6 +22,7 @@ from fewtune.data.scan import entries, listed_file
 from fewtune.data.text_files import read_lines, read_text
 from fewtune.datasets import vtab_labels
 from fewtune.datasets.declaration import Dataset, Subset
+from fewtune.datasets.published_files import DSPRITES_FILE, TESTING, TRAINING
 from fewtune.datasets.readers.checks import class_name, divide, make_table, sliced_table
 from fewtune.datasets.readers.locations import find_folder
 from fewtune.datasets.unpack import gunzipped, packed_bits
@@ -120,7 +121,7 @@ class DSprites:
     factor: Literal["location", "orientation"]
 
     layout = "dSprites npz"
-    file_name = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
+    file_name = DSPRITES_FILE
     slices = Slices("train[:80%]", "train[80%:90%]", "train[90%:]")
 
     def find(self, root: Path) -> Path | None:
@@ -306,11 +307,7 @@ def _latents(path: Path) -> Any:
 
 
 def _norb_name(split: str) -> str:
-    return (
-        "smallnorb-5x46789x9x18x6x2x96x96-training"
-        if split == "train"
-        else "smallnorb-5x01235x9x18x6x2x96x96-testing"
-    )
+    return f"smallnorb-5x{TRAINING if split == 'train' else TESTING}"
 
 
 def _matrix(path: Path, kind: str, axes: int) -> tuple[int, tuple[int, ...]]:

@@ -22,6 +22,7 @@ from fewtune.data.label_table import LabelledRow, LabelTable, is_number, plain
 from fewtune.data.packed_images import FileSlice
 from fewtune.data.text_files import read_lines, read_text
 from fewtune.datasets.declaration import Dataset, Subset
+from fewtune.datasets.download.archive import DAMAGED
 from fewtune.datasets.readers.checks import class_name, make_table
 from fewtune.datasets.tfrecord import Data, map_file
 
@@ -153,7 +154,7 @@ def _files(path: Path, data: Data) -> Iterator[tarfile.TarInfo]:
             end = data[archive.offset : archive.offset + tarfile.BLOCKSIZE]
             if len(end) < tarfile.BLOCKSIZE or any(end):
                 raise tarfile.ReadError(f"no header at byte {archive.offset}")
-    except (tarfile.TarError, OSError, ValueError, OverflowError, EOFError) as error:
+    except (OSError, *DAMAGED) as error:
         raise DataError(
             f"Cannot read the archive {path}: it is cut off or damaged ({error}).",
             hint="Fetch the file again.",

@@ -9,7 +9,6 @@ from fewtune.datasets.readers.raw_arrays import CIFAR100_BINARY, CIFAR100_PYTHON
 from fewtune.datasets.readers.tfds import Tfds
 from fewtune.datasets.readers.vtab_lists import VtabLists
 from fewtune.datasets.readers.webdataset import WebDataset
-from fewtune.datasets.vtab_slices import Slices
 
 PATTERNS = (
     "a photo of a {}.",
@@ -23,7 +22,6 @@ PATTERNS = (
     "a photo of a big {}.",
 )
 TEMPLATES = (*PATTERNS, *(pattern.replace("of a", "of the") for pattern in PATTERNS))
-SLICES = Slices("train[:90%]", "train[90%:]", "test")
 
 DATASET = Dataset(
     title="CIFAR-100",
@@ -44,7 +42,7 @@ DATASET = Dataset(
         "peft4clip": PromptSet(("a photo of a {}",)),
     },
     readers=(
-        Tfds("cifar100:3.*.*", slices=SLICES),
+        Tfds("cifar100:3.*.*", slices=CIFAR100_BINARY.slices),
         VtabLists("cifar", "cifar100"),
         CIFAR100_BINARY,
         CIFAR100_PYTHON,

@@ -8,7 +8,6 @@ from fewtune.datasets.readers.raw_structured import Clevr
 from fewtune.datasets.readers.tfds import Tfds, clevr_count
 from fewtune.datasets.readers.vtab_lists import VtabLists
 from fewtune.datasets.readers.webdataset import WebDataset
-from fewtune.datasets.vtab_slices import Slices
 
 CLASSES = tuple(map(str, range(3, 11)))
 WORDS = ("three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -23,7 +22,6 @@ CITATION = """@inproceedings{johnson2017clevr,
 LICENCE = "CC BY 4.0"
 HOMEPAGE = "https://cs.stanford.edu/people/jcjohns/clevr/"
 SIZES = {"train": 63000, "val": 7000, "test": 15000}
-SLICES = Slices("train[:90%]", "train[90%:]", "validation")
 
 DATASET = Dataset(
     title="CLEVR count",
@@ -44,7 +42,7 @@ DATASET = Dataset(
         ),
     },
     readers=(
-        Tfds("clevr:3.*.*", clevr_count, slices=SLICES),
+        Tfds("clevr:3.*.*", clevr_count, slices=Clevr.slices),
         VtabLists("clevr_count", "clevr_count_all"),
         Clevr("count"),
         WebDataset("vtab-clevr_count_all"),

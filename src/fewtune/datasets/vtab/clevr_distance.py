@@ -8,7 +8,7 @@ from fewtune.datasets.readers.raw_structured import Clevr
 from fewtune.datasets.readers.tfds import Tfds, clevr_distance
 from fewtune.datasets.readers.vtab_lists import VtabLists
 from fewtune.datasets.readers.webdataset import WebDataset
-from fewtune.datasets.vtab.clevr_count import CITATION, HOMEPAGE, LICENCE, SIZES, SLICES
+from fewtune.datasets.vtab.clevr_count import CITATION, HOMEPAGE, LICENCE, SIZES
 
 CLASSES = ("0-8.0", "8.0-8.5", "8.5-9.0", "9.0-9.5", "9.5-10.0", "10.0-100")
 # The source has an empty name, "".
@@ -29,7 +29,7 @@ DATASET = Dataset(
         ),
     },
     readers=(
-        Tfds("clevr:3.*.*", clevr_distance, slices=SLICES),
+        Tfds("clevr:3.*.*", clevr_distance, slices=Clevr.slices),
         VtabLists("clevr_dist", "clevr_distance", "clevr_closest_object_distance"),
         Clevr("distance"),
         WebDataset("vtab-clevr_closest_object_distance"),

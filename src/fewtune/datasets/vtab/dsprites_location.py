@@ -10,7 +10,6 @@ from fewtune.datasets.readers.tfds import Stored, Tfds
 from fewtune.datasets.readers.vtab_lists import VtabLists
 from fewtune.datasets.readers.webdataset import WebDataset
 from fewtune.datasets.vtab_labels import dsprites_location
-from fewtune.datasets.vtab_slices import Slices
 
 POSITIONS = 32
 # Two of the 32 positions a class, written as shares of the way.
@@ -27,7 +26,6 @@ CITATION = """@misc{matthey2017dsprites,
 LICENCE = "zlib/libpng (of the program that drew it)"
 HOMEPAGE = "https://github.com/google-deepmind/dsprites-dataset"
 SIZES = {"train": 589824, "val": 73728, "test": 73728}
-SLICES = Slices("train[:80%]", "train[80%:90%]", "train[90%:]")
 
 DATASET = Dataset(
     title="dSprites location",
@@ -47,7 +45,7 @@ DATASET = Dataset(
         Tfds(
             "dsprites:2.*.*",
             Stored("label_x_position", dsprites_location),
-            slices=SLICES,
+            slices=DSprites.slices,
             zero_one=True,
         ),
         VtabLists("dsprites_loc", "dsprites_location", "dSprites_location", "dsprites_position"),

@@ -11,7 +11,7 @@ from fewtune.datasets.readers.regenerated import RegeneratedDSprites
 from fewtune.datasets.readers.tfds import Stored, Tfds
 from fewtune.datasets.readers.vtab_lists import VtabLists
 from fewtune.datasets.readers.webdataset import WebDataset
-from fewtune.datasets.vtab.dsprites_location import CITATION, HOMEPAGE, LICENCE, SIZES, SLICES
+from fewtune.datasets.vtab.dsprites_location import CITATION, HOMEPAGE, LICENCE, SIZES
 from fewtune.datasets.vtab_labels import dsprites_orientation
 
 ORIENTATIONS = 40
@@ -40,7 +40,7 @@ DATASET = Dataset(
         Tfds(
             "dsprites:2.*.*",
             Stored("label_orientation", dsprites_orientation),
-            slices=SLICES,
+            slices=DSprites.slices,
             zero_one=True,
         ),
         VtabLists("dsprites_ori", "dsprites_orientation", "dSprites_orientation"),

@@ -8,7 +8,6 @@ from fewtune.datasets.readers.raw_files import EUROSAT
 from fewtune.datasets.readers.tfds import Tfds
 from fewtune.datasets.readers.vtab_lists import VtabLists
 from fewtune.datasets.readers.webdataset import WebDataset
-from fewtune.datasets.vtab_slices import Slices
 
 OPENAI_NAMES = {
     "AnnualCrop": "annual crop land",
@@ -49,7 +48,6 @@ TEMPLATES = (
     "a centered satellite photo of a {}.",
     "a centered satellite photo of the {}.",
 )
-SLICES = Slices("train[:60%]", "train[60%:80%]", "train[80%:]")
 
 DATASET = Dataset(
     title="EuroSAT",
@@ -66,7 +64,7 @@ DATASET = Dataset(
         "peft4clip": PromptSet(("a photo of a {}",)),
     },
     readers=(
-        Tfds("eurosat/rgb:2.*.*", slices=SLICES),
+        Tfds("eurosat/rgb:2.*.*", slices=EUROSAT.slices),
         VtabLists("eurosat"),
         EUROSAT,
         WebDataset("vtab-eurosat"),

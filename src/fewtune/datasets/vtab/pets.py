@@ -9,7 +9,6 @@ from fewtune.datasets.readers.raw_files import PETS
 from fewtune.datasets.readers.tfds import Tfds
 from fewtune.datasets.readers.vtab_lists import VtabLists
 from fewtune.datasets.readers.webdataset import WebDataset
-from fewtune.datasets.vtab_slices import Slices
 
 CLASSES = listed("pets")
 CITATION = """@inproceedings{parkhi2012cats,
@@ -37,7 +36,6 @@ CATS = (
 )
 # OpenAI and TFDS write dogs without capital letters.
 OPENAI_NAMES = {name: name.lower() for name in CLASSES if name not in CATS}
-SLICES = Slices("train[:80%]", "train[80%:]", "test")
 
 DATASET = Dataset(
     title="Oxford-IIIT Pet",
@@ -54,7 +52,7 @@ DATASET = Dataset(
         "peft4clip": PromptSet(("a photo of a {}",), OPENAI_NAMES),
     },
     readers=(
-        Tfds("oxford_iiit_pet:3.*.*", slices=SLICES),
+        Tfds("oxford_iiit_pet:3.*.*", slices=PETS.slices),
         VtabLists("oxford_iiit_pet", "oxford_pet", "pets"),
         PETS,
         WebDataset("vtab-pets"),

@@ -9,7 +9,6 @@ from fewtune.datasets.readers.raw_files import RESISC45
 from fewtune.datasets.readers.tfds import Tfds
 from fewtune.datasets.readers.vtab_lists import VtabLists
 from fewtune.datasets.readers.webdataset import WebDataset
-from fewtune.datasets.vtab_slices import Slices
 
 OPENAI_TEMPLATES = tuple(
     f"{kind} of{article} {{}}."
@@ -23,7 +22,6 @@ OPENAI_TEMPLATES = tuple(
         "aerial view",
     )
 )
-SLICES = Slices("train[:60%]", "train[60%:80%]", "train[80%:]")
 
 DATASET = Dataset(
     title="RESISC45",
@@ -54,7 +52,7 @@ DATASET = Dataset(
         "peft4clip": PromptSet(("satellite imagery of {}",)),
     },
     readers=(
-        Tfds("resisc45:3.*.*", slices=SLICES),
+        Tfds("resisc45:3.*.*", slices=RESISC45.slices),
         VtabLists("resisc45"),
         RESISC45,
         WebDataset("vtab-resisc45"),

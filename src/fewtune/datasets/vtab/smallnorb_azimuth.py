@@ -8,7 +8,6 @@ from fewtune.datasets.readers.raw_structured import SmallNorb
 from fewtune.datasets.readers.tfds import Stored, Tfds
 from fewtune.datasets.readers.vtab_lists import VtabLists
 from fewtune.datasets.readers.webdataset import WebDataset
-from fewtune.datasets.vtab_slices import Slices
 
 CLASSES = tuple(f"{degrees} degrees" for degrees in range(0, 360, 20))
 CITATION = """@inproceedings{lecun2004learning,
@@ -27,7 +26,6 @@ TEMPLATES = (
     "something at a {} angle",
 )
 NOTE = "validation images show toys of the test split"
-SLICES = Slices("train", "test[:50%]", "test[50%:]")
 
 DATASET = Dataset(
     title="smallNORB azimuth",
@@ -47,7 +45,7 @@ DATASET = Dataset(
         ),
     },
     readers=(
-        Tfds("smallnorb:2.*.*", Stored("label_azimuth"), slices=SLICES),
+        Tfds("smallnorb:2.*.*", Stored("label_azimuth"), slices=SmallNorb.slices),
         VtabLists("smallnorb_azi", "smallnorb_azimuth"),
         SmallNorb("azimuth"),
         WebDataset("vtab-smallnorb_label_azimuth"),

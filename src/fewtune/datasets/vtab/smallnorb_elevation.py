@@ -14,7 +14,6 @@ from fewtune.datasets.vtab.smallnorb_azimuth import (
     LICENCE,
     NOTE,
     SIZES,
-    SLICES,
     TEMPLATES,
 )
 
@@ -40,7 +39,7 @@ DATASET = Dataset(
         Tfds(
             "smallnorb:2.*.*",
             Stored("label_elevation"),
-            slices=SLICES,
+            slices=SmallNorb.slices,
         ),
         VtabLists("smallnorb_ele", "smallnorb_elevation"),
         SmallNorb("elevation"),

@@ -8,11 +8,9 @@ from fewtune.datasets.readers.raw_arrays import SVHN
 from fewtune.datasets.readers.tfds import Tfds
 from fewtune.datasets.readers.vtab_lists import VtabLists
 from fewtune.datasets.readers.webdataset import WebDataset
-from fewtune.datasets.vtab_slices import Slices
 
 CLASSES = tuple(map(str, range(10)))
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-SLICES = Slices("train[:90%]", "train[90%:]", "test")
 
 DATASET = Dataset(
     title="SVHN",
@@ -43,7 +41,7 @@ DATASET = Dataset(
         "peft4clip": PromptSet(("a photo of a digital number {}",)),
     },
     readers=(
-        Tfds("svhn_cropped:3.*.*", slices=SLICES),
+        Tfds("svhn_cropped:3.*.*", slices=SVHN.slices),
         VtabLists("svhn", "svhn_cropped"),
         SVHN,
         WebDataset("vtab-svhn"),
