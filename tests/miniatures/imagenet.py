@@ -1,4 +1,4 @@
-"""ImageNet as CoOp lays it out, and its four variants beside it.
+"""ImageNet as CoOp lays it out, and its four variants next to it.
 
 There is a folder for every class, but only some have an image: the first three and the last, the
 first of them two for training.
@@ -98,7 +98,7 @@ def as_noah(written: Manifest) -> Manifest:
 
 
 def variant(name: str, root: Path) -> Manifest:
-    """Write a test set, and ImageNet beside it if it is not there yet."""
+    """Write a test set, and ImageNet next to it if it is not there yet."""
     folder, inner, wnids = VARIANTS[name]
     numbered = name == "imagenet-v2"
     of_class = [str(LINES.index(wnid)) if numbered else wnid for wnid in wnids]

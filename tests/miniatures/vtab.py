@@ -179,7 +179,7 @@ def _kitti(label: int) -> dict[str, Any]:
     return {"objects/type": [kind, 6], "objects/location": [0.0, 1.0, depth, 0.0, 1.0, 2.0]}
 
 
-# What a record holds beside the image, by label; "label" where nothing is said.
+# What a record holds besides the image, by label; "label" where nothing is said.
 ANNOTATIONS: Mapping[str, Callable[[int], dict[str, Any]]] = {
     "vtab/clevr-count": lambda label: _clevr(label + 3, 9.0),
     "vtab/clevr-distance": lambda label: _clevr(4, (7.0, 8.4, 8.8, 9.2, 9.9, 12.0)[label]),

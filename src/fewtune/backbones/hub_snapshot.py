@@ -1,4 +1,4 @@
-"""Checkpoints of the Hugging Face hub: the cached snapshot if there is one, else a download.
+"""Checkpoints of the Hugging Face hub: the cached snapshot, or else a download.
 
 A complete snapshot in the cache is used as it is, without a request to the network: the same name
 means the same weights tomorrow, and a run records the commit. Only the files that a backbone needs

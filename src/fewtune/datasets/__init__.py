@@ -1,1 +1,1 @@
-"""Benchmark datasets, a declaration each, and the user's own folder."""
+"""Benchmark datasets: one declaration per dataset, readers of their files, downloads."""

@@ -1,4 +1,4 @@
-"""From what a user types after --data to a task: a path on disk, or the name of a dataset.
+"""Dataset names: from what a user types after --data, a path or a name, to a task.
 
 The folder is the registry: `vtab/dtd.py` is vtab/dtd, `shift/imagenet_a.py` is imagenet-a. Each
 module declares its other names, so nothing is registered anywhere else.
@@ -23,9 +23,9 @@ from fewtune.datasets import fashion, loading
 from fewtune.datasets.declaration import Dataset, Subset
 
 SAMPLE = "fashion"
-# Folder of this package, and how the names of its datasets begin.
+# Folders of this package, and the prefix of the names of their datasets.
 FOLDERS = {"vtab": "vtab/", "fewshot": "fewshot/", "shift": ""}
-# What others put before a name; "vtba" is a typing error that is in use.
+# Prefixes that others put before a name; "vtba" is a typing error in common use.
 HUB_PREFIXES = ("clip-benchmark/", "djghosh/", "wds-")
 SPELLINGS = {
     "vtba-": "vtab-",
@@ -37,7 +37,7 @@ SPELLINGS = {
     "few-shot-": "fewshot-",
     "fewshot/": "fewshot-",
 }
-# Names that never were a dataset, and the one that is meant.
+# Names of no dataset, and the dataset that is meant.
 MISTAKEN = {"smallnorb-distance": "vtab/smallnorb-elevation"}
 
 

@@ -1,7 +1,7 @@
-"""What a benchmark dataset is, said once: everything but its pixels.
+"""Declarations of benchmark datasets: everything but the pixels.
 
-A declaration is a module of `fewtune.datasets` with one `Dataset`. It names its classes, how papers
-word them, and the readers that know the forms in which people have it on disk.
+A declaration is a module of `fewtune.datasets` with one `Dataset`: its classes, the prompts of
+papers, and a reader for each form in which people have it on disk.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Group = Literal["natural", "specialised", "structured", "few-shot", "domain-shif
 
 @dataclass(frozen=True)
 class PromptSet:
-    """How one source words the classes of a dataset.
+    """The prompts of one source for the classes of a dataset.
 
     Attributes:
         templates: Prompt templates, each with one "{}"; the first is the one to use where a single
@@ -137,5 +137,5 @@ class Dataset:
     other_sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def has_size(self, split: str, images: int) -> bool:
-        """Return whether a whole split may have so many images."""
+        """Return whether a whole split may have this number of images."""
         return images in (self.sizes.get(split, images), *self.other_sizes.get(split, ()))

@@ -1,9 +1,9 @@
-"""dSprites drawn anew from its factors: 737,280 white shapes on black, 64 pixels per side.
+"""dSprites, drawn anew from its factors: 737,280 white shapes on black, 64 pixels per side.
 
 The factors and their order are published, the images are a download of their own, and the program
 that drew them is not public. Its author says that it drew vectors with LOVE (squares, ellipses, and
 a heart as a mesh) on a canvas whose positions run from 0 to 1. What is missing from that
-description is measured here on the 320 images of the animation that the authors publish beside the
+description is measured here on the 320 images of the animation that the authors publish next to the
 data: where position 0 and 1 lie (16 and 48 pixels, so that no sprite leaves the frame), which way
 orientation turns (against the clock as one looks at it), and the size of each shape; a square has
 0.3 of the canvas a side. The heart has no known formula: its outline is a polar curve through 43
@@ -67,12 +67,16 @@ def factors(index: int) -> Factors:
 
 
 def index_of(factors: Factors) -> int:
-    """Return the index of the image in the original."""
+    """Return the index of the image in the original, 0 to 737279.
+
+    Raises:
+        ValueError: A factor is out of range.
+    """
     return int(np.ravel_multi_index(factors, SIZES))
 
 
 def draw(index: int) -> NDArray[np.uint8]:
-    """Return the image of an index: (64, 64), 0 and 1.
+    """Return the image of an index: (64, 64) of uint8, 0 and 1.
 
     Raises:
         ValueError: `index` is not in 0..737279.
@@ -90,7 +94,7 @@ def draw(index: int) -> NDArray[np.uint8]:
 
 
 def own_order() -> NDArray[np.intp]:
-    """Return all indices in a fixed pseudo-random order, the same on every machine.
+    """Return all indices, (737280,), in a fixed pseudo-random order, the same on every machine.
 
     They are sorted by SplitMix64 (Steele, Lea and Flood 2014), which maps no two to one value.
     """

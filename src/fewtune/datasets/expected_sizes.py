@@ -1,4 +1,4 @@
-"""Whether a dataset on disk has as many images as its declaration says."""
+"""Size checks: whether a dataset on disk has as many images as its declaration says."""
 
 from __future__ import annotations
 

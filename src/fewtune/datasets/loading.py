@@ -1,4 +1,4 @@
-"""From a declaration to a task: find the data on disk, read it, word its classes."""
+"""Loading of a declared dataset: find its files, read them, choose the prompts."""
 
 from __future__ import annotations
 

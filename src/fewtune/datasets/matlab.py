@@ -10,7 +10,7 @@ from fewtune.core.errors import DataError
 
 
 def read_mat(path: Path, name: str, *, squeeze: bool = False) -> Any:
-    """Return a variable of a MATLAB file of version 4 to 7 as an array.
+    """Return a variable of a MATLAB file of version 4 to 7 as an array of its shape there.
 
     Args:
         squeeze: Without axes of length 1, and texts and structures as values.
@@ -33,7 +33,7 @@ def read_mat(path: Path, name: str, *, squeeze: bool = False) -> Any:
 
 
 def read_integers(path: Path, name: str) -> Any:
-    """Return an array of whole numbers of a MATLAB file, of the shape and order it has there.
+    """Return an array of whole numbers of a MATLAB file, at least (1, 1), in its shape there.
 
     Raises:
         DataError: As of `read_mat`; or the array holds anything but whole numbers.

@@ -1,4 +1,4 @@
-"""What declarations share: lists of class names, and templates that belong to no one dataset."""
+"""Prompts that declarations share: lists of class names, and templates of several datasets."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def renamed(classes: Sequence[str], names: Sequence[str]) -> dict[str, str]:
 
 
 def coop(template: str) -> dict[PromptSource, PromptSet]:
-    """Return what CoOp, CLIP-LoRA and CLIPFit say of a dataset.
+    """Return the prompts of CoOp, CLIP-LoRA and CLIPFit for a dataset.
 
     CoOp and CLIPFit have a template for each (another one for textures alone), CLIP-LoRA one for
     everything. All use the class names of CoOp's split files.

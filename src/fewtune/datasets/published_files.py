@@ -1,4 +1,4 @@
-"""Where datasets are published: addresses, sizes and checksums, as others have checked them.
+"""Published files of datasets: addresses, sizes and checksums, as others have checked them.
 
 Sizes and SHA-256 are those that TFDS keeps of the same files, MD5 those of torchvision, the split
 files are CoOp's. A file of the Hub without a checksum here is compared with the one that the Hub
@@ -27,6 +27,14 @@ def drive(identifier: str, path: str, unpack: str | None = None) -> Download:
     """Return a file on Google Drive, where nobody has published sizes and checksums."""
     host = "https://drive.usercontent.google.com/download"
     return Download(f"{host}?id={identifier}&export=download&confirm=t", path, unpack=unpack)
+
+
+def split_by_hand(file: str, folder: str, images: str) -> str:
+    """Return how to get a split file of CoOp, which lies in a folder next to the images."""
+    return (
+        f"CoOp publishes {file} on Google Drive (DATASETS.md of github.com/KaiyangZhou/CoOp). Put "
+        f"it into {folder}, next to {images}."
+    )
 
 
 CALTECH101 = (

@@ -1,4 +1,4 @@
-"""Read record files of TensorFlow without TensorFlow: where records lie and what they hold.
+"""TFRecord files, read without TensorFlow: where records lie and what they hold.
 
 A record is its length (8 bytes, little-endian), a checksum of the length, the data, and a checksum
 of the data. The data is a protocol buffer `tf.train.Example`: named lists of bytes, floats or

@@ -1,4 +1,4 @@
-"""Compressed arrays, unpacked once into the cache folder, so that images can be read by place."""
+"""Compressed arrays (.gz, .npz), unpacked into the cache once, so that images are read by place."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def gunzipped(path: Path) -> Path:
 
 
 def packed_bits(path: Path, member: str) -> tuple[Path, tuple[int, ...]]:
-    """Return the array of zeros and ones in an npz as a file with eight of them a byte.
+    """Return the array of zeros and ones in an npz as a file with eight of them per byte.
 
     Args:
-        member: Name of the array; it is of uint8, its last two axes are those of an image.
+        member: Name of the array, uint8 of shape (images, height, width).
 
     Returns:
-        The file, and the shape of the array.
+        The file, and the shape (images, height, width).
 
     Raises:
         DataError: The array is missing, damaged or of another kind.

@@ -1,4 +1,4 @@
-"""From what annotators wrote down to the labels of VTAB: pure functions, one a rule.
+"""Labels of VTAB, derived from the annotations: one pure function per rule.
 
 Rules and thresholds are those of the benchmark's code (google-research/task_adaptation,
 task_adaptation/data/{clevr,kitti,dsprites,smallnorb}.py). A value equal to a threshold belongs to
@@ -19,12 +19,12 @@ CLEVR_FARTHEST = 100.0
 KITTI_DISTANCES_M = (8.0, 20.0, 999.0)
 KITTI_NO_VEHICLE_M = 1000.0
 KITTI_VEHICLES = ("Car", "Van", "Truck")
-# Orders of TFDS, whose files store numbers for names.
+# In the order of TFDS, whose files store numbers instead of names.
 KITTI_TYPES = (*KITTI_VEHICLES, "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc")
 
 
 def clevr_count(objects: int) -> int:
-    """Return the label of a scene with so many objects: 3 to 10 become 0 to 7."""
+    """Return the label of a scene by its number of objects: 3 to 10 become 0 to 7."""
     return _within(objects, CLEVR_FEWEST, CLEVR_MOST, "objects in a CLEVR scene") - CLEVR_FEWEST
 
 
@@ -63,12 +63,12 @@ def kitti_distance(objects: Sequence[tuple[str, float]]) -> int:
 
 
 def dsprites_location(position: int) -> int:
-    """Return the label of the x position 0 to 31, two a class."""
+    """Return the label of the x position 0 to 31, two per class."""
     return _within(position, 0, 31, "x position of dSprites") // 2
 
 
 def dsprites_orientation(orientation: int) -> int:
-    """Return the label of the orientation 0 to 39, 3 and 2 a class in turn."""
+    """Return the label of the orientation 0 to 39, 3 and 2 per class in turn."""
     return int(_within(orientation, 0, 39, "orientation of dSprites") / 2.5)
 
 

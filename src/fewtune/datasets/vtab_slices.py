@@ -1,4 +1,4 @@
-"""Which images are VTAB's, by the order in which TensorFlow Datasets stores them.
+"""Splits of VTAB: slices of the order in which TensorFlow Datasets stores the images.
 
 VTAB cuts its splits and the 800 + 200 images of VTAB-1k out of TFDS's splits by position. TFDS
 stores the examples of a split sorted by the MD5 of the split's name and the example's key, and the
@@ -45,7 +45,7 @@ class SlicePart:
     """The beginning of a slice.
 
     Attributes:
-        split: VTAB's split of which it is a part.
+        split: The VTAB split that it belongs to.
         into: The split that its images are used in.
         stored: TFDS's split.
         first: Where the slice begins, in percent.
@@ -73,7 +73,7 @@ class SlicePart:
         return cls(split, into, parsed[1], int(parsed[2] or 0), int(parsed[3] or 100), limit)
 
     def positions(self, count: int) -> range:
-        """Return the positions of the whole slice in a split of so many images."""
+        """Return the positions of the whole slice in a split of `count` images."""
         return range(count * self.first // 100, count * self.last // 100)
 
     def taken(self, count: int) -> range:

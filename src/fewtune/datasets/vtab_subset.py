@@ -1,4 +1,4 @@
-"""VTAB-1k's 1,000 training images, drawn where the official lists are missing.
+"""Training subsets of VTAB-1k: 1,000 images, drawn here where the official lists are missing.
 
 The official 1,000 are the first images in the order of TFDS (`fewtune.datasets.vtab_slices`), which
 webdataset shards and some archives do not keep. The draw here is stratified and depends on nothing

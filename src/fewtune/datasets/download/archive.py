@@ -38,7 +38,7 @@ class Readable(Protocol):
     """A file object as far as it is used here."""
 
     def read(self, size: int, /) -> bytes:
-        """Return at most so many bytes, none at the end."""
+        """Return at most `size` bytes, none at the end."""
 
 
 class _Refused(Exception):

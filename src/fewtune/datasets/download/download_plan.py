@@ -1,4 +1,4 @@
-"""What is to be downloaded of a dataset, and where it goes; nothing is fetched here."""
+"""Plan of a download: which files of a dataset, and where they go; nothing is fetched here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Download what a dataset declares, into the folders where its readers look.
+"""Downloads of datasets, into the folders where their readers look.
 
 What is complete is not fetched again, what is not is continued. An archive that has been unpacked
 is removed; a note in `ROOT/.downloads` says that it was here.
@@ -115,7 +115,7 @@ def _fetch_shards(shards: Shards, root: Path, splits: Sequence[str], tell: Tell 
                     path,
                     _progress(tell, text),
                 )
-        # Last, since readers take a split with this file for complete.
+        # Last: to readers, a split with this file is complete.
         write_text(count_file, f"{count}\n")
     return folder
 

@@ -1,6 +1,6 @@
-"""One file from the web: with progress, continued where it stopped, checked, then put in place.
+"""Downloads of single files: continued where they stopped, checked, then put in place.
 
-What has arrived lies beside the file as `NAME.part` until its size and checksum are right, so a
+What has arrived lies next to the file as `NAME.part` until its size and checksum are right, so a
 file under its own name is always complete.
 """
 

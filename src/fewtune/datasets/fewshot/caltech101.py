@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fewtune.datasets.declaration import Dataset, PromptSet
 from fewtune.datasets.prompts import PHOTO, coop
-from fewtune.datasets.published_files import CALTECH101
+from fewtune.datasets.published_files import CALTECH101, split_by_hand
 from fewtune.datasets.readers.torchvision_archive import TorchvisionArchive
 from fewtune.datasets.readers.zhou import ZhouSplit
 from fewtune.datasets.vtab.caltech101 import (
@@ -53,7 +53,6 @@ DATASET = Dataset(
     ),
     default_prompts="coop",
     aliases=("caltech-101",),
-    by_hand="CoOp publishes split_zhou_Caltech101.json on Google Drive (DATASETS.md of "
-    "github.com/KaiyangZhou/CoOp). Put it into caltech-101/, beside 101_ObjectCategories/.",
+    by_hand=split_by_hand("split_zhou_Caltech101.json", "caltech-101/", "101_ObjectCategories/"),
     downloads=CALTECH101,
 )

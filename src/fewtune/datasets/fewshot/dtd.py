@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fewtune.datasets.declaration import Dataset, PromptSet
 from fewtune.datasets.prompts import coop
-from fewtune.datasets.published_files import DTD
+from fewtune.datasets.published_files import DTD, split_by_hand
 from fewtune.datasets.readers.torchvision_archive import TorchvisionArchive
 from fewtune.datasets.readers.zhou import ZhouSplit
 from fewtune.datasets.vtab.dtd import CITATION, CLASSES, HOMEPAGE, LICENCE, TEMPLATES
@@ -28,7 +28,6 @@ DATASET = Dataset(
     ),
     default_prompts="coop",
     aliases=("describabletextures", "describable_textures"),
-    by_hand="CoOp publishes split_zhou_DescribableTextures.json on Google Drive (DATASETS.md of "
-    "github.com/KaiyangZhou/CoOp). Put it into dtd/, beside images/.",
+    by_hand=split_by_hand("split_zhou_DescribableTextures.json", "dtd/", "images/"),
     downloads=DTD,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fewtune.datasets.declaration import Dataset, PromptSet
 from fewtune.datasets.prompts import coop
-from fewtune.datasets.published_files import EUROSAT
+from fewtune.datasets.published_files import EUROSAT, split_by_hand
 from fewtune.datasets.readers.torchvision_archive import TorchvisionArchive
 from fewtune.datasets.readers.zhou import ZhouSplit
 from fewtune.datasets.vtab.eurosat import (
@@ -37,7 +37,6 @@ DATASET = Dataset(
         TorchvisionArchive("EuroSAT"),
     ),
     default_prompts="coop",
-    by_hand="CoOp publishes split_zhou_EuroSAT.json on Google Drive (DATASETS.md of "
-    "github.com/KaiyangZhou/CoOp). Put it into eurosat/, beside 2750/.",
+    by_hand=split_by_hand("split_zhou_EuroSAT.json", "eurosat/", "2750/"),
     downloads=EUROSAT,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fewtune.datasets.declaration import Dataset, PromptSet
 from fewtune.datasets.prompts import coop
-from fewtune.datasets.published_files import FLOWERS
+from fewtune.datasets.published_files import FLOWERS, split_by_hand
 from fewtune.datasets.readers.noah import NoahLists
 from fewtune.datasets.readers.torchvision_archive import TorchvisionArchive
 from fewtune.datasets.readers.zhou import ZhouSplit
@@ -37,7 +37,6 @@ DATASET = Dataset(
     ),
     default_prompts="coop",
     aliases=("oxford_flowers", "oxfordflowers", "flower102", "flowers"),
-    by_hand="CoOp publishes split_zhou_OxfordFlowers.json on Google Drive (DATASETS.md of "
-    "github.com/KaiyangZhou/CoOp). Put it into oxford_flowers/, beside jpg/.",
+    by_hand=split_by_hand("split_zhou_OxfordFlowers.json", "oxford_flowers/", "jpg/"),
     downloads=FLOWERS,
 )

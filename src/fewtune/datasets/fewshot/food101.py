@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fewtune.datasets.declaration import Dataset, PromptSet
 from fewtune.datasets.prompts import coop, listed
-from fewtune.datasets.published_files import FOOD101
+from fewtune.datasets.published_files import FOOD101, split_by_hand
 from fewtune.datasets.readers.noah import NoahLists
 from fewtune.datasets.readers.torchvision_archive import TorchvisionArchive
 from fewtune.datasets.readers.zhou import ZhouSplit
@@ -35,7 +35,6 @@ DATASET = Dataset(
     ),
     default_prompts="coop",
     aliases=("food101", "food-101"),
-    by_hand="CoOp publishes split_zhou_Food101.json on Google Drive (DATASETS.md of "
-    "github.com/KaiyangZhou/CoOp). Put it into food-101/, beside images/.",
+    by_hand=split_by_hand("split_zhou_Food101.json", "food-101/", "images/"),
     downloads=FOOD101,
 )

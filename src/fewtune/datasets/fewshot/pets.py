@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fewtune.datasets.declaration import Dataset, PromptSet
 from fewtune.datasets.prompts import coop, renamed
-from fewtune.datasets.published_files import OXFORD_PETS
+from fewtune.datasets.published_files import OXFORD_PETS, split_by_hand
 from fewtune.datasets.readers.noah import NoahLists
 from fewtune.datasets.readers.torchvision_archive import TorchvisionArchive
 from fewtune.datasets.readers.zhou import ZhouSplit
@@ -35,7 +35,6 @@ DATASET = Dataset(
     ),
     default_prompts="coop",
     aliases=("oxford_pets", "oxfordpets"),
-    by_hand="CoOp publishes split_zhou_OxfordPets.json on Google Drive (DATASETS.md of "
-    "github.com/KaiyangZhou/CoOp). Put it into oxford_pets/, beside images/ and annotations/.",
+    by_hand=split_by_hand("split_zhou_OxfordPets.json", "oxford_pets/", "images/ and annotations/"),
     downloads=OXFORD_PETS,
 )

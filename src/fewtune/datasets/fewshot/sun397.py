@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fewtune.datasets.declaration import Dataset, PromptSet
 from fewtune.datasets.prompts import PHOTO, coop, renamed
-from fewtune.datasets.published_files import SUN397
+from fewtune.datasets.published_files import SUN397, split_by_hand
 from fewtune.datasets.readers.torchvision_archive import TorchvisionArchive
 from fewtune.datasets.readers.zhou import ZhouSplit
 from fewtune.datasets.vtab.sun397 import CITATION, COOP_NAMES, HOMEPAGE, LICENCE, TEMPLATES
@@ -29,7 +29,6 @@ DATASET = Dataset(
         TorchvisionArchive("SUN397"),
     ),
     default_prompts="coop",
-    by_hand="CoOp publishes split_zhou_SUN397.json on Google Drive (DATASETS.md of "
-    "github.com/KaiyangZhou/CoOp). Put it into sun397/, beside SUN397/.",
+    by_hand=split_by_hand("split_zhou_SUN397.json", "sun397/", "SUN397/"),
     downloads=SUN397,
 )

@@ -1,1 +1,1 @@
-"""Readers of benchmark datasets: a module a form on disk."""
+"""Readers of benchmark datasets: one module per form on disk."""

@@ -1,9 +1,10 @@
-"""What readers of every form have in common: naming classes, and saying what is not as declared."""
+"""Checks and tables that all readers share: class names, splits, what is not as declared."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from fewtune.core.errors import DataError
 from fewtune.data.label_table import LabelledRow, LabelTable
@@ -25,6 +26,17 @@ def class_name(dataset: Dataset, label: int, where: str) -> str:
             hint="Check that this folder holds that dataset.",
         )
     return dataset.classes[label]
+
+
+def named_rows(rows: Iterable[LabelledRow], dataset: Dataset) -> list[LabelledRow]:
+    """Return the rows of a list, which has labels where class names stand, with class names.
+
+    Raises:
+        DataError: A label is out of range.
+    """
+    return [
+        replace(row, class_name=class_name(dataset, int(row.class_name), row.where)) for row in rows
+    ]
 
 
 def make_table(
@@ -54,7 +66,7 @@ def sliced_table(
     notes: Sequence[str] = (),
     doubt: str = "",
 ) -> LabelTable:
-    """Return the table of a form whose images TFDS stores in an order that can be told.
+    """Return the table of a form whose images can be put into the order of TFDS.
 
     Args:
         keys: TFDS's keys of all images, by TFDS's split.
@@ -90,7 +102,7 @@ def divide(rows: Sequence[LabelledRow], shares: Sequence[tuple[str, float]]) -> 
     """Return the rows in splits of the given shares, stratified and by key alone.
 
     Args:
-        shares: Split and share, of which the last takes what is left.
+        shares: Split and share of each part; the last part takes the rest.
     """
     ordered = own_draw(rows, "+".join(split for split, _ in shares))
     divided: list[LabelledRow] = []
@@ -103,4 +115,4 @@ def divide(rows: Sequence[LabelledRow], shares: Sequence[tuple[str, float]]) -> 
 
 def as_split(row: LabelledRow, split: str) -> LabelledRow:
     """Return the row in another split."""
-    return LabelledRow(split, row.key, row.class_name, row.source, row.size_bytes, row.where)
+    return replace(row, split=split)

@@ -1,4 +1,4 @@
-"""The few-shot lists that 2SFS publishes, beside CoOp's split files.
+"""Few-shot lists of 2SFS, next to CoOp's split files.
 
     ROOT/dtd/split_fewshot/shot_16-seed_1_train.jsonl    and _val.jsonl, but for ImageNet
     {"_impath": "dtd/images/banded/banded_0002.jpg", "_label": 0, "_domain": 0,

@@ -1,7 +1,7 @@
 """FGVC-Aircraft with its own lists, which CoOp uses as they are.
 
     ROOT/fgvc_aircraft/images_variant_train.txt    "0034309 Boeing 707-320"; val and test likewise
-    ROOT/fgvc_aircraft/variants.txt                a class a line
+    ROOT/fgvc_aircraft/variants.txt                one class per line
     ROOT/fgvc_aircraft/images/0034309.jpg
 
 The archive, and torchvision, have the same files in fgvc-aircraft-2013b/data.

@@ -2,7 +2,7 @@
 
     ROOT/imagenet/images/train/n01440764/n01440764_18.JPEG    CoOp; without images/: CLIP-LoRA
     ROOT/imagenet/images/val/n01440764/ILSVRC2012_val_00000293.JPEG
-    ROOT/imagenet/classnames.txt                              "n01440764 tench", a line a class
+    ROOT/imagenet/classnames.txt                              "n01440764 tench", one line per class
     ROOT/imagenetv2/imagenetv2-matched-frequency-format-val/0/...jpeg
     ROOT/imagenet-sketch/images/n01440764/sketch_0.JPEG
     ROOT/imagenet-adversarial/imagenet-a/n01498041/...jpg
@@ -75,7 +75,7 @@ class ImageNet:
 class ImageNetVariant:
     """A test set for models that were trained on ImageNet: V2, Sketch, A or R.
 
-    Where ImageNet lies beside it, its training images of the same classes are the training split.
+    Where ImageNet lies next to it, its training images of the same classes are the training split.
     Papers train on all 1,000 classes, so for A and R, with 200 classes of their own, that is
     another task than theirs: train on ImageNet and evaluate the run here.
 
@@ -93,7 +93,7 @@ class ImageNetVariant:
         return place if place and place != root and _variant_root(place) else None
 
     def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
-        """Return the test images, and ImageNet's training images where they are beside it."""
+        """Return the test images, and ImageNet's training images where they lie next to it."""
         images = _variant_root(location) or location
         folders = class_folders(images, dataset)
         notes: list[str] = []

@@ -1,4 +1,4 @@
-"""Where the folder of a dataset may lie below the root that a user gives."""
+"""Folder names: where a dataset may lie below the root that a user gives."""
 
 from __future__ import annotations
 

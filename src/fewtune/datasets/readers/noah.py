@@ -21,7 +21,7 @@ from fewtune.data.label_table import LabelledRow, LabelTable
 from fewtune.data.layouts.list_folder import read_list
 from fewtune.data.scan import entries
 from fewtune.datasets.declaration import Dataset, Subset
-from fewtune.datasets.readers.checks import class_name, size_notes
+from fewtune.datasets.readers.checks import named_rows, size_notes
 from fewtune.datasets.readers.locations import find_folder
 
 LISTS = "annotations"
@@ -95,14 +95,8 @@ def _evaluation_rows(location: Path, dataset: Dataset) -> list[LabelledRow]:
 def _rows(file: Path, split: str, location: Path, dataset: Dataset) -> list[LabelledRow]:
     """Return the rows of a list with class names for labels."""
     folder, prefix = _image_folder(location, split)
-    return [
-        replace(
-            row,
-            key=prefix + row.key,
-            class_name=class_name(dataset, int(row.class_name), row.where),
-        )
-        for row in read_list(file, split, folder)
-    ]
+    rows = named_rows(read_list(file, split, folder), dataset)
+    return [replace(row, key=prefix + row.key) for row in rows]
 
 
 def _image_folder(location: Path, split: str) -> tuple[Path, str]:

@@ -1,4 +1,4 @@
-"""What the authors' archives hold: class folders, lists, and .mat files.
+"""Files of the authors' archives: class folders, lists, and .mat files.
 
 Each function returns all labelled images of one archive. Keys are paths relative to the folder of
 the images, as in CoOp's split files. The split of a row is the authors', "" where they have none.

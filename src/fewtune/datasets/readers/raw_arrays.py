@@ -43,7 +43,7 @@ class PixelArrays:
         layout: The form, for people.
         folders: Names of the folder.
         needed: What the folder holds.
-        load: Returns labels (N,) and pixels (N, 32, 32, 3) of "train" or "test".
+        load: Returns N labels and pixels (N, 32, 32, 3), uint8 in 0..255, of "train" or "test".
     """
 
     layout: str
@@ -76,7 +76,13 @@ class PixelArrays:
 
 
 def cifar_binary(location: Path, split: str) -> tuple[list[int], Any]:
-    """Read NAME.bin: of each image the coarse label, the fine label, and three planes of pixels."""
+    """Return fine labels, and pixels (N, 32, 32, 3) of uint8, from NAME.bin.
+
+    An image is its coarse label, its fine label, and three planes of 32 x 32 bytes.
+
+    Raises:
+        DataError: The file is missing or cut off.
+    """
     import numpy as np
 
     path = location / f"{split}.bin"
@@ -88,7 +94,9 @@ def cifar_binary(location: Path, split: str) -> tuple[list[int], Any]:
 
 
 def cifar_pickle(location: Path, split: str) -> tuple[list[int], Any]:
-    """Read the Python version; a pickle can run code, so other bytes than the authors' are refused.
+    """Return fine labels, and pixels (N, 32, 32, 3) of uint8, from the Python version.
+
+    A pickle can run code, so other bytes than the authors' are refused.
 
     Raises:
         DataError: It is not the file that the authors publish.
@@ -107,7 +115,13 @@ def cifar_pickle(location: Path, split: str) -> tuple[list[int], Any]:
 
 
 def svhn(location: Path, split: str) -> tuple[list[int], Any]:
-    """Read NAME_32x32.mat of the cropped digits; the digit 0 is stored as 10."""
+    """Return digits, and pixels (N, 32, 32, 3) of uint8, from NAME_32x32.mat.
+
+    The digit 0 is stored as 10.
+
+    Raises:
+        DataError: The file is missing or damaged, has other shapes, or SciPy is not installed.
+    """
     import numpy as np
 
     path = location / f"{split}_32x32.mat"

@@ -1,4 +1,4 @@
-"""VTAB's tasks whose original files are one an image.
+"""VTAB's tasks whose original files hold one image each.
 
 Splits are VTAB's by `fewtune.datasets.vtab_slices`, except Caltech101's, which TFDS drew from a
 listing of files in the order of somebody's disk.
@@ -163,7 +163,7 @@ class Sun397:
     """SUN397/a/abbey/IMAGE, divided by TFDS's lists.
 
     The lists sun397_tfds_{tr,va,te}.txt are a part of the package tensorflow-datasets; they are
-    looked for there, in the folder, and beside it. The package is not imported.
+    looked for there, in the folder, and next to it. The package is not imported.
     """
 
     layout = "SUN397 folders and TFDS's lists"

@@ -25,8 +25,8 @@ NOTE = (
     "the original files"
 )
 TEST = VAL = 73_728
-# A thousand images are drawn from so many, which are a random sample themselves: sorting all
-# 589,824 by hash would take seconds.
+# VTAB-1k's images are drawn from a random sample of this size: sorting all 589,824 by hash would
+# take seconds.
 POOL = 20_000
 
 
@@ -37,7 +37,7 @@ class Sprite:
     index: int
 
     def read(self) -> NDArray[np.uint8]:
-        """Return the image: (64, 64), 0 and 255."""
+        """Return the image: (64, 64) of uint8, 0 and 255."""
         from fewtune.datasets.dsprites import draw
 
         return draw(self.index) * 255

@@ -1,4 +1,4 @@
-"""The folders that TensorFlow Datasets prepares, read without TensorFlow.
+"""Folders of TensorFlow Datasets, read without TensorFlow.
 
     ROOT[/tensorflow_datasets]/BUILDER[/CONFIG]/VERSION/
         BUILDER-SPLIT.tfrecord-00000-of-00005 ..      records (`fewtune.datasets.tfrecord`)

@@ -1,4 +1,4 @@
-"""The authors' archives of CoOp's datasets, where torchvision puts them or a user unpacked them.
+"""Authors' archives of CoOp's datasets, where torchvision or a user unpacked them.
 
 CoOp drew its splits once at random and published them as files. Where the file is missing, FewTune
 draws a split of the same proportions by a hash of the paths, and says so: scores on it do not

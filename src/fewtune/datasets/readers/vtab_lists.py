@@ -6,14 +6,14 @@ ROOT[/vtab-1k]/NAME/images/train800/000000.jpg ..
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from fewtune.core.errors import DataError
 from fewtune.data.label_table import LabelledRow, LabelTable, counted
 from fewtune.data.layouts.list_folder import TRAIN_LISTS, read_list
 from fewtune.datasets.declaration import Dataset, Subset
-from fewtune.datasets.readers.checks import as_split, class_name, is_official_size, size_notes
+from fewtune.datasets.readers.checks import as_split, is_official_size, named_rows, size_notes
 from fewtune.datasets.vtab_subset import OFFICIAL_NOTE, TRAIN
 
 PARENTS = ("", "vtab-1k", "VTAB-1k", "vtab1k", "vtab", "processed_vtab")
@@ -44,7 +44,7 @@ class VtabLists:
         """Return the listed images; "full" are the 1,000 training images too, for want of more."""
         if not (location / TEST).is_file():
             raise DataError(
-                f"{location} has no {TEST}.", hint="Copy it beside the lists of training images."
+                f"{location} has no {TEST}.", hint="Copy it next to the lists of training images."
             )
         rows, notes = _training_rows(location, subset)
         rows += read_list(location / TEST, "test")
@@ -57,10 +57,7 @@ class VtabLists:
                 notes.append("the lists hold VTAB-1k's 1,000 training images and no more")
         if all(row.key.lower().endswith((".jpg", ".jpeg")) for row in rows):
             notes.append(JPEG_NOTE)
-        named = [
-            replace(row, class_name=class_name(dataset, int(row.class_name), row.where))
-            for row in rows
-        ]
+        named = named_rows(rows, dataset)
         notes += size_notes(named, dataset, ("test",))
         return LabelTable(self.layout, tuple(named), dataset.classes, tuple(notes))
 
@@ -83,6 +80,6 @@ def _training_rows(location: Path, subset: Subset) -> tuple[list[LabelledRow], l
 def _required(path: Path, split: str) -> list[LabelledRow]:
     if not path.is_file():
         raise DataError(
-            f"{path.parent} has no {path.name}.", hint="Copy it beside the other lists."
+            f"{path.parent} has no {path.name}.", hint="Copy it next to the other lists."
         )
     return read_list(path, split)

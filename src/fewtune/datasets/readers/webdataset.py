@@ -1,9 +1,9 @@
-"""The webdataset folders of CLIP benchmark (`clip-benchmark/wds_*` on the Hub), as downloaded.
+"""Webdataset folders of CLIP benchmark (`clip-benchmark/wds_*` on the Hub), as downloaded.
 
     FOLDER/train/nshards.txt            the number of shards
     FOLDER/train/0.tar 1.tar ..         members s0000000.webp and s0000000.cls, and so on
     FOLDER/test/..                      the same; older copies have no train
-    FOLDER/classnames.txt               one a line; a line may be empty
+    FOLDER/classnames.txt               one per line; a line may be empty
 
 Shards are not unpacked: an image is read from its place in the archive. They hold VTAB's "train"
 split (90, 80 or 60 % of the training images) and its test split, never its val split.
@@ -172,7 +172,7 @@ def _label(text: str, name: str, path: Path) -> int:
 def _shard_count(path: Path) -> int:
     text = read_text(path).strip()
     if not is_number(text) or not 0 < int(text) <= MOST_SHARDS:
-        raise DataError(f"{path} holds {text[:40]!r}, expected the number of archives beside it.")
+        raise DataError(f"{path} holds {text[:40]!r}, expected the number of archives next to it.")
     return int(text)
 
 

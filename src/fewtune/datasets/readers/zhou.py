@@ -1,4 +1,4 @@
-"""CoOp's folders, with the split files of Zhou et al. beside the images.
+"""CoOp's folders, with the split files of Zhou et al. next to the images.
 
     ROOT/dtd/split_zhou_DescribableTextures.json    train, val and test images by path
     ROOT/dtd/images/banded/banded_0002.jpg
@@ -46,7 +46,7 @@ class ZhouSplit:
         return find_folder(root, self.folders, self.split_file)
 
     def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
-        """Return the images in the order of the split file, and the few-shot lists beside it."""
+        """Return the images in the order of the split file, and the few-shot lists next to it."""
         file = location / self.split_file
         entries = read_split_json(file)
         names, notes = match_classes(class_names(entries, file), dataset, file)

@@ -12,7 +12,7 @@ from fewtune.datasets.readers.webdataset import WebDataset
 from fewtune.datasets.vtab_labels import dsprites_location
 
 POSITIONS = 32
-# Two of the 32 positions a class, written as shares of the way.
+# Two of the 32 positions per class, written as shares of the way.
 CLASSES = tuple(
     f"x {low / (POSITIONS - 1):.2f}-{(low + 1) / (POSITIONS - 1):.2f}"
     for low in range(0, POSITIONS, 2)

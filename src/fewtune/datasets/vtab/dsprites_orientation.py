@@ -16,7 +16,7 @@ from fewtune.datasets.vtab_labels import dsprites_orientation
 
 ORIENTATIONS = 40
 STEP_DEGREES = 360 / (ORIENTATIONS - 1)
-# Three and two of the 40 orientations a class in turn.
+# Three and two of the 40 orientations per class in turn.
 FIRST = tuple((5 * label + 1) // 2 for label in range(17))
 CLASSES = tuple(
     f"{first * STEP_DEGREES:.0f}-{(after - 1) * STEP_DEGREES:.0f} degrees"

@@ -26,7 +26,7 @@ SHARDS = {"train": 2, "test": 3}
 
 @pytest.fixture
 def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
-    """A webdataset repository, and archives beside it."""
+    """A webdataset repository, and archives next to it."""
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr(http_file, "FIRST_WAIT_S", 0.0)
     repo = tmp_path / "web/datasets" / REPO

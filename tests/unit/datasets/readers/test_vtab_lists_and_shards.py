@@ -141,7 +141,7 @@ def test_an_empty_class_name_is_a_class(shards: Path) -> None:
 
 
 def member(name: str, data: bytes = b"1", **fields: object) -> Change:
-    """Replace the test shard by one with this member beside a sound pair."""
+    """Replace the test shard by one with this member after a sound pair."""
 
     def change(folder: Path) -> None:
         with tarfile.open(folder / "test/0.tar", "w") as archive:
