@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 from commands import Cli
+from huggingface_hub import close_session
 
 from fewtune.data.layouts import open_task
 from fewtune.datasets import catalog
 from fixtures import class_folders, encoded, picture
-from miniatures.hub import FakeHub, serve
+from miniatures.hub import FakeHub, connect, serve
 
 REPO = "clip-benchmark/wds_vtab-dtd"
 
@@ -42,8 +43,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
                     info.size = len(data)
                     archive.addfile(info, io.BytesIO(data))
     with serve(tmp_path / "web") as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.url)
+        connect(running.url, monkeypatch)
         yield running
+        close_session()
 
 
 def test_all_datasets_are_listed(cli: Cli, root: Path) -> None:

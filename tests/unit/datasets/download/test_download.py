@@ -1,7 +1,10 @@
 """Downloads of whole datasets from a web server on this machine."""
 
 import hashlib
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -174,6 +177,19 @@ def test_a_file_of_the_hub_is_compared_with_what_the_hub_publishes(
     remote = hub_shards.published(url)
     assert remote.size_bytes == (tmp_path / "dtd/0.tar").stat().st_size
     assert remote.checksum.startswith("sha256:")
+
+
+def test_a_mirror_of_the_hub_is_named_by_the_environment() -> None:
+    wanted = f"mirrored('{hub_shards.HUB}/a')"
+    code = f"from fewtune.datasets.download.hub_shards import mirrored; print({wanted})"
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "HF_ENDPOINT": "https://mirror.example/"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout == "https://mirror.example/a\n"
 
 
 def test_what_cannot_be_done_is_said_before_it_is_begun(
