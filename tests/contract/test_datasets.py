@@ -150,4 +150,6 @@ def test_what_is_not_there_is_said_with_the_way_to_get_it(tmp_path: Path) -> Non
     for other in (tmp_path, "fashion"):
         with pytest.raises(ConfigError, match=r"--prompts is for benchmark datasets"):
             catalog.resolve(other, prompts="coop")
-    assert set(get_args(PromptSource)) == {s for dataset in ALL.values() for s in dataset.prompt_sets}
+    assert set(get_args(PromptSource)) == {
+        s for dataset in ALL.values() for s in dataset.prompt_sets
+    }
