@@ -61,7 +61,7 @@ def test_every_name_becomes_a_job(
     asked = train.parser().parse_args(
         ["--data", catalog.task_name(name), "--root", str(made.root), "--shots", "1"]
     )
-    jobs.append(train.make_job(asked, train.Console(quiet=True)))
+    jobs.append(train.make_job(asked))
     for job in jobs:
         task = job.task
         assert (task.name, task.classes.names) == (catalog.task_name(name), dataset.classes)
