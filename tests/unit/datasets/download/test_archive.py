@@ -9,9 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from archives import write_tar, write_zip
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from write_archives import write_tar, write_zip
 
 from fewtune.core.errors import DataError
 from fewtune.datasets.download import archive as module

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from archives import write_tar, write_zip
 from huggingface_hub import close_session
+from write_archives import write_tar, write_zip
 
 from fewtune.core.errors import ConfigError, DataError, RunError
 from fewtune.core.lock import locked
