@@ -63,10 +63,7 @@ def largest(study: Study, task: str, found: TaskConfusions) -> ReportTable:
     rows = [
         TableRow(
             " → ".join(found.names[label] for label in pair),
-            tuple(
-                as_cell(of.share(label, taken) if of else None)
-                for of in (found.before, found.after)
-            ),
+            tuple(as_cell(of.share(*pair) if of else None) for of in (found.before, found.after)),
         )
         for pair in found.after.wrong()[:LARGEST]
     ]
