@@ -291,7 +291,9 @@ def subjects() -> dict[str, Any]:
     model = clip.load(EMBEDDED)
     drawn = {n: of_model(c(), copy.deepcopy(model)) for n, c in strategy_classes().items()}
     return {
-        n: s for n, s in drawn.items() if any(part.added or part.tuned for part in s.anatomy.parts)
+        n: s
+        for n, s in drawn.items()
+        if any(part.added or part.tuned for part in s.parameters.parts)
     }
 
 
@@ -302,7 +304,7 @@ def drawn_diagrams() -> Iterator[tuple[Path, str]]:
 
     for name, subject in subjects().items():
         with style():
-            drawn = svg(draw(subject.anatomy, subject.heading()))
+            drawn = svg(draw(subject.parameters, subject.heading()))
         yield DIAGRAMS / f"{name}.svg", alone(drawn, subject.words())
 
 

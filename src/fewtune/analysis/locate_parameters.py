@@ -1,7 +1,7 @@
-"""Finds where the tensors of a tuned model are, by sending one image and one prompt through it.
+"""Places of the tensors of a tuned model, found by sending one image and one prompt through it.
 
 A tensor belongs to the stage whose output has a gradient with respect to it. So nothing here knows
-a strategy, or a backbone's names: a strategy that was dropped in yesterday is placed as well.
+a strategy, or a backbone's names: any new strategy is placed as well.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ def _placed(
     tuned |= {f"head.{name}" for name, _ in head.named_parameters()}
     found: list[tuple[int, ParameterGroup, bool]] = []
     for name, tensor in tensors.items():
-        places = list(uses.get(name, ()))
+        places = uses.get(name, [])
         if not places and not (name in tuned or name.startswith("head.")):
             continue
         for use, seen in _shares(tensor, places or [_elsewhere(name, head.model, order)]):
@@ -246,7 +246,6 @@ def _placed(
                 added=added or name.startswith("head."),
                 tuned=name in tuned,
                 mask=seen,
-                places=len(places) if seen is None else 1,
             )
             found.append((use.order, part, use.entering))
     yield from ((part, enters) for _, part, enters in sorted(found, key=lambda f: f[0]))

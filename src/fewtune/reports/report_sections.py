@@ -79,9 +79,9 @@ def sections(
 
     Args:
         groups: Group of each task that has one ("natural").
-        comparisons: Published scores beside ours.
+        comparisons: Published scores next to ours.
         tolerance: How far ours may be from these, in [0, 1].
-        experiment: Title of the experiment that they are of; "" for none.
+        experiment: Title of the experiment whose scores they are; "" for none.
     """
     reported = reproduction.summary(comparisons, tolerance)
     scores = SectionPart(reported, (reproduction.table(comparisons, tolerance),), folded=True)
@@ -123,7 +123,7 @@ def _backbones(studies: Sequence[Study]) -> list[SectionPart]:
         "averages",
         "Average accuracy against shots",
         study_plots.average_curves(studies),
-        "A panel a backbone: means over its tasks; the dashed line is zero-shot.",
+        "A panel per backbone: means over its tasks; the dashed line is zero-shot.",
     )
     return [SectionPart("", (figure, study_tables.averages(studies)))]
 

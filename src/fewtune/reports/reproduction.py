@@ -39,7 +39,7 @@ PUBLISHED = "published"
 
 @dataclass(frozen=True)
 class Experiment:
-    """What a sweep file says of itself for a report.
+    """An experiment as its sweep file describes it for a report.
 
     Attributes:
         expected: Names of files of published scores; () for none.
@@ -47,7 +47,7 @@ class Experiment:
         backbones: Those that it runs.
         prompts: Source of the class prompts; "default" for that of each dataset.
         tolerance: How far the mean over seeds on one task may be off, in [0, 1].
-        groups: Group of tasks ("structured"), beside those that datasets are declared in.
+        groups: Group of tasks ("structured"), in addition to those that datasets are declared in.
     """
 
     title: str

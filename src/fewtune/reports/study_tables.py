@@ -1,4 +1,4 @@
-"""The tables of a study: accuracy, gain, efficiency and retention, zero-shot first.
+"""Tables of a study: accuracy, gain, efficiency and retention, zero-shot first.
 
 The numbers of papers stand next to ours, marked as published.
 """
