@@ -15,6 +15,7 @@ from fewtune.analysis.run_settings import Value
 from fewtune.core.naming import brief
 from fewtune.core.percentages import percent, with_spread
 from fewtune.reports.figures import COLOURS, MARKERS, TEXT, grid, subplots, write_figure
+from fewtune.reports.panels import legend
 from fewtune.reports.study_runs import Cell
 
 if TYPE_CHECKING:
@@ -119,9 +120,7 @@ def _lines(ablation: Ablation, shape: Sequence[str]) -> Figure:
     for axis in axes[-1]:
         axis.set_xlabel(x)
     figure.suptitle(ablation.heading(), size=9)
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(7, len(labels)),
-                  frameon=False, title=lines, title_fontsize=8, fontsize=8)  # fmt: skip
+    legend(figure, axes.flat, title=lines)
     return figure
 
 

@@ -25,6 +25,7 @@ from fewtune.core.errors import ConfigError, DataError
 from fewtune.core.task import Example, Split, draw_order
 from fewtune.reports import summary
 from fewtune.reports.figures import COLOURS, subplots, write_figure
+from fewtune.reports.panels import legend
 from fewtune.training.device import autocast
 from fewtune.training.feature_cache import FeatureCache
 from fewtune.training.image_loader import ImageLoader
@@ -249,11 +250,7 @@ def _draw(found: Sequence[tuple[Opened, Embedding]], method: Projection) -> Figu
         title = run.label if tuned else "zero-shot"
         axis.set_title(f"{title}\nsilhouette {silhouette}", size=9)
     grid[0].set_ylabel(TITLES[method])
-    handles, names = grid[0].get_legend_handles_labels()
-    figure.legend(
-        handles, names, loc="outside lower center", ncols=min(5, len(names)), frameon=False,
-        handletextpad=0.2, fontsize=8, markerscale=1.6,
-    )  # fmt: skip
+    legend(figure, grid, markerscale=1.6)
     return figure
 
 

@@ -6,7 +6,7 @@ A figure has a panel for each tower, with stages from input to output, and a row
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fewtune.analysis.parameter_map import GROUPS, ParameterGroup, ParameterMap, TowerName
 from fewtune.core.files import write_json, write_text
 from fewtune.reports.figures import COLOURS, MARKERS, grid
-from fewtune.reports.panels import log_scale
+from fewtune.reports.panels import legend, log_scale
 from fewtune.reports.tables import csv_text
 
 if TYPE_CHECKING:
@@ -117,7 +117,6 @@ def draw(
     """
     from matplotlib.figure import Figure
 
-    every = {layer for _, values in rows for layer in values}
     widths = [max(LEAST_IN, STAGE_IN * len(stages)) for stages in shown.values()]
     figure = Figure(figsize=(sum(widths) + 1.3, 2.1 * len(rows) + 0.9), layout="constrained")
     lines = figure.subplots(
@@ -135,7 +134,7 @@ def draw(
         axis.set_xlabel(TITLES[tower])
     figure.align_xlabels()
     figure.supylabel(quantity, size=9)
-    _legend(figure, every)
+    legend(figure, lines.flat)
     return figure
 
 
@@ -149,23 +148,10 @@ def _panel(axis: Axes, values: Mapping[Layer, float], tower: TowerName, stages: 
         if points:
             axis.plot(
                 *zip(*points, strict=True), color=COLOURS[index], marker=MARKERS[index],
-                markersize=4, linewidth=1.2,
+                markersize=4, linewidth=1.2, label=group,
             )  # fmt: skip
     axis.set_xlim(-0.5, len(stages) - 0.5)
     axis.set_xticks(range(len(stages)), [s.removeprefix(BLOCK) for s in stages])
     for label in axis.get_xticklabels():
         label.set(rotation=0 if label.get_text().isdigit() else 90)
     grid(axis)
-
-
-def _legend(figure: Figure, every: Collection[Layer]) -> None:
-    from matplotlib.lines import Line2D
-
-    used = [group for group in GROUPS if any(layer.group == group for layer in every)]
-    handles = [
-        Line2D([], [], color=COLOURS[GROUPS.index(g)], marker=MARKERS[GROUPS.index(g)],
-               markersize=4, linewidth=1.2, label=g)
-        for g in used
-    ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(used)),
-                  frameon=False)  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -60,8 +60,12 @@ def label(axes: Sequence[Axes], x: str, y: str, *, share_y: bool = False) -> Non
             axis.set_yticklabels([])
 
 
-def legend(figure: Figure, axes: Sequence[Axes]) -> None:
-    """Put what any panel shows below the figure, each once, in as many columns as fit."""
+def legend(figure: Figure, axes: Iterable[Axes], **look: Any) -> None:
+    """Put what any panel shows below the figure, each once, in as many columns as fit.
+
+    Args:
+        look: Further arguments of `Figure.legend`.
+    """
     shown: dict[str, Any] = {}
     for axis in axes:
         handles, labels = axis.get_legend_handles_labels()
@@ -73,9 +77,8 @@ def legend(figure: Figure, axes: Sequence[Axes]) -> None:
     columns = max(1, min(len(shown), int(width_in / widest_in)))
     lines = math.ceil(len(shown) / columns)
     figure.set_size_inches(width_in, height_in + LEGEND_LINE_IN * (lines - 1))
-    figure.legend(
-        shown.values(), shown.keys(), loc="outside lower center", ncols=columns, frameon=False
-    )
+    place = {"loc": "outside lower center", "ncols": columns, "frameon": False}
+    figure.legend(shown.values(), shown.keys(), **place, **look)
 
 
 def log_scale(axis: Axes, along: Literal["x", "y"] = "x") -> None:
