@@ -18,6 +18,7 @@ from typing import Any
 
 import speed_tables
 import study_tables
+from fewtune.reports.tables import markdown_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 SHOTS = 16
@@ -26,12 +27,6 @@ MARKED = re.compile(
     r"(?P<open><!-- generated: (?P<name>[\w-]+) -->\n)(?P<table>.*?)(?P<close><!-- end -->)",
     re.DOTALL,
 )
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def strategies() -> str:
@@ -45,7 +40,7 @@ def strategies() -> str:
         ]
         for name, cls in strategy_classes().items()
     ]
-    return table(["strategy", "what is trained", "parameters, ViT-B/16", "paper"], rows)
+    return markdown_rows(["strategy", "what is trained", "parameters, ViT-B/16", "paper"], rows)
 
 
 def recipes() -> str:
@@ -56,7 +51,7 @@ def recipes() -> str:
     rows = [["**source**", *(f"**{cls.source}**" for cls in trained.values())]]
     for field in Recipe.model_fields:
         rows.append([f"`{field}`", *(_recipe_cell(cls, field) for cls in trained.values())])
-    return table(["", *(f"`{name}`" for name in trained)], rows)
+    return markdown_rows(["", *(f"`{name}`" for name in trained)], rows)
 
 
 def recipe_fields() -> str:
@@ -67,7 +62,7 @@ def recipe_fields() -> str:
         [f"`{name}`", _text(field.default), field.description or ""]
         for name, field in Recipe.model_fields.items()
     ]
-    return table(["field", "default", "meaning"], rows)
+    return markdown_rows(["field", "default", "meaning"], rows)
 
 
 def options() -> str:
@@ -78,7 +73,7 @@ def options() -> str:
         for field, info in cls.model_fields.items()
         if field != "type"
     ]
-    return table(["strategy", "option", "default", "meaning"], rows)
+    return markdown_rows(["strategy", "option", "default", "meaning"], rows)
 
 
 def run_config() -> str:
@@ -92,7 +87,7 @@ def run_config() -> str:
         for name, field in RunConfig.model_fields.items()
         if not flag_of(field).hidden
     ]  # fmt: skip
-    return table(["flag", "default", "meaning"], rows)
+    return markdown_rows(["flag", "default", "meaning"], rows)
 
 
 def datasets() -> str:
@@ -103,7 +98,7 @@ def datasets() -> str:
         classes = f"{len(dataset.classes):,}"
         rows.append([f"`{name}`", dataset.title, dataset.group, classes, *sizes, dataset.licence])
     header = ["name", "dataset", "group", "classes", "train", "val", "test", "licence"]
-    return table(header, rows)
+    return markdown_rows(header, rows)
 
 
 def dataset_forms() -> str:
@@ -115,7 +110,7 @@ def dataset_forms() -> str:
         )
         forms = dict.fromkeys(reader.layout for reader in dataset.readers)
         rows.append([f"`{name}`", "; ".join(forms), ", ".join(f"`{s}`" for s in sources)])
-    return table(["name", "read from", "prompts, the default first"], rows)
+    return markdown_rows(["name", "read from", "prompts, the default first"], rows)
 
 
 def diagrams() -> str:
@@ -140,18 +135,18 @@ GENERATORS: dict[str, Callable[[], str]] = {
 
 def machines() -> str:
     """What the speed tables were measured on."""
-    return table(["", ""], speed_tables.machines())
+    return markdown_rows(["", ""], speed_tables.machines())
 
 
 def speed(name: str) -> str:
     """One benchmark, a row for each comparison."""
     rows = speed_tables.rows(name)
-    return table(speed_tables.HEADER, rows) if rows else "Not measured yet.\n"
+    return markdown_rows(speed_tables.HEADER, rows) if rows else "Not measured yet.\n"
 
 
 def study() -> str:
     """What the study found, a row for each method."""
-    return table(study_tables.HEADER, study_tables.summary())
+    return markdown_rows(study_tables.HEADER, study_tables.summary())
 
 
 GENERATORS |= {
@@ -214,22 +209,20 @@ def _recipe_cell(cls: Any, field: str) -> str:
     return _text(getattr(cls.recipe, field)) + ours
 
 
-def _docstring(cls: Any) -> str:
-    return inspect.getdoc(sys.modules[cls.__module__]) or ""
-
-
 def _what(cls: Any) -> str:
     """Return what follows the colon of the module docstring's first line, without its full stop."""
-    return _docstring(cls).partition("\n")[0].partition(": ")[2].rstrip(".")
+    words = inspect.getdoc(sys.modules[cls.__module__]) or ""
+    return words.partition("\n")[0].partition(": ")[2].rstrip(".")
 
 
 def _paper(cls: Any) -> str:
-    """Return the reference in the module docstring: its second paragraph, up to the first year."""
-    paragraphs = _docstring(cls).split("\n\n")
-    found = re.match(r".+?\b(19|20)\d\d\b", " ".join(paragraphs[1:2]).replace("\n", " "))
-    if cls.citation and not found:
+    """Return the reference that the docstring of the strategy's module names."""
+    from fewtune.reports.citations import paper_of
+
+    words = paper_of(cls)
+    if words and words == cls.citation_key():
         raise SystemExit(f"{cls.__module__}: the docstring's second paragraph names no paper.")
-    return found[0] if found else "none"
+    return words or "none"
 
 
 def _parameters(cls: Any) -> str:
@@ -298,7 +291,9 @@ def subjects() -> dict[str, Any]:
     model = clip.load(EMBEDDED)
     drawn = {n: of_model(c(), copy.deepcopy(model)) for n, c in strategy_classes().items()}
     return {
-        n: s for n, s in drawn.items() if any(part.added or part.tuned for part in s.anatomy.parts)
+        n: s
+        for n, s in drawn.items()
+        if any(part.added or part.tuned for part in s.parameters.parts)
     }
 
 
@@ -309,7 +304,7 @@ def drawn_diagrams() -> Iterator[tuple[Path, str]]:
 
     for name, subject in subjects().items():
         with style():
-            drawn = svg(draw(subject.anatomy, subject.heading()))
+            drawn = svg(draw(subject.parameters, subject.heading()))
         yield DIAGRAMS / f"{name}.svg", alone(drawn, subject.words())
 
 

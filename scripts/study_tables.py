@@ -78,18 +78,19 @@ def _report() -> _Report:
 
 
 def _row(study: Any, method: Any, groups: dict[str, list[str]]) -> list[str]:
-    from fewtune.reports.summary import percent, steps_scale
+    from fewtune.core.percentages import percent, with_spread
+    from fewtune.reports.summary import steps_scale
 
     of_groups = (groups[name] for name in ("natural", "structured"))
     means = [mean(study.cell(method, t, SHOTS).mean for t in tasks) for tasks in of_groups]
     own = study.cell(method, OWN_COLUMN, SHOTS)
-    spread = f" ± {percent(own.spread)}" if own.spread else ""
     cost = own.runs[0].record["cost"]
     scale = steps_scale(own.runs[0].record)
     length = "" if not cost["steps"] else "full" if scale == 1 else f"× {scale:g}"
-    columns = [*means, study.average(method, SHOTS)]
-    parameters = f"{cost['trained_parameters']:,}"
     return [
-        f"`{method.strategy}`", percent(own.mean) + spread, *map(percent, columns), parameters,
+        f"`{method.strategy}`",
+        with_spread(percent(own.mean), own.spread),
+        *map(percent, [*means, study.average(method, SHOTS)]),
+        f"{cost['trained_parameters']:,}",
         length,
-    ]  # fmt: skip
+    ]

@@ -75,6 +75,6 @@ def study(*places: Path) -> Study:
     return only
 
 
-def texts(table: tables.Table) -> dict[str, list[str]]:
+def texts(table: tables.ReportTable) -> dict[str, list[str]]:
     """Return the entries of a table by the title of the row."""
     return {row.title: [entry.text for entry in row.entries] for row in table.rows}

@@ -1,1 +1,1 @@
-"""What tuning does inside the model: where, how far, in which direction, and to which features."""
+"""Analysis of what tuning does inside the model: where, how far, and to which features."""

@@ -1,4 +1,4 @@
-"""What each option of a strategy is worth: accuracy over the settings that a sweep has varied.
+"""Ablations: accuracy over the settings of a strategy that a sweep has varied.
 
 Read from the records of runs, whatever their strategy: what differs between them is the axes. The
 reference is the strategy's default settings where they are among the runs.
@@ -30,9 +30,9 @@ class Ablation:
 
     Attributes:
         axes: Values of each varied option, in order, by its flag's name without dashes before it.
-        reference: The setting that others are compared with, one value an axis.
+        reference: The setting that others are compared with, one value per axis.
         scores: By setting.
-        zero_shot: Top-1 of the zero-shot run beside them, if it is there.
+        zero_shot: Top-1, in [0, 1], of the zero-shot run next to them, if there is one.
     """
 
     strategy: str
@@ -209,17 +209,20 @@ def table(ablation: Ablation) -> list[dict[str, Any]]:
     """Return a row for each setting."""
     return [
         {
-            "strategy": ablation.strategy,
-            "task": ablation.task,
-            "backbone": ablation.backbone,
-            "shots": ablation.shots,
+            **_subject(ablation),
             **dict(zip(ablation.axes, setting, strict=True)),
-            "seeds": len(score.runs),
-            "top1_mean": score.mean,
-            "top1_spread": score.spread,
+            **_score(score),
         }
         for setting, score in ablation.scores.items()
     ]
+
+
+def _subject(ablation: Ablation) -> dict[str, Any]:
+    return {name: getattr(ablation, name) for name in ("strategy", "task", "backbone", "shots")}
+
+
+def _score(cell: Cell) -> dict[str, Any]:
+    return {"seeds": len(cell.runs), "top1_mean": cell.mean, "top1_spread": cell.spread}
 
 
 def one_at_a_time(ablation: Ablation) -> Iterator[tuple[str, Value, Cell]]:
@@ -234,17 +237,13 @@ def one_at_a_time(ablation: Ablation) -> Iterator[tuple[str, Value, Cell]]:
 def facts(ablation: Ablation) -> dict[str, Any]:
     """Return what was varied, the reference, and the scores around it."""
     return {
-        "strategy": ablation.strategy,
-        "task": ablation.task,
-        "backbone": ablation.backbone,
-        "shots": ablation.shots,
+        **_subject(ablation),
         "axes": {name: list(values) for name, values in ablation.axes.items()},
         "reference": dict(zip(ablation.axes, ablation.reference, strict=True)),
         "zero_shot": ablation.zero_shot,
         "one_at_a_time": [
-            {"option": name, "value": value, "seeds": len(score.runs), "top1_mean": score.mean,
-             "top1_spread": score.spread}
+            {"option": name, "value": value, **_score(score)}
             for name, value, score in one_at_a_time(ablation)
         ],
         "settings": table(ablation),
-    }  # fmt: skip
+    }

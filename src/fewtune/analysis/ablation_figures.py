@@ -1,9 +1,9 @@
-"""Draws ablations: lines in panels, an option at a time, and two options as a heat map."""
+"""Figures of ablations: lines in panels, one option at a time, and two options as a heat map."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,9 @@ from fewtune.analysis import layer_sums
 from fewtune.analysis.ablation import Ablation
 from fewtune.analysis.run_settings import Value
 from fewtune.core.naming import brief
-from fewtune.reports.figures import COLOURS, GRID, MARKERS, TEXT, subplots, write_figure
+from fewtune.core.percentages import percent, with_spread
+from fewtune.reports.figures import COLOURS, MARKERS, TEXT, grid, subplots, write_figure
+from fewtune.reports.panels import legend
 from fewtune.reports.study_runs import Cell
 
 if TYPE_CHECKING:
@@ -50,26 +52,22 @@ def analyse(
         write_figure(
             out / f"{name}-options",
             partial(_options, ablation),
-            f"{words} by {_list(ablation.axes)}.",
+            f"{words} by {', '.join(ablation.axes)}.",
         )
         if 1 < len(ablation.scores) <= SETTINGS:
             write_figure(out / f"{name}-settings", partial(_settings, ablation),
                          f"{words} of every setting.")  # fmt: skip
         if shape:
             write_figure(out / f"{name}-lines", partial(_lines, ablation, shape),
-                         f"{words} by {_list(shape)}.")  # fmt: skip
+                         f"{words} by {', '.join(shape)}.")  # fmt: skip
         for a, b in ablations.pairs(ablation, shape):
             write_figure(out / f"{name}-{a}-{b}", partial(_heat, ablation, a, b),
                          f"{words} by {a} and {b}.")  # fmt: skip
     return [ablations.facts(ablation) for ablation in found]
 
 
-def _list(names: Iterable[str]) -> str:
-    return ", ".join(names)
-
-
 def _options(ablation: Ablation) -> Figure:
-    """Draw a panel an option: each of its values, all other options at the reference."""
+    """Draw a panel for each option: its values, with all other options at the reference."""
     from matplotlib.figure import Figure
 
     scores: dict[str, dict[Value, Cell]] = {}
@@ -96,7 +94,7 @@ def _options(ablation: Ablation) -> Figure:
 
 
 def _lines(ablation: Ablation, shape: Sequence[str]) -> Figure:
-    """Draw accuracy against an option, a line a value of another, a panel the values of others."""
+    """Draw accuracy against one option: lines are values of another, panels those of others."""
     from matplotlib.figure import Figure
 
     x, lines, *panels = shape
@@ -106,8 +104,8 @@ def _lines(ablation: Ablation, shape: Sequence[str]) -> Figure:
     of_rows: Sequence[Value] = ablation.axes[down] if down else (None,)
     size = (max(3.4, 2.05 * len(of_columns) + 0.6), max(2.9, 1.75 * len(of_rows) + 0.75))
     figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(len(of_rows), len(of_columns), squeeze=False, sharex=True, sharey=True)
-    for row, low in zip(grid, of_rows, strict=True):
+    axes = figure.subplots(len(of_rows), len(of_columns), squeeze=False, sharex=True, sharey=True)
+    for row, low in zip(axes, of_rows, strict=True):
         for axis, high in zip(row, of_columns, strict=True):
             fixed = ({across: high} if across else {}) | ({down: low} if down else {})
             for index, value in enumerate(ablation.axes[lines]):
@@ -119,12 +117,10 @@ def _lines(ablation: Ablation, shape: Sequence[str]) -> Figure:
             axis.set_title(", ".join(titles), size=8)
             _finish(axis, "", ablation.axes[x], ablation.zero_shot)
         row[0].set_ylabel(UNIT)
-    for axis in grid[-1]:
+    for axis in axes[-1]:
         axis.set_xlabel(x)
     figure.suptitle(ablation.heading(), size=9)
-    handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(7, len(labels)),
-                  frameon=False, title=lines, title_fontsize=8, fontsize=8)  # fmt: skip
+    legend(figure, axes.flat, title=lines)
     return figure
 
 
@@ -145,8 +141,7 @@ def _settings(ablation: Ablation) -> Figure:
                       marker="o", markersize=3.5, elinewidth=0.7)  # fmt: skip
     axis.set_yticks(range(len(ranked)), [name or "reference" for name in names], size=7)
     axis.set_ylim(len(ranked) - 0.5, -0.5)
-    axis.grid(axis="x", color=GRID, linewidth=0.6)
-    axis.set_axisbelow(True)
+    grid(axis, "x")
     axis.set_xlabel(UNIT)
     if ablation.zero_shot is not None:
         axis.axvline(100 * ablation.zero_shot, color=TEXT, linestyle="--", linewidth=0.9)
@@ -186,8 +181,7 @@ def _finish(axis: Axes, name: str, values: Sequence[Value], zero_shot: float | N
     if sum(len(brief(value)) + 1 for value in values) > CHARACTERS:
         axis.tick_params(axis="x", rotation=30)
     axis.set_xlabel(name)
-    axis.grid(axis="y", color=GRID, linewidth=0.6)
-    axis.set_axisbelow(True)
+    grid(axis)
     if zero_shot is not None:
         axis.axhline(100 * zero_shot, color=TEXT, linestyle="--", linewidth=0.9)
         axis.annotate("zero-shot", (1, 100 * zero_shot), (0, 2), size=6.5, ha="right",
@@ -213,10 +207,9 @@ def _heat(ablation: Ablation, a: str, b: str) -> Figure:
             if score is None:
                 axis.text(j, i, "–", ha="center", va="center", size=8)
                 continue
-            spread = "" if score.spread is None else f" ± {100 * score.spread:.1f}"
             dark = 100 * score.mean < (low + high) / 2
-            axis.text(j, i, f"{100 * score.mean:.1f}{spread}", ha="center", va="center", size=7,
-                      color="white" if dark else "black")  # fmt: skip
+            axis.text(j, i, with_spread(percent(score.mean), score.spread), ha="center",
+                      va="center", size=7, color="white" if dark else "black")  # fmt: skip
     axis.set_xticks(range(len(columns)), [brief(value) for value in columns])
     axis.set_yticks(range(len(rows)), [brief(value) for value in rows])
     axis.tick_params(length=0)

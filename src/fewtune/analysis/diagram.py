@@ -1,4 +1,4 @@
-"""A picture of what a strategy trains, and where: two towers as stacks of stages, input below.
+"""Diagram of what a strategy trains, and where: two towers as stacks of stages, input below.
 
 It is drawn from the attached model alone, so a strategy that was dropped in has one, too.
 """
@@ -15,6 +15,7 @@ from fewtune.analysis.parameter_map import ParameterMap
 from fewtune.analysis.replay import Opened
 from fewtune.backbones import clip
 from fewtune.core.files import write_json
+from fewtune.core.percentages import significant
 from fewtune.core.task import ClassSet
 from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.strategy import Strategy
@@ -29,42 +30,43 @@ CLASSES, SHOTS = 10, 16
 
 @dataclass(frozen=True)
 class Diagram:
-    """What is drawn.
+    """A strategy attached to a backbone, as it is drawn.
 
     Attributes:
         title: Of the strategy.
         backbone: Its name.
-        share: Trained parameters over those of the backbone.
+        share: Trained parameters over those of the backbone, from 0.
+        parameters: Where the tensors are.
     """
 
     title: str
     backbone: str
     classes: int
     share: float
-    anatomy: ParameterMap
+    parameters: ParameterMap
 
     @property
     def tuned(self) -> int:
         """Trained parameters."""
-        return sum(level.tuned for level in self.anatomy.levels)
+        return sum(level.tuned for level in self.parameters.levels)
 
     def heading(self) -> tuple[str, str]:
-        """Return what stands above the picture: a title and a line."""
-        share = f", {100 * self.share:.2g} % of the backbone" if self.tuned else ""
+        """Return what stands above the diagram: a title and a line."""
+        share = f", {significant(self.share)} % of the backbone" if self.tuned else ""
         return (
             f"{self.title} on {self.backbone}",
             f"{self.tuned:,} trained parameters{share}; {self.classes} classes",
         )
 
     def words(self) -> str:
-        """Return what the picture says."""
+        """Return what the diagram shows, in words."""
         text = f"What {self.title} trains in {self.backbone}, {self.classes} classes: "
         parts = [
             f"{level.tower} {level.stage} {level.tuned:,}"
-            for level in self.anatomy.levels
+            for level in self.parameters.levels
             if level.tuned
         ]
-        cuts = self.anatomy.cuts
+        cuts = self.parameters.cuts
         text += f"{self.tuned:,} parameters ({', '.join(parts) or 'none'})."
         return f"{text} Stages computed once: image {cuts.image}, text {cuts.text}."
 
@@ -76,10 +78,10 @@ class Diagram:
             "classes": self.classes,
             "trained_parameters": self.tuned,
             "trained_share": self.share,
-            "cut": asdict(self.anatomy.cuts),
+            "cut": asdict(self.parameters.cuts),
             "stages": [
                 {"tower": level.tower, "stage": level.stage, "trained_parameters": level.tuned}
-                for level in self.anatomy.levels
+                for level in self.parameters.levels
             ],
             "trained": [
                 {
@@ -90,7 +92,7 @@ class Diagram:
                     "elements": part.elements,
                     "added": part.added,
                 }
-                for part in self.anatomy.tuned
+                for part in self.parameters.tuned
             ],
         }
 
@@ -98,7 +100,7 @@ class Diagram:
 def analyse(subject: Diagram, out: Path, stem: str = STEM) -> dict[str, Any]:
     """Write STEM.svg, .pdf and .json, and return what the JSON holds."""
     write_json(out / f"{stem}.json", subject.facts())
-    write_figure(out / stem, lambda: draw(subject.anatomy, subject.heading()), subject.words())
+    write_figure(out / stem, lambda: draw(subject.parameters, subject.heading()), subject.words())
     return subject.facts()
 
 
@@ -106,7 +108,9 @@ def of_run(run: Opened) -> Diagram:
     """Return the diagram's subject for a run: its options, its classes."""
     strategy, cost = strategy_of(run.spec), run.record["cost"]
     classes = len(run.tuned.classes)
-    return Diagram(strategy.title, run.spec.backbone, classes, cost["trained_share"], run.anatomy)
+    return Diagram(
+        strategy.title, run.spec.backbone, classes, cost["trained_share"], run.parameters
+    )
 
 
 def of_strategy(kind: type[Strategy], backbone: str) -> Diagram:

@@ -1,4 +1,4 @@
-"""Draws the anatomy of a tuned model: the towers side by side, what decides above them.
+"""Drawing of a parameter map: the towers side by side, what decides above them.
 
 A cell is a module and the strip below it its bias. A chip at the side is what a hook puts into a
 stage. Lengths are inches, so that type keeps its size whatever the number of blocks.
@@ -42,16 +42,16 @@ SHORT = (
 Cells = Mapping[str, tuple[ParameterGroup, ...]]
 
 
-def draw(anatomy: ParameterMap, heading: tuple[str, str]) -> Figure:
-    """Return the picture.
+def draw(parameters: ParameterMap, heading: tuple[str, str]) -> Figure:
+    """Return the diagram.
 
     Args:
         heading: A title and a line below it.
     """
     from matplotlib.figure import Figure
 
-    towers: list[TowerName] = [name for name in ("text", "image") if anatomy.tower(name)]
-    columns = {name: _Column(anatomy, name) for name in towers}
+    towers: list[TowerName] = [name for name in ("text", "image") if parameters.tower(name)]
+    columns = {name: _Column(parameters, name) for name in towers}
     drawn = sum(column.width for column in columns.values()) + BETWEEN * (len(towers) - 1)
     width = max(LEAST, drawn + 2 * MARGIN)
     tallest = max(column.height for column in columns.values())
@@ -67,8 +67,8 @@ def draw(anatomy: ParameterMap, heading: tuple[str, str]) -> Figure:
         column.draw(axes, left, LEGEND + FOOT)
         _arrow(axes, left + LABEL + CELLS / 2, LEGEND + FOOT + column.height, top + DECISION)
         left += column.width + BETWEEN
-    _decision(axes, anatomy, (MARGIN + LABEL, MARGIN + drawn), top + DECISION)
-    _legend(axes, _used(anatomy))
+    _decision(axes, parameters, (MARGIN + LABEL, MARGIN + drawn), top + DECISION)
+    _legend(axes, _used(parameters))
     _join(axes)
     return figure
 
@@ -84,9 +84,9 @@ def short(module: str) -> str:
 class _Column:
     """A tower: its stages as rows of cells, input below."""
 
-    def __init__(self, anatomy: ParameterMap, name: TowerName) -> None:
-        cut = anatomy.cuts.text if name == "text" else anatomy.cuts.image
-        levels = anatomy.tower(name)
+    def __init__(self, parameters: ParameterMap, name: TowerName) -> None:
+        cut = parameters.cuts.text if name == "text" else parameters.cuts.image
+        levels = parameters.tower(name)
         self.name = name
         self.cut = cut or 0
         self.levels = [level for level in levels if level.stage != HEAD or level.parts]
@@ -165,12 +165,12 @@ def _colour(part: ParameterGroup, *, once: bool = False) -> str:
     return TRAINED if part.tuned else ONCE if once else FROZEN
 
 
-def _used(anatomy: ParameterMap) -> list[str]:
+def _used(parameters: ParameterMap) -> list[str]:
     """Return the colours that occur, in the order of the legend."""
     found = set()
     for tower in ("text", "image", "both"):
-        cut = anatomy.cuts.text if tower == "text" else anatomy.cuts.image
-        for index, level in enumerate(anatomy.tower(tower)):
+        cut = parameters.cuts.text if tower == "text" else parameters.cuts.image
+        for index, level in enumerate(parameters.tower(tower)):
             once = tower != "both" and index < (cut or 0)
             parts = (*level.parts, *level.entering)
             found |= {_colour(part, once=once) for part in parts}
@@ -235,15 +235,15 @@ def _arrow(axes: Axes, x: float, start: float, end: float) -> None:
     axes.annotate("", (x, end), (x, start), arrowprops=look)
 
 
-def _decision(axes: Axes, anatomy: ParameterMap, span: tuple[float, float], y: float) -> None:
+def _decision(axes: Axes, parameters: ParameterMap, span: tuple[float, float], y: float) -> None:
     """Draw what turns embeddings into scores of classes, with its tensors."""
     from matplotlib.patches import Rectangle
 
-    (level,) = anatomy.tower("both")
+    (level,) = parameters.tower("both")
     cells = _cells(level.parts)
     width = 0.62 * len(cells)
-    words = "cosine similarity" if anatomy.classifier == "text" else "linear layer"
-    if anatomy.own_decision:
+    words = "cosine similarity" if parameters.classifier == "text" else "linear layer"
+    if parameters.own_decision:
         words += ", and a decision of its own"
     left, right = span
     axes.add_patch(

@@ -1,8 +1,8 @@
-"""The embeddings of images before and after tuning, in two dimensions that can be compared.
+"""Embedding map: images before and after tuning, in two dimensions that can be compared.
 
-Both pictures are made with the same seed and start from the same places: those that the untouched
+Both maps are made with the same seed and start from the same places: those that the untouched
 embeddings have taken, from their first two principal components. From places that say nothing yet,
-two pictures of almost the same embeddings would differ by much more than what tuning did.
+two maps of almost the same embeddings would differ by much more than what tuning did.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from torch import Tensor
 from fewtune.analysis import layer_sums
 from fewtune.analysis.replay import Opened
 from fewtune.core.errors import ConfigError, DataError
-from fewtune.core.task import Example, draw_order
+from fewtune.core.task import Example, Split, draw_order
 from fewtune.reports import summary
 from fewtune.reports.figures import COLOURS, subplots, write_figure
+from fewtune.reports.panels import legend
 from fewtune.training.device import autocast
 from fewtune.training.feature_cache import FeatureCache
 from fewtune.training.image_loader import ImageLoader
@@ -39,9 +40,8 @@ PERPLEXITY = 30.0
 NEIGHBOURS = 15
 INITIAL_DEVIATION = 1e-4
 CLASSES_COLOURED = 16
-Places = np.ndarray[Any, np.dtype[np.float32]]
-Method = Literal["tsne", "umap"]
-Split = Literal["test", "val"]
+Points = np.ndarray[Any, np.dtype[np.float32]]
+Projection = Literal["tsne", "umap"]
 TITLES = {"tsne": "t-SNE", "umap": "UMAP"}
 
 
@@ -50,21 +50,21 @@ class Embedding:
     """Images of a run in two dimensions, before and after tuning.
 
     Attributes:
-        before: (N, 2).
-        after: (N, 2).
+        before: (N, 2), in units without a meaning.
+        after: (N, 2), on the same axes.
         separation: Silhouette of the classes by cosine distance, before and after, in [-1, 1].
-        kept: Mean cosine of an image's embeddings before and after.
+        kept: Mean cosine of an image's embeddings before and after, in [-1, 1].
     """
 
     examples: tuple[Example, ...]
-    before: Places
-    after: Places
+    before: Points
+    after: Points
     separation: tuple[float, float]
     kept: float
 
 
 def choose(examples: Sequence[Example], images: int) -> tuple[Example, ...]:
-    """Return at most so many examples: the first ones in an order that their keys decide."""
+    """Return at most `images` examples: the first ones in an order that their keys decide."""
     chosen = {example.key for example in draw_order(examples, 0, STEM)[:images]}
     return tuple(example for example in examples if example.key in chosen)
 
@@ -90,44 +90,44 @@ def features(run: Opened, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
     return before, after
 
 
-def place(before: Tensor, after: Tensor, seed: int, method: Method) -> tuple[Places, Places]:
-    """Return both in two dimensions: (N, 2) each."""
+def place(before: Tensor, after: Tensor, seed: int, method: Projection) -> tuple[Points, Points]:
+    """Return both sets of embeddings, (N, D) each, in two dimensions: (N, 2) each."""
     embed = _tsne if method == "tsne" else _umap
     components = _principal(before.double())
     start = embed(before.numpy(), INITIAL_DEVIATION * components / components[:, 0].std(), seed)
     return embed(before.numpy(), start, seed), embed(after.numpy(), start, seed)
 
 
-def _principal(z: Tensor) -> Places:
+def _principal(z: Tensor) -> Points:
     """Return the first two principal components; the largest entry of each axis is positive."""
     centred = z - z.mean(0)
     axes = torch.linalg.svd(centred, full_matrices=False).Vh[:2]
     axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
-    places: Places = (centred @ axes.T).float().numpy()
-    return places
+    points: Points = (centred @ axes.T).float().numpy()
+    return points
 
 
-def _tsne(z: Places, start: Places, seed: int) -> Places:
+def _tsne(z: Points, start: Points, seed: int) -> Points:
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
     perplexity = min(PERPLEXITY, (len(z) - 1) / 3)
     made = TSNE(init=start, perplexity=perplexity, random_state=seed)
-    with threadpool_limits(1):  # threads add up in any order, and 1e-7 becomes another picture
-        placed: Places = made.fit_transform(z)
+    with threadpool_limits(1):  # threads add up in any order, and 1e-7 becomes another map
+        placed: Points = made.fit_transform(z)
     return placed
 
 
-def _umap(z: Places, start: Places, seed: int) -> Places:
+def _umap(z: Points, start: Points, seed: int) -> Points:
     from umap import UMAP
 
     neighbours = min(NEIGHBOURS, len(z) - 1)
     made = UMAP(init=start, n_neighbors=neighbours, random_state=seed, n_jobs=1)
-    placed: Places = made.fit_transform(z)
+    placed: Points = made.fit_transform(z)
     return placed
 
 
-def require(method: Method) -> None:
+def require(method: Projection) -> None:
     """Refuse a method whose library is not installed, before work is done for it.
 
     Raises:
@@ -142,9 +142,13 @@ def require(method: Method) -> None:
 
 
 def embed(
-    run: Opened, split: Split = "test", images: int = IMAGES, method: Method = "tsne", seed: int = 0
+    run: Opened,
+    split: Split = "test",
+    images: int = IMAGES,
+    method: Projection = "tsne",
+    seed: int = 0,
 ) -> Embedding | None:
-    """Return images of a split in two dimensions; None where the images are not at hand.
+    """Return images of a split in two dimensions; None without the images.
 
     Raises:
         DataError: The split has too few images.
@@ -158,7 +162,7 @@ def embed(
     if len(examples) < 5 or not 1 < len(set(labels)) < len(examples):
         raise DataError(
             f"{run.folder.path.name} has {len(examples)} {split} images of {len(set(labels))} "
-            "classes, too few for a picture.",
+            "classes, too few for a map.",
             hint="Choose the other split: --split test or --split val.",
         )
     before, after = features(run, examples)
@@ -191,11 +195,11 @@ def analyse(
     out: Path,
     split: Split = "test",
     images: int = IMAGES,
-    method: Method = "tsne",
+    method: Projection = "tsne",
 ) -> dict[str, Any]:
     """Write embedding.svg, .pdf, .csv and .json, and return what the JSON holds.
 
-    Runs whose images are not at hand are left out.
+    Runs without their images are left out.
     """
     made = [(run, embed(run, split, images, method)) for run in runs]
     found = [(run, of) for run, of in made if of is not None]
@@ -227,7 +231,7 @@ def analyse(
     return facts
 
 
-def _draw(found: Sequence[tuple[Opened, Embedding]], method: Method) -> Figure:
+def _draw(found: Sequence[tuple[Opened, Embedding]], method: Projection) -> Figure:
     from matplotlib.figure import Figure
 
     panels: list[tuple[Opened, Embedding, bool]] = []
@@ -246,16 +250,12 @@ def _draw(found: Sequence[tuple[Opened, Embedding]], method: Method) -> Figure:
         title = run.label if tuned else "zero-shot"
         axis.set_title(f"{title}\nsilhouette {silhouette}", size=9)
     grid[0].set_ylabel(TITLES[method])
-    handles, names = grid[0].get_legend_handles_labels()
-    figure.legend(
-        handles, names, loc="outside lower center", ncols=min(5, len(names)), frameon=False,
-        handletextpad=0.2, fontsize=8, markerscale=1.6,
-    )  # fmt: skip
+    legend(figure, grid, markerscale=1.6)
     return figure
 
 
-def _scatter(axis: Axes, xy: Places, labels: Sequence[int], names: Sequence[str]) -> None:
-    """Draw a dot an image; classes beyond those that can be told apart are grey."""
+def _scatter(axis: Axes, xy: Points, labels: Sequence[int], names: Sequence[str]) -> None:
+    """Draw a dot for each image; classes beyond those with colours of their own are grey."""
     of = np.asarray(labels)
     rest = of >= CLASSES_COLOURED
     if rest.any():

@@ -1,4 +1,4 @@
-"""How strong the gradient of each layer is in the first steps, and how steady its direction.
+"""Gradients of each layer in the first steps: how strong they are, and how steady.
 
 The training of a run is made again from its spec and its images: the same batches, views, dropout
 and optimizer. As in CLIPFit's figures 4 and 5, G = sum_i g_i^2 is the squared gradient of a layer
@@ -36,7 +36,7 @@ class Course:
 
     Attributes:
         squared: Squared gradient sum of each step.
-        to_next: Cosine with the gradient of the next step, one fewer; None beside a zero gradient.
+        to_next: Cosine with the gradient of the next step, one fewer; None next to a zero gradient.
         to_mean: Cosine with the mean gradient of all steps.
     """
 
@@ -80,7 +80,7 @@ def replay(run: Opened, steps: int = STEPS) -> Replay | None:
 def _by_layer(run: Opened, training: Training) -> Iterator[tuple[Layer, Tensor]]:
     """Yield the gradient that a step left at the tensors of each layer, flat, on the CPU."""
     found: dict[Layer, list[Tensor]] = defaultdict(list)
-    for part in run.anatomy.tuned:
+    for part in run.parameters.tuned:
         parameter = training.parameters.get(part.name)
         if parameter is not None and parameter.grad is not None:
             gradient = part.of(parameter.grad).detach().cpu().double()
@@ -149,7 +149,7 @@ def steadiness(found: Replay, *, to_mean: bool = False) -> dict[Layer, float]:
 def analyse(runs: Sequence[Opened], out: Path, steps: int = STEPS) -> dict[str, Any]:
     """Write gradients.svg, .pdf, .csv and .json and directions.svg and .pdf; return the JSON.
 
-    Runs that make no step, or whose images are not at hand, are left out.
+    Runs that make no step, or without their images, are left out.
     """
     replays = [(run, replay(run, steps)) for run in runs]
     found = [(run, of) for run, of in replays if of is not None]
@@ -188,7 +188,9 @@ def _write(
     *,
     logarithmic: bool,
 ) -> None:
-    shown = layer_sums.axis_of([run.anatomy for run, _ in found], [k for of in values for k in of])
+    shown = layer_sums.axis_of(
+        [run.parameters for run, _ in found], [k for of in values for k in of]
+    )
     if not shown:
         return
     rows = [(run.label, of) for (run, _), of in zip(found, values, strict=True)]

@@ -1,12 +1,12 @@
-"""Numbers by layer: sums over the tensors of a stage that are of one kind, as tables and figures.
+"""Sums by layer, over the tensors of one kind in a stage, as tables and figures.
 
-A figure has a panel a tower, stages from input to output, and a row a run.
+A figure has a panel for each tower, with stages from input to output, and a row for each run.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from fewtune.analysis.parameter_map import GROUPS, ParameterGroup, ParameterMap, TowerName
 from fewtune.core.files import write_json, write_text
-from fewtune.reports.figures import COLOURS, GRID, MARKERS
+from fewtune.reports.figures import COLOURS, MARKERS, grid
+from fewtune.reports.panels import legend, log_scale
 from fewtune.reports.tables import csv_text
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ STAGE_IN, LEAST_IN = 0.3, 0.9
 
 @dataclass(frozen=True)
 class Layer:
-    """What a stage has of one kind of tensors."""
+    """The tensors of one kind in a stage."""
 
     tower: TowerName
     stage: str
@@ -80,9 +81,7 @@ def write_numbers(stem: Path, rows: Sequence[Mapping[str, Any]], facts: Mapping[
     write_json(stem.with_name(f"{stem.name}.json"), facts)
 
 
-def axis_of(
-    anatomies: Sequence[ParameterMap], values: Iterable[Layer]
-) -> dict[TowerName, list[str]]:
+def axis_of(maps: Sequence[ParameterMap], values: Iterable[Layer]) -> dict[TowerName, list[str]]:
     """Return the stages to show of each tower, input first: all blocks, and others with values.
 
     A tower without values is left out. Of several backbones the deepest sets the scale.
@@ -90,7 +89,7 @@ def axis_of(
     found = {(layer.tower, layer.stage) for layer in values}
     shown: dict[TowerName, list[str]] = {}
     for tower in TOWERS:
-        deepest = max((anatomy.tower(tower) for anatomy in anatomies), key=len)
+        deepest = max((parameters.tower(tower) for parameters in maps), key=len)
         stages = [
             level.stage
             for level in deepest
@@ -108,7 +107,7 @@ def draw(
     *,
     logarithmic: bool = True,
 ) -> Figure:
-    """Draw rows of panels, a panel a tower, on one scale.
+    """Draw a row of panels for each run, one per tower, all on one scale.
 
     Args:
         shown: Stages of each tower, as of `axis_of`.
@@ -118,35 +117,25 @@ def draw(
     """
     from matplotlib.figure import Figure
 
-    every = {layer for _, values in rows for layer in values}
     widths = [max(LEAST_IN, STAGE_IN * len(stages)) for stages in shown.values()]
     figure = Figure(figsize=(sum(widths) + 1.3, 2.1 * len(rows) + 0.9), layout="constrained")
-    grid = figure.subplots(
+    lines = figure.subplots(
         len(rows), len(shown), sharey=True, sharex="col", squeeze=False,
         gridspec_kw={"width_ratios": widths},
     )  # fmt: skip
-    for line, (title, values) in zip(grid, rows, strict=True):
+    for line, (title, values) in zip(lines, rows, strict=True):
         for axis, (tower, stages) in zip(line, shown.items(), strict=True):
             _panel(axis, values, tower, stages)
             if logarithmic:
-                _logarithmic(axis)
+                log_scale(axis, "y")
         if title:
             line[0].set_title(title, loc="left", size=9, pad=4)
-    for axis, tower in zip(grid[-1], shown, strict=True):
+    for axis, tower in zip(lines[-1], shown, strict=True):
         axis.set_xlabel(TITLES[tower])
     figure.align_xlabels()
     figure.supylabel(quantity, size=9)
-    _legend(figure, every)
+    legend(figure, lines.flat)
     return figure
-
-
-def _logarithmic(axis: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    axis.set_yscale("log")
-    axis.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    axis.yaxis.set_minor_locator(NullLocator())
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _panel(axis: Axes, values: Mapping[Layer, float], tower: TowerName, stages: list[str]) -> None:
@@ -159,24 +148,10 @@ def _panel(axis: Axes, values: Mapping[Layer, float], tower: TowerName, stages: 
         if points:
             axis.plot(
                 *zip(*points, strict=True), color=COLOURS[index], marker=MARKERS[index],
-                markersize=4, linewidth=1.2,
+                markersize=4, linewidth=1.2, label=group,
             )  # fmt: skip
     axis.set_xlim(-0.5, len(stages) - 0.5)
     axis.set_xticks(range(len(stages)), [s.removeprefix(BLOCK) for s in stages])
     for label in axis.get_xticklabels():
         label.set(rotation=0 if label.get_text().isdigit() else 90)
-    axis.grid(axis="y", color=GRID, linewidth=0.6)
-    axis.set_axisbelow(True)
-
-
-def _legend(figure: Figure, every: Collection[Layer]) -> None:
-    from matplotlib.lines import Line2D
-
-    used = [group for group in GROUPS if any(layer.group == group for layer in every)]
-    handles = [
-        Line2D([], [], color=COLOURS[GROUPS.index(g)], marker=MARKERS[GROUPS.index(g)],
-               markersize=4, linewidth=1.2, label=g)
-        for g in used
-    ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(used)),
-                  frameon=False)  # fmt: skip
+    grid(axis)

@@ -1,7 +1,8 @@
-"""Finds where the tensors of a tuned model are, by sending one image and one prompt through it.
+"""Places of the tensors of a tuned model, found by sending one image and one prompt through it.
 
-A tensor belongs to the stage whose output has a gradient with respect to it. So nothing here knows
-a strategy, or a backbone's names: a strategy that was dropped in yesterday is placed as well.
+A tensor of the backbone belongs to the stage that calls its module. What a strategy adds outside of
+modules belongs to the stage whose output has a gradient with respect to it. So nothing here knows a
+strategy, or a backbone's names: any new strategy is placed as well.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from fewtune.analysis.parameter_map import (
     ADAPTERS,
@@ -40,18 +42,19 @@ Tensors = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class _Use:
-    """That the output of a stage, or what a hook puts into it, depends on a tensor.
+    """That a stage, or what a hook puts into it, makes use of a tensor.
 
     Attributes:
-        order: Place among the modules that the stage calls.
         seen: Where the gradient is not 0, for tensors of the head.
     """
 
     tower: TowerName
     stage: str
-    entering: bool
-    order: int
-    seen: Tensor
+    entering: bool = False
+    seen: Tensor = field(default_factory=lambda: torch.empty(0))
+
+
+Uses = dict[str, list[_Use]]
 
 
 def replaced_modules(model: DualEncoder) -> dict[str, tuple[nn.Module, nn.Module]]:
@@ -71,17 +74,21 @@ def map_parameters(head: Head, classes: ClassSet) -> ParameterMap:
         classes: The training classes.
     """
     cuts = find_cuts(head.model, head, classes)
-    tensors = _tensors(head)
-    uses: dict[str, list[_Use]] = defaultdict(list)
+    own = {f"head.{n}": t for n, t in (*head.named_parameters(), *head.named_buffers())
+           if t.is_floating_point()}  # fmt: skip
+    uses: Uses = defaultdict(list)
     order: list[tuple[TowerName, str]] = []
-    with _differentiable(tensors.values()), torch.enable_grad():
+    with _differentiable(own.values()), torch.enable_grad():
         for tower, batch in _batches(head, classes):
             order += [(tower, stage.name) for stage in batch.tower.stages()]
-            _trace_tower(tower, batch, head.model.net, tensors, uses)
+            _trace_tower(tower, batch, head.model, own, uses)
             order.append((tower, HEAD))
-        _trace_head(head, classes, tensors, uses)
+        _trace_head(head, classes, own, uses)
     order.append(("both", HEAD))
-    placed = list(_placed(head, tensors, uses, order))
+    # What is tuned and not used, as text prompts where a linear layer decides.
+    for name in (*own, *(f"model.{name}" for name in head.model.tuned())):
+        uses[name] = uses[name] or [_Use("both", HEAD)]
+    placed = list(_placed(head, own, uses))
     levels = tuple(
         Level(
             tower,
@@ -97,14 +104,6 @@ def map_parameters(head: Head, classes: ClassSet) -> ParameterMap:
 def _above(name: str, others: Iterable[str]) -> str:
     """Return the one of `others` that `name` lies under, or ""."""
     return next((other for other in others if name.startswith(f"{other}.")), "")
-
-
-def _tensors(head: Head) -> dict[str, Tensor]:
-    """Return every floating-point tensor of the model and the head, by the name it is saved by."""
-    tensors: dict[str, Tensor] = {f"model.{n}": p for n, p in head.model.net.named_parameters()}
-    tensors.update((f"head.{name}", p) for name, p in head.named_parameters())
-    tensors.update((f"head.{n}", b) for n, b in head.named_buffers() if b.is_floating_point())
-    return tensors
 
 
 @contextlib.contextmanager
@@ -134,105 +133,74 @@ def _noise(*shape: int) -> Tensor:
 
 
 def _trace_tower(
-    tower: TowerName,
-    batch: Activations,
-    net: nn.Module,
-    tensors: Tensors,
-    uses: dict[str, list[_Use]],
+    tower: TowerName, batch: Activations, model: DualEncoder, own: Tensors, uses: Uses
 ) -> None:
+    names = {id(parameter): f"model.{name}" for name, parameter in model.net.named_parameters()}
+    injected = [replacement for _, replacement in replaced_modules(model).values()]
     x, rows = batch.x, batch.rows
     for stage in batch.tower.stages():
         for hook in batch.tower.hooks.get(stage.name, ()):
             x = hook(x, rows)
-            _note(x, tower, stage.name, True, [], tensors, uses)
+            _note(x, _Use(tower, stage.name, entering=True), own, uses)
             x = x.detach()
-        with _called(net) as modules:
+        with _called() as modules:
             x = stage.run(x, rows)
-        _note(x, tower, stage.name, False, modules, tensors, uses)
+        for module in modules:
+            # What was injected may use what it holds without calling it.
+            for parameter in module.parameters(recurse=any(module is new for new in injected)):
+                name = names.get(id(parameter))
+                if name and name not in uses:
+                    uses[name].append(_Use(tower, stage.name))
+        _note(x, _Use(tower, stage.name), own, uses)
         x = x.detach()
 
 
 @contextlib.contextmanager
-def _called(net: nn.Module) -> Iterator[list[str]]:
-    """Within this context the names of modules that hold parameters are noted as they are called.
-
-    Calls through a replaced module are its own, then those of what it holds.
-    """
-    names: list[str] = []
-
-    def note(name: str) -> None:
-        names.append(name)
-
-    hooks = [
-        module.register_forward_pre_hook(lambda module, inputs, name=name: note(name))
-        for name, module in net.named_modules()
-        if next(module.parameters(recurse=False), None) is not None
-    ]
+def _called() -> Iterator[list[nn.Module]]:
+    """Within this context modules are noted as they are called."""
+    modules: list[nn.Module] = []
+    handle = register_module_forward_pre_hook(lambda module, _: modules.append(module))
     try:
-        yield names
+        yield modules
     finally:
-        for hook in hooks:
-            hook.remove()
+        handle.remove()
 
 
-def _note(
-    y: Tensor,
-    tower: TowerName,
-    stage: str,
-    entering: bool,
-    modules: Sequence[str],
-    tensors: Tensors,
-    uses: dict[str, list[_Use]],
-) -> None:
-    """Note which tensors `y` depends on."""
-    if not y.requires_grad:
+def _note(y: Tensor, use: _Use, own: Tensors, uses: Uses) -> None:
+    """Note which tensors of the head `y` depends on."""
+    if not (y.requires_grad and own):
         return
     weights = _noise(*y.shape).to(y)
-    found = torch.autograd.grad(y, list(tensors.values()), weights, allow_unused=True)
-    for name, gradient in zip(tensors, found, strict=True):
+    found = torch.autograd.grad(y, list(own.values()), weights, allow_unused=True)
+    for name, gradient in zip(own, found, strict=True):
         if gradient is not None:
-            holder = name.removeprefix("model.").rpartition(".")[0]
-            order = modules.index(holder) if holder in modules else len(modules)
-            seen = gradient != 0 if name.startswith("head.") else torch.empty(0)
-            uses[name].append(_Use(tower, stage, entering, order, seen))
+            uses[name].append(replace(use, seen=gradient != 0))
 
 
-def _trace_head(
-    head: Head, classes: ClassSet, tensors: Tensors, uses: dict[str, list[_Use]]
-) -> None:
+def _trace_head(head: Head, classes: ClassSet, own: Tensors, uses: Uses) -> None:
     """Note what the head does to embeddings (of noise), and what it decides by."""
     model = head.model
-    own = {name: t for name, t in tensors.items() if name.startswith("head.")}
     z = _noise(1, model.dim).to(model.device)
     text = None
     if head.classifier == "text":
         prompts = model.encode(head.prompts(classes))
         w = _noise(len(prompts.x), model.dim).to(model.device)
         text = replace(prompts, x=w, at=len(model.text.stages()))
-        _note(head.text(text.embeddings()), "text", HEAD, False, [], own, uses)
-    _note(head.image(z), "image", HEAD, False, [], own, uses)
+        _note(head.text(text.embeddings()), _Use("text", HEAD), own, uses)
+    _note(head.image(z), _Use("image", HEAD), own, uses)
     rest = {name: tensor for name, tensor in own.items() if name not in uses}
-    if rest:
-        images = Activations(model.image, z, len(model.image.stages()))
-        _note(head(images, text).logits, "both", HEAD, False, [], rest, uses)
+    images = Activations(model.image, z, len(model.image.stages()))
+    _note(head(images, text).logits, _Use("both", HEAD), rest, uses)
 
 
-def _placed(
-    head: Head,
-    tensors: Tensors,
-    uses: Mapping[str, list[_Use]],
-    order: Sequence[tuple[TowerName, str]],
-) -> Iterator[tuple[ParameterGroup, bool]]:
-    """Yield each part, and whether a hook puts it into its stage, by stage and order of calls."""
+def _placed(head: Head, own: Tensors, uses: Uses) -> Iterator[tuple[ParameterGroup, bool]]:
+    """Yield each part, in the order of use, and whether a hook puts it into its stage."""
     replaced = replaced_modules(head.model)
+    every = {f"model.{n}": p for n, p in head.model.net.named_parameters()} | dict(own)
     tuned = {f"model.{name}" for name in head.model.tuned()}
     tuned |= {f"head.{name}" for name, _ in head.named_parameters()}
-    found: list[tuple[int, ParameterGroup, bool]] = []
-    for name, tensor in tensors.items():
-        places = list(uses.get(name, ()))
-        if not places and not (name in tuned or name.startswith("head.")):
-            continue
-        for use, seen in _shares(tensor, places or [_elsewhere(name, head.model, order)]):
+    for name, places in uses.items():
+        for use, seen in _shares(every[name], places):
             module = _module(name, head, replaced)
             added = name in tuned and name.removeprefix("model.") not in head.model.initial
             brought = replaced[module][1] if added and module in replaced else None
@@ -242,14 +210,12 @@ def _placed(
                 stage=use.stage,
                 module=module,
                 group=_group(name, head, brought, use),
-                elements=tensor.numel() if seen is None else int(seen.sum()),
+                elements=every[name].numel() if seen is None else int(seen.sum()),
                 added=added or name.startswith("head."),
                 tuned=name in tuned,
                 mask=seen,
-                places=len(places) if seen is None else 1,
             )
-            found.append((use.order, part, use.entering))
-    yield from ((part, enters) for _, part, enters in sorted(found, key=lambda f: f[0]))
+            yield part, use.entering
 
 
 def _shares(tensor: Tensor, uses: Sequence[_Use]) -> Iterator[tuple[_Use, Tensor | None]]:
@@ -265,15 +231,6 @@ def _shares(tensor: Tensor, uses: Sequence[_Use]) -> Iterator[tuple[_Use, Tensor
         return
     yield uses[0], ~torch.stack(masks[1:]).any(0)
     yield from zip(uses[1:], masks[1:], strict=True)
-
-
-def _elsewhere(name: str, model: DualEncoder, order: Sequence[tuple[TowerName, str]]) -> _Use:
-    """Return the place of a tensor that no score depends on: its tower's, if that is used."""
-    used = [tower for tower, _ in order]
-    for tower, prefix in (("text", model.text.prefix), ("image", model.image.prefix)):
-        if tower in used and name.startswith(f"model.{prefix}."):
-            return _Use("text" if tower == "text" else "image", HEAD, False, 0, torch.empty(0))
-    return _Use("both", HEAD, False, 0, torch.empty(0))
 
 
 def _module(name: str, head: Head, replaced: Iterable[str]) -> str:

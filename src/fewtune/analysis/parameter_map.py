@@ -1,4 +1,4 @@
-"""What a tuned model is made of: its tensors by tower, stage and kind."""
+"""Parameter map of a tuned model: its tensors by tower, stage and kind."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MATRICES, BIASES, NORM_WEIGHTS, NORM_BIASES, EMBEDDINGS, PROMPTS, ADAPTERS, CLAS
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """A tensor, or the elements of it that one stage sees.
+    """A tensor, or the elements of it that one stage sees; one that stages share is at the first.
 
     Attributes:
         name: As a run saves it: "model.vision_model...", "head.tokens".
@@ -36,8 +36,7 @@ class ParameterGroup:
         group: One of `GROUPS`.
         added: Whether the strategy added it; else it is the backbone's.
         tuned: Whether it counts as a trained parameter of the run.
-        mask: Which of its elements the stage sees; None for all.
-        places: Stages that share it; it is listed at the first one.
+        mask: Which of its elements the stage sees, in the shape of the tensor; None for all.
     """
 
     name: str
@@ -49,7 +48,6 @@ class ParameterGroup:
     added: bool
     tuned: bool
     mask: Tensor | None = field(default=None, compare=False, repr=False)
-    places: int = 1
 
     def of(self, tensor: Tensor) -> Tensor:
         """Return the elements (N,) of the tensor, or of its gradient, that this part is."""

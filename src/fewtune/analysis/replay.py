@@ -1,4 +1,4 @@
-"""Opens a run to look into it: the trained model, its start, and its training from the start."""
+"""Replay of a run: the trained model, its start, and its training from the start."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Opened:
     """A complete run.
 
     Attributes:
-        label: What tells it from the runs beside it.
+        label: Its strategy, and what differs from the other runs.
         tuned: The trained classifier.
-        task: The images that it was made with, if they are at hand.
+        task: The images that it was made with, if they were found.
         device: Where its training is made again.
     """
 
@@ -57,7 +57,7 @@ class Opened:
         return self.tuned.spec
 
     @cached_property
-    def anatomy(self) -> ParameterMap:
+    def parameters(self) -> ParameterMap:
         """Where the tensors are."""
         return map_parameters(self.head, self.tuned.classes)
 
@@ -103,7 +103,7 @@ class Opened:
         """What the strategy added, as it was before the first step, by the name it is saved by.
 
         Tensors of any shape. None where that is not known here: it was drawn on another kind of
-        device, or made of images that are not at hand.
+        device, or made of images that were not found.
         """
         planned: Plan | None = self.folder.plan()
         if planned is None or torch.device(planned.device).type != self.head.model.device.type:

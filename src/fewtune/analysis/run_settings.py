@@ -1,4 +1,4 @@
-"""What runs were asked for, flat, and what they are called beside each other."""
+"""Settings of runs, flat, and labels that tell runs apart."""
 
 from __future__ import annotations
 
@@ -31,12 +31,14 @@ def labels(records: Sequence[Record]) -> list[str]:
     strategies = [record["spec"]["strategy"] for record in records]
     found = []
     for index, record in enumerate(records):
-        kin = [o for o, name in zip(options, strategies, strict=True) if name == strategies[index]]
+        siblings = [
+            o for o, name in zip(options, strategies, strict=True) if name == strategies[index]
+        ]
         words = [word for i, word in enumerate(places[index]) if len({p[i] for p in places}) > 1]
         words += [
             f"{name} {brief(value)}"
             for name, value in options[index].items()
-            if any(other.get(name) != value for other in kin)
+            if any(other.get(name) != value for other in siblings)
         ]
         title = strategy_of(record).title
         found.append(f"{title} ({', '.join(words)})" if words else title)

@@ -1,7 +1,7 @@
-"""How far tuning moves each layer: D = sum_i (w_i - w_i^0)^2 over its weights.
+"""Weight change: how far tuning moves each layer, D = sum_i (w_i - w_i^0)^2 over its weights.
 
-This is the change per layer of CLIPFit's figure 3, for any strategy. A layer is what a block has of
-one kind of tensors. An injected layer that can be merged counts by what it changes in the weight
+This is the change per layer of CLIPFit's figure 3, for any strategy. A layer is the tensors of one
+kind in a block. An injected layer that can be merged counts by what it changes in the weight
 whose place it takes; what a strategy adds counts by its own change from its start.
 """
 
@@ -22,7 +22,7 @@ from fewtune.analysis.parameter_map import ParameterGroup
 from fewtune.analysis.replay import Opened
 from fewtune.reports.figures import write_figure
 
-STEM = "drift"
+STEM = "drift"  # scripts read the files by this name
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ def changes(run: Opened) -> list[Change]:
 
 
 def _merged(run: Opened) -> Iterator[Change]:
-    """Yield the change of each weight in whose place a layer was injected that can be merged.
+    """Yield the change of each weight that an injected layer took the place of and can be merged.
 
     W + s B A is made in double precision, where the sum loses nothing of a small update.
     """
     replaced = replaced_modules(run.head.model)
-    first = {part.module: part for part in reversed(run.anatomy.tuned)}
+    first = {part.module: part for part in reversed(run.parameters.tuned)}
     for name, (module, replacement) in replaced.items():
         if name not in first or not hasattr(replacement, "merged"):
             continue
@@ -70,7 +70,7 @@ def _plain(run: Opened) -> Iterator[Change]:
     model = run.head.model
     merged = {n for n, (_, new) in replaced_modules(model).items() if hasattr(new, "merged")}
     saved = run.head.saved()
-    for part in run.anatomy.tuned:
+    for part in run.parameters.tuned:
         kind, _, inner = part.name.partition(".")
         if kind == "model" and inner in model.initial:
             yield _change(part, part.of(model.initial[inner]), part.of(saved[part.name]))
@@ -132,7 +132,7 @@ def analyse(runs: Sequence[Opened], out: Path) -> dict[str, Any]:
     }
     layer_sums.write_numbers(out / STEM, rows, facts)
     shown = layer_sums.axis_of(
-        [run.anatomy for run in runs], [layer for of in sums for layer in of]
+        [run.parameters for run in runs], [layer for of in sums for layer in of]
     )
     if shown:
         rows_of = [(run.label, of) for run, of in zip(runs, sums, strict=True)]

@@ -5,8 +5,9 @@ diagram is drawn: what it trains, and where. With --ablation, it is folders of r
 is drawn over the options that a sweep has varied.
 
 Figures are written as SVG and PDF, numbers as CSV and JSON: for one run into RUN/analysis. Drift
-and diagram need nothing but the run; gradients and the embedding need its images, too. A dataset
-is found by its name; for your own images, say where they lie: --data DIR.
+(the change of the weights) and the diagram need nothing but the run; gradients and the embedding
+need its images, too. A dataset is found by its name; for your own images, say where they are:
+--data DIR.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from fewtune.core.defaults import DEFAULT_BACKBONE
 from fewtune.core.discovery import strategy_names
 from fewtune.core.errors import ConfigError, FewTuneError, did_you_mean
 from fewtune.core.naming import brief
+from fewtune.core.percentages import percent, significant
 from fewtune.core.run_config import RunConfig
 from fewtune.model.load_strategy import load_strategy
 
@@ -105,8 +107,8 @@ def _ablation(
     for ablation in found:
         console.line(f"{ablation['strategy']} on {ablation['task']}, {ablation['backbone']}")
         rows = [
-            [row["option"], brief(row["value"]), f"{100 * row['top1_mean']:.1f}",
-             "–" if row["top1_spread"] is None else f"{100 * row['top1_spread']:.1f}",
+            [row["option"], brief(row["value"]), percent(row["top1_mean"]),
+             "–" if row["top1_spread"] is None else percent(row["top1_spread"]),
              str(row["seeds"])]
             for row in ablation["one_at_a_time"]
         ]  # fmt: skip
@@ -240,7 +242,7 @@ def _show_embedding(found: Mapping[str, Any], console: Console) -> None:
 def _show_diagram(facts: Mapping[str, Any], console: Console) -> None:
     console.line(
         f"{facts['strategy']} on {facts['backbone']}: {facts['trained_parameters']:,} trained "
-        f"parameters, {100 * facts['trained_share']:.2g} % of the backbone"
+        f"parameters, {significant(facts['trained_share'])} % of the backbone"
     )
     towers = {stage["tower"] for stage in facts["stages"]}
     for tower in (t for t in ("text", "image", "both") if t in towers):

@@ -27,6 +27,7 @@ from fewtune.core.defaults import DEFAULT_BACKBONE
 from fewtune.core.discovery import plugins, strategy_names
 from fewtune.core.errors import ConfigError, RunError, did_you_mean
 from fewtune.core.naming import show
+from fewtune.core.percentages import percent
 from fewtune.model.load_strategy import load_strategy
 
 TRACKERS = {
@@ -159,7 +160,7 @@ def _strategies(console: Console) -> None:
 def _score(run: dict[str, Any]) -> str:
     if not run["complete"]:
         return "unfinished"
-    return "not tested" if run["top1"] is None else f"{100 * run['top1']:.2f}"
+    return "not tested" if run["top1"] is None else percent(run["top1"], 2)
 
 
 def _runs(folder: Path, console: Console) -> None:

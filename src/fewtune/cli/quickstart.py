@@ -48,7 +48,8 @@ def run(out: Path, seed: int, backbone: str) -> None:
 
 def show(console: Console, results: list[Result]) -> None:
     """Print a row for each run, zero-shot first."""
-    from fewtune.reports.summary import percent, rows, signed
+    from fewtune.core.percentages import percent, signed
+    from fewtune.reports.summary import rows
 
     table = [
         [

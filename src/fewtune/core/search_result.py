@@ -13,6 +13,7 @@ from pydantic import Field
 
 from fewtune.core.fields import Frozen
 from fewtune.core.naming import brief, dashed
+from fewtune.core.percentages import percent
 
 Values = Mapping[str, Any]
 
@@ -109,7 +110,7 @@ def search_text(search: Mapping[str, Any]) -> str:
     trials = search["trials"]
     text = (
         f"{values_text(search['chosen'])}: best of {len(trials)} trials ({search['method']}) with "
-        f"{100 * search['top1']:.1f} % of the validation images"
+        f"{percent(search['top1'])} % of the validation images"
     )
     failed = sum("top1" not in trial for trial in trials)
     if failed:

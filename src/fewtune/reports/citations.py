@@ -1,8 +1,10 @@
-"""The BibTeX that a run owes: FewTune's, its method's, its backbone's and its data's."""
+"""Citations that a run owes, as BibTeX: of FewTune, its method, its backbone and its data."""
 
 from __future__ import annotations
 
+import inspect
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from fewtune.backbones.model_names import resolve
 from fewtune.core.discovery import plugins
 from fewtune.core.errors import ConfigError
 from fewtune.model.load_strategy import load_strategy
+from fewtune.model.strategy import Strategy
 
 REFERENCES = Path(__file__).parents[1] / "assets" / "references.bib"
 FEWTUNE = "fewtune"
@@ -50,6 +53,16 @@ def owed(runs: Iterable[tuple[dict[str, Any], dict[str, Any]]]) -> tuple[str, li
             words.append(f"{task['name']}: {task['citation']}")
     chosen = {key: known[key] for key in keys if key in known} | given
     return "\n\n".join(chosen.values()) + "\n", list(dict.fromkeys(words))
+
+
+def paper_of(kind: type[Strategy]) -> str:
+    """Return the reference in words, up to its year; the citation key where there are none.
+
+    It is the second paragraph of the docstring of the strategy's module.
+    """
+    paragraphs = (inspect.getdoc(sys.modules[kind.__module__]) or "").split("\n\n")
+    found = re.match(r".+?\b(19|20)\d\d\b", " ".join(paragraphs[1:2]).replace("\n", " "))
+    return found[0] if found else kind.citation_key()
 
 
 def _backbone(name: str) -> str:

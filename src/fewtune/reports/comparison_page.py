@@ -1,4 +1,4 @@
-"""One self-contained web page that compares runs: nothing is loaded from anywhere.
+"""Comparison of runs as one self-contained web page: nothing is loaded from anywhere.
 
 It has no script; light and dark follow the reader's system; it fits a screen of 375 px.
 """
@@ -19,6 +19,7 @@ from PIL import Image
 from fewtune.backbones.model_names import EMBEDDED
 from fewtune.core.errors import RunError
 from fewtune.core.files import write_text
+from fewtune.core.percentages import percent, signed
 from fewtune.core.spec import Spec
 from fewtune.core.task import Task
 from fewtune.data.decode import open_image
@@ -85,7 +86,7 @@ def page(results: Sequence[Result], title: str, next_command: str, task: Task | 
         ),
         best_folder=shlex.quote(f"{best.folder.parent.name}/{best.folder.name}"),
         results=results,
-        pictures=[(summary.strategy_of(r.record).title, _picture(r.folder)) for r in results],
+        plots=[(summary.strategy_of(r.record).title, _summary_plot(r.folder)) for r in results],
         samples=samples(task, zero_shot, best) if task else [],
         task=task,
         embedded=zero_shot["spec"]["backbone"] == EMBEDDED,
@@ -125,12 +126,12 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"percent": summary.percent, "signed": summary.signed}
+    made.filters |= {"percent": percent, "signed": signed}
     made.globals["shots_text"] = summary.shots_text
     return made
 
 
-def _picture(folder: Path) -> str:
+def _summary_plot(folder: Path) -> str:
     return _data_uri((folder / "summary.png").read_bytes(), "image/png")
 
 

@@ -1,168 +1,101 @@
-"""Class by class: how often each class is recognised, and what it is taken for instead.
+"""Confusions: how many images of each class are taken for which class, and the matrix drawn of it.
 
-Shares are means over seeds, of the test images of a class. What a run predicted stands in its
-`predictions.csv`; a task of which a run lacks it is left out.
+Counts of one run, or means over the runs of several seeds.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from fewtune.core.spec import ZERO_SHOT
-from fewtune.reports.figures import svg
-from fewtune.reports.grouping import Method
-from fewtune.reports.panels import CHARACTER_IN, panels
-from fewtune.reports.study_runs import Cell, Study
-from fewtune.reports.summary import percent, shorten, shots_text
-from fewtune.reports.tables import HOLE, ReportTable, TableCell, TableRow
-from fewtune.training.run_folder import RunFolder
+import numpy as np
+from numpy.typing import NDArray
 
-LARGEST = 10
-MOST_CLASSES = 30
-# Of a recall map, which needs no square.
-MOST_NAMES = 50
-NAME_CHARACTERS = 24
+from fewtune.reports.figures import GRID
+from fewtune.reports.summary import shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ANNOTATED_CLASSES = 12
+NAME_CHARACTERS = 18
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What classes are taken for by a method on a task.
+class Confusions:
+    """What the test images of each class are taken for.
 
     Attributes:
-        images: Mean number over seeds of images of one class (label) that are taken for another,
-            or for itself, by the two labels; pairs that never occur are missing.
+        images: Mean number over runs of images of one class (label) that are taken for another, or
+            for itself, by the two labels; pairs that never occur are missing.
         totals: Test images of each class.
     """
 
     images: Mapping[tuple[int, int], float]
     totals: Mapping[int, int]
 
+    @classmethod
+    def of(cls, runs: Iterable[tuple[Sequence[int], Sequence[int]]]) -> Confusions:
+        """Count the labels and predictions, (N,) each, of at least one run on the same images."""
+        every = list(runs)
+        pairs = Counter(pair for run in every for pair in zip(*run, strict=True))
+        images = {pair: count / len(every) for pair, count in sorted(pairs.items())}
+        return cls(images, Counter(every[0][0]))
+
     def share(self, label: int, taken: int) -> float:
-        """Return the share of a class' images; 0 for a class without images."""
+        """Return the share of a class' images, in [0, 1]; 0 for a class without images."""
         return self.images.get((label, taken), 0.0) / max(1, self.totals.get(label, 0))
 
+    def wrong(self) -> list[tuple[int, int]]:
+        """Return which classes were taken for which others, the most frequent pair first."""
+        pairs = [pair for pair in self.images if pair[0] != pair[1]]
+        return sorted(pairs, key=lambda pair: (-self.images[pair], -self.share(*pair), *pair))
 
-@dataclass(frozen=True)
-class Confusion:
-    """What zero-shot and the best method on a task take each class for; None where not known."""
-
-    names: tuple[str, ...]
-    method: Method
-    before: Taken | None
-    after: Taken
-
-
-def confusion(study: Study, task: str) -> Confusion | None:
-    """Return the confusions of a task at the largest number of shots; None without predictions."""
-    shots = study.shots[-1] if study.shots else None
-    known = [(m, c) for m in study.tuned() if (c := study.cell(m, task, shots))]
-    if not known:
-        return None
-    method, cell = max(known, key=lambda pair: pair[1].mean)
-    after = _taken(cell)
-    if after is None:
-        return None
-    zero_shot = next((m for m in study.methods if m.strategy == ZERO_SHOT), None)
-    base = study.cell(zero_shot, task, None) if zero_shot else None
-    names = tuple(cell.runs[0].record["task"]["classes"])
-    return Confusion(names, method, _taken(base) if base else None, after)
-
-
-def largest(study: Study, task: str, found: Confusion) -> ReportTable:
-    """Return the pairs of classes that the best method confuses most."""
-    wrong = [(images, *pair) for pair, images in found.after.images.items() if pair[0] != pair[1]]
-    wrong.sort(key=lambda one: (-one[0], -found.after.share(*one[1:]), *one[1:]))
-    rows = [
-        TableRow(
-            f"{found.names[label]} → {found.names[taken]}",
-            tuple(
-                TableCell(percent(of.share(label, taken)) if of else HOLE)
-                for of in (found.before, found.after)
-            ),
+    def matrix(self, classes: int) -> NDArray[np.float64]:
+        """Return shares in percent, (C, C): rows are classes; NaN for one without images."""
+        every = range(classes)
+        return np.array(
+            [
+                [100 * self.share(a, b) if self.totals.get(a) else np.nan for b in every]
+                for a in every
+            ]
         )
-        for _, label, taken in wrong[:LARGEST]
-    ]
-    header = ("class → taken for", "zero-shot", found.method.title)
-    return ReportTable(
-        f"confusions-{task}",
-        f"Largest confusions: {task}",
-        header,
-        tuple(rows),
-        (f"In percent of the class' test images, {shots_text(study.shots[-1])}, mean over seeds.",),
+
+
+def draw_matrix(
+    axis: Axes, names: Sequence[str], confusions: Confusions, *, named_rows: bool = True
+) -> Any:
+    """Draw a row for each class and a column for each prediction, and return the coloured mesh.
+
+    Few classes have their shares written in the cells; more of them need a colour bar.
+
+    Args:
+        names: All classes, in label order.
+        named_rows: Whether the names stand next to the rows too.
+    """
+    from matplotlib import colormaps
+
+    count = len(names)
+    percents = confusions.matrix(count)
+    edges = np.arange(count + 1) - 0.5
+    colours = colormaps["Blues"].with_extremes(bad=GRID)
+    mesh = axis.pcolormesh(
+        edges, edges, percents, cmap=colours, vmin=0, vmax=100, edgecolors="white", linewidth=0.8
     )
-
-
-def confusion_map(found: Confusion) -> str:
-    """Draw what classes are taken for, zero-shot and by the best method; "" for many classes."""
-    count = len(found.names)
-    if count > MOST_CLASSES:
-        return ""
-    maps = [("Zero-shot CLIP", found.before)] if found.before else []
-    shown = [*maps, (found.method.title, found.after)]
-    names = [shorten(name, NAME_CHARACTERS) for name in found.names]
-    side_in = max(2.2, 0.24 * count) + 0.065 * max(map(len, names))
-    with panels(len(shown), panel_in=(side_in, side_in)) as (figure, axes):
-        for (title, taken), axis in zip(shown, axes, strict=True):
-            axis.set_title(title)
-            percents = [[100 * taken.share(a, b) for b in range(count)] for a in range(count)]
-            axis.imshow(percents, vmin=0, vmax=100, cmap="viridis")
-            axis.set_xticks(range(count), names, rotation=60, ha="right", rotation_mode="anchor")
-            axis.set_yticks(range(count), names if axis is axes[0] else [])
-            axis.set_xlabel("taken for")
-        image = axes[0].images[0]
-        axes[0].set_ylabel("class")
-        figure.colorbar(image, ax=axes, label="% of the class", shrink=0.7)
-        return svg(figure)
-
-
-def recalls(study: Study, task: str) -> str:
-    """Draw the recall of each class by each method at the largest number of shots."""
-    shots = study.shots[-1] if study.shots else None
-    cells = {m.title: c for m in study.methods if (c := study.cell(m, task, shots))}
-    rows = [
-        [
-            _mean_known(column)
-            for column in zip(*(r.record["per_class"] for r in c.runs), strict=True)
-        ]
-        for c in cells.values()
-    ]
-    names = next(iter(cells.values())).runs[0].record["task"]["classes"] if cells else []
-    if not names:
-        return ""
-    cells_in = min(9.0, max(2.4, 0.32 * len(names)))
-    width_in = 1.2 + CHARACTER_IN * max(map(len, cells)) + cells_in
-    with panels(1, panel_in=(width_in, 1.3 + 0.24 * len(rows))) as (figure, axes):
-        axis = axes[0]
-        shown = [[100 * v if v is not None else math.nan for v in row] for row in rows]
-        image = axis.imshow(shown, vmin=0, vmax=100, aspect="auto", cmap="viridis")
-        axis.set_yticks(range(len(cells)), list(cells))
-        if len(names) <= MOST_NAMES:
-            short = [shorten(name, NAME_CHARACTERS) for name in names]
-            axis.set_xticks(
-                range(len(names)), short, rotation=60, ha="right", rotation_mode="anchor"
-            )
-        else:
-            axis.set_xticks([])
-            axis.set_xlabel(f"{len(names)} classes, in label order")
-        figure.colorbar(image, ax=axis, label="recall in %")
-        return svg(figure)
-
-
-def _taken(cell: Cell) -> Taken | None:
-    pairs: Counter[tuple[int, int]] = Counter()
-    totals: Counter[int] = Counter()
-    for run in cell.runs:
-        if not (run.folder / "predictions.csv").exists():
-            return None
-        labels, predictions = RunFolder(run.folder).predictions()
-        pairs.update(zip(labels, predictions, strict=True))
-        totals = Counter(labels)
-    return Taken({pair: count / len(cell.runs) for pair, count in sorted(pairs.items())}, totals)
-
-
-def _mean_known(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    axis.set_aspect("equal")
+    axis.invert_yaxis()
+    axis.spines[:].set_visible(False)
+    axis.tick_params(length=0)
+    ticks = [shorten(name, NAME_CHARACTERS) for name in names]
+    axis.set_yticks(range(count), ticks if named_rows else [""] * count)
+    turned = 0 if count <= 3 else 45 if count <= ANNOTATED_CLASSES else 90
+    align: dict[str, Any] = {"ha": "right", "rotation_mode": "anchor"} if turned == 45 else {}
+    axis.set_xticks(range(count), ticks, rotation=turned, **align)
+    if count <= ANNOTATED_CLASSES:
+        for (row, column), share in np.ndenumerate(percents):
+            if share > 0:
+                ink = "white" if share > 55 else "black"
+                axis.text(column, row, f"{share:.0f}", ha="center", va="center", size=8, color=ink)
+    return mesh

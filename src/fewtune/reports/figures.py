@@ -1,4 +1,4 @@
-"""How every figure looks: colours, type, and SVG and PDF files whose bytes follow from the data.
+"""The style of all figures: colours, type, and files whose bytes follow from the data alone.
 
 Text and lines take the colour of the page that an SVG stands in, so it works in light and dark.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 import io
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from fewtune.core.files import write_bytes, write_text
 
@@ -19,12 +20,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito (2008): told apart with every common form of colour blindness.
+# Okabe and Ito (2008): distinct with every common form of colour blindness.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#8a919c")
 MARKERS = "osD^vPX*"
 # Stands for the colour of the page's text until the SVG is written; in a PDF it is black.
 TEXT = "#010203"
+SOFT = "#6b6b6b"  # of subtitles, on white
 GRID = "#80808040"
+# matplotlib's own font first; then fonts with the scripts that it lacks, where installed.
+FONTS = (
+    "DejaVu Sans", "Noto Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans Arabic",
+    "Noto Sans Devanagari", "Arial Unicode MS", "Hiragino Sans", "PingFang SC", "Microsoft YaHei",
+    "WenQuanYi Micro Hei",
+)  # fmt: skip
 # A file on its own has no page: it follows the reader's system.
 ALONE = (
     "<style>.alone{color:#1a1a1a}@media(prefers-color-scheme:dark){.alone{color:#e6e6e6}}</style>"
@@ -35,11 +43,17 @@ ALONE = (
 def style() -> Iterator[None]:
     """Within this context figures are drawn in our style."""
     import matplotlib
+    from matplotlib.font_manager import fontManager
 
-    with matplotlib.rc_context():
+    installed = {font.name for font in fontManager.ttflist}
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        # A class name in a script that no installed font has is drawn as boxes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(
             {
+                "font.family": [name for name in FONTS if name in installed],
+                "text.parse_math": False,  # "$" in the name of a class
                 "svg.hashsalt": "fewtune",
                 "pdf.fonttype": 42,
                 "font.size": 9,
@@ -54,12 +68,18 @@ def style() -> Iterator[None]:
 
 
 def subplots(figure: Figure, count: int, columns: int, *, sharey: bool = False) -> list[Axes]:
-    """Return so many panels of a figure, line by line; the last line may be shorter."""
+    """Return `count` panels of a figure, line by line; the last line may be shorter."""
     lines = max(1, math.ceil(count / columns))
     grid = list(figure.subplots(lines, columns, squeeze=False, sharey=sharey).flat)
     for spare in grid[count:]:
         spare.remove()
     return grid[:count]
+
+
+def grid(axis: Axes, along: Literal["x", "y"] = "y") -> None:
+    """Draw thin lines behind the data at the ticks of x or y."""
+    axis.grid(axis=along, color=GRID, linewidth=0.6)
+    axis.set_axisbelow(True)
 
 
 def svg(figure: Figure) -> str:

@@ -1,4 +1,4 @@
-"""Which runs are of one method, and so stand in one row of a table, and what the row is called."""
+"""Grouping of runs into methods: which runs share a row of a table, and what the row is called."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Method:
 
     Attributes:
         key: What its runs have in common.
-        kin: The same for methods that differ in their modality alone.
+        variant_of: The same text for methods that differ in their modality alone.
         label: Its title, and what tells it apart from the others of its strategy.
         steps_scale: Factor on the recipe's length, 1 for the published or default length.
         beside_other_scales: Whether other methods of the study were trained for another share.
@@ -39,7 +39,7 @@ class Method:
     """
 
     key: str
-    kin: str
+    variant_of: str
     strategy: str
     label: str
     modality: str

@@ -1,4 +1,4 @@
-"""SVG drawings inside a page: several of them must not share names, and none may break the page."""
+"""Inline SVG for pages: drawings must not share ids, and none may break the page."""
 
 from __future__ import annotations
 

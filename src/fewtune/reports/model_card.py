@@ -1,12 +1,10 @@
-"""What people open first in a run's folder: a model card in words, and the picture beside it."""
+"""Model card of a run: the README.md that people open first in its folder, next to summary.png."""
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +12,14 @@ from fewtune.backbones.model_names import EMBEDDED, BackboneSource, resolve
 from fewtune.core.draws import draw_text
 from fewtune.core.errors import ConfigError
 from fewtune.core.files import read_json, write_text
+from fewtune.core.percentages import percent, signed
 from fewtune.core.search_result import search_text
 from fewtune.model.strategy import Strategy
 from fewtune.reports import summary
-from fewtune.reports.summary import Record, percent, signed
-from fewtune.reports.summary_plot import write_picture
+from fewtune.reports.citations import paper_of
+from fewtune.reports.summary import Record
+from fewtune.reports.summary_plot import write_summary_plot
+from fewtune.reports.tables import markdown_rows
 from fewtune.training.run_folder import RunFolder
 
 CLASSES_NAMED = 20
@@ -33,16 +34,16 @@ def write_card(folder: RunFolder, record: Record, zero_shot: Record | None) -> N
 
     Args:
         folder: The run's folder, which holds task.json and predictions.csv already.
-        record: What record.json is going to hold.
+        record: What record.json will hold.
         zero_shot: Record of the zero-shot run it is compared with; None for that run itself.
     """
     labels, predictions = folder.predictions()
-    write_picture(folder.path / "summary.png", record, zero_shot, labels, predictions)
-    text = card(folder.path.name, record, zero_shot, read_json(folder.path / "task.json"))
+    write_summary_plot(folder.path / "summary.png", record, zero_shot, labels, predictions)
+    text = model_card(folder.path.name, record, zero_shot, read_json(folder.path / "task.json"))
     write_text(folder.path / "README.md", text)
 
 
-def card(name: str, record: Record, zero_shot: Record | None, task: dict[str, Any]) -> str:
+def model_card(name: str, record: Record, zero_shot: Record | None, task: dict[str, Any]) -> str:
     """Return the card of the run called `name` as Markdown with a YAML front matter.
 
     Args:
@@ -125,26 +126,20 @@ def _scaled(record: Record) -> str:
 
 
 def _results(record: Record, zero_shot: Record | None) -> str:
-    table = summary.rows(zero_shot or record, [record])
-    head = [
-        "",
-        "top-1",
-        "top-5",
-        "recall",
-        "precision",
-        "F1",
-        "calibration error",
-        "against zero-shot",
-    ]
     keys = ("top1", "top5", "recall", "precision", "f1", "calibration_error")
-    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
-    for row in table:
-        gain = "" if row.gain is None else signed(row.gain)
-        lines.append([row.title, *(percent(row.metrics[key]) for key in keys), gain])
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    header = ["", "top-1", "top-5", "recall", "precision", "F1", "calibration error",
+              "against zero-shot"]  # fmt: skip
+    rows = [
+        [
+            row.title,
+            *(percent(row.metrics[key]) for key in keys),
+            "" if row.gain is None else signed(row.gain),
+        ]
+        for row in summary.rows(zero_shot or record, [record])
+    ]
     return (
-        f"{text}\n\nAll in %. Recall, precision and F1 are means over classes; the calibration "
-        "error is the expected one over 15 bins."
+        f"{markdown_rows(header, rows, right=True)}\nAll in %. Recall, precision and F1 are means "
+        "over classes; the calibration error is the expected one over 15 bins."
     )
 
 
@@ -163,7 +158,7 @@ def _training(record: Record, strategy: Strategy, source: BackboneSource) -> str
     licence = f", licence {source.licence}" if source.licence else ""
     lines = [
         f"- strategy: {strategy.title} (`{spec['strategy']}`, version {spec['version']})",
-        f"- source: {_paper(strategy)}",
+        f"- source: {paper_of(type(strategy)) or 'none'}",
         f"- backbone: `{source.path.name if source.kind == 'local' else source.name}`, "
         f"revision `{spec['revision']}`{licence}",
     ]
@@ -178,13 +173,6 @@ def _training(record: Record, strategy: Strategy, source: BackboneSource) -> str
         lines.append(f"- search: {_plain(search_text(record['search']))}")
     lines.append(f"- precision: {spec['precision']}")
     return "\n".join(lines)
-
-
-def _paper(strategy: Strategy) -> str:
-    """Return the reference in the strategy's docstring: the second paragraph, up to the year."""
-    paragraphs = (inspect.getdoc(sys.modules[type(strategy).__module__]) or "").split("\n\n")
-    found = re.match(r".+?\b(19|20)\d\d\b", " ".join(paragraphs[1:2]).replace("\n", " "))
-    return found[0] if found else strategy.citation_key() or "none"
 
 
 def _pairs(values: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The records of a study in one file, small enough to be published beside its tables."""
+"""Packed records: those of a study in one file, small enough to be published with its tables."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Figures of several panels: their grid, labels, legend, and how a method looks in all of them."""
+"""Panels of a figure: their grid, labels and legend, and the look of a method in all of them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from fewtune.reports.figures import COLOURS, GRID, MARKERS, style, subplots
+from fewtune.reports.figures import COLOURS, MARKERS, grid, style, subplots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,7 @@ LINES = ("-", "-.", ":")  # of the first eight methods, of the next; zero-shot i
 def panels(
     count: int, columns: int = COLUMNS, panel_in: tuple[float, float] = PANEL_IN
 ) -> Iterator[tuple[Figure, list[Axes]]]:
-    """Give a figure with so many panels, in our style."""
+    """Give a figure with `count` panels, each of `panel_in` inches, in our style."""
     from matplotlib.figure import Figure
 
     with style():
@@ -53,16 +53,19 @@ def label(axes: Sequence[Axes], x: str, y: str, *, share_y: bool = False) -> Non
     """Name the axes of all panels; those of a line share the names on the left."""
     for index, axis in enumerate(axes):
         axis.set_xlabel(x if index + COLUMNS >= len(axes) else "")
-        axis.grid(axis="x" if share_y else "y", color=GRID, linewidth=0.6)
-        axis.set_axisbelow(True)
+        grid(axis, "x" if share_y else "y")
         if index % COLUMNS == 0:
             axis.set_ylabel(y)
         elif share_y:
             axis.set_yticklabels([])
 
 
-def legend(figure: Figure, axes: Sequence[Axes]) -> None:
-    """Put what any panel shows below the figure, each once, in as many columns as fit."""
+def legend(figure: Figure, axes: Iterable[Axes], **look: Any) -> None:
+    """Put what any panel shows below the figure, each once, in as many columns as fit.
+
+    Args:
+        look: Further arguments of `Figure.legend`.
+    """
     shown: dict[str, Any] = {}
     for axis in axes:
         handles, labels = axis.get_legend_handles_labels()
@@ -74,23 +77,24 @@ def legend(figure: Figure, axes: Sequence[Axes]) -> None:
     columns = max(1, min(len(shown), int(width_in / widest_in)))
     lines = math.ceil(len(shown) / columns)
     figure.set_size_inches(width_in, height_in + LEGEND_LINE_IN * (lines - 1))
-    figure.legend(
-        shown.values(), shown.keys(), loc="outside lower center", ncols=columns, frameon=False
-    )
+    place = {"loc": "outside lower center", "ncols": columns, "frameon": False}
+    figure.legend(shown.values(), shown.keys(), **place, **look)
 
 
-def logarithmic(axis: Axes) -> None:
-    """Draw x, of which all values are there, on a logarithmic scale with short numbers: "20k"."""
+def log_scale(axis: Axes, along: Literal["x", "y"] = "x") -> None:
+    """Put data that is drawn already on a logarithmic scale with short numbers: "20k"."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    axis.set_xscale("log")
-    low, high = axis.get_xlim()
+    axis.set(**{f"{along}scale": "log"})
+    scale = axis.xaxis if along == "x" else axis.yaxis
+    low, high = scale.get_view_interval()
     decades = math.log10(high / low)
     named = (1, 2, 5) if decades < 2 else (1, 3) if decades < 4 else (1,)
-    axis.xaxis.set_major_locator(LogLocator(subs=named))
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
-    axis.margins(0.15)
+    scale.set_major_locator(LogLocator(subs=named))
+    scale.set_minor_locator(NullLocator())
+    scale.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    if along == "x":
+        axis.margins(0.15)
 
 
 def _short(value: float) -> str:

@@ -1,4 +1,4 @@
-"""The tables of benchmark protocols: what a sweep remembers in its folder of runs, read again.
+"""Tables of benchmark protocols, from what a sweep remembers in its folder of runs.
 
 `protocol.json` says which protocols were run there, and which run answers which of their cases, so
 the tables can be made without the data. Where a run is missing they have a hole.
@@ -15,10 +15,11 @@ from typing import Any
 from fewtune.core import protocol as protocols
 from fewtune.core.errors import RunError
 from fewtune.core.files import digest, read_json, write_json, write_text
+from fewtune.core.percentages import with_spread
 from fewtune.core.protocol import Case, Protocol, Score, Target, load_protocol
 from fewtune.model.load_strategy import load_strategy
 from fewtune.reports.summary import steps_scale
-from fewtune.reports.tables import ReportTable, TableCell, TableRow, markdown, with_spread
+from fewtune.reports.tables import ReportTable, TableCell, TableRow, markdown, ranked
 from fewtune.sweeps.runner import FAILURE
 from fewtune.sweeps.scheduler import Rounds, scores_of
 
@@ -64,7 +65,7 @@ class Remembered:
 
 
 def remember(protocol: Protocol, rounds: Rounds) -> None:
-    """Write down which runs are those of a protocol, beside the runs.
+    """Write down which runs are those of a protocol, next to the runs.
 
     An earlier sweep of the folder that asked for a part of these runs is forgotten.
     """
@@ -206,7 +207,8 @@ def as_text(table: protocols.ScoreTable, of: str = "", notes: Sequence[str] = ()
 
 
 def _column(values: Sequence[protocols.Value | None]) -> list[TableCell]:
-    return with_spread(
-        [value.mean if value else None for value in values],
-        [value.spread if value else None for value in values],
-    )
+    entries = ranked([value.mean if value else None for value in values])
+    return [
+        replace(entry, text=with_spread(entry.text, value.spread)) if value else entry
+        for value, entry in zip(values, entries, strict=True)
+    ]

@@ -1,6 +1,7 @@
-"""Scores that papers publish, to stand beside ours, marked as published.
+"""Published scores of papers, to stand next to ours, marked as published.
 
-A file a source in `assets/published`. Scores that were read off a figure are bands, never digits.
+`assets/published` has a file for each source. Scores that were read off a figure are bands, never
+digits.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fewtune.core.errors import ConfigError, did_you_mean
+from fewtune.core.percentages import percent
 from fewtune.core.spec import ZERO_SHOT
 from fewtune.datasets.catalog import load, names, task_name
 
@@ -28,7 +30,7 @@ Classes = Literal["all", "base", "new", "harmonic mean"]
 
 @dataclass(frozen=True)
 class PublishedPlace:
-    """What a score is of.
+    """The setting that a score was measured in.
 
     Attributes:
         tasks: The task, or those of an average.
@@ -54,7 +56,7 @@ class PublishedScore:
         band: Half the width of its band, where it was read off a figure; 0 for a number.
         average: Whether it is a mean over tasks.
         prompts: Source of the class prompts that it was measured with.
-        source: Where it stands.
+        source: Paper and table.
         file: Name of the file that it is from, without its ending.
     """
 
@@ -68,9 +70,8 @@ class PublishedScore:
     def text(self) -> str:
         """Return "70.4", or "70.5 to 71.1" for a band."""
         if not self.band:
-            return f"{100 * self.top1:.1f}"
-        low, high = (100 * (self.top1 + sign * self.band) for sign in (-1, 1))
-        return f"{low:.1f} to {high:.1f}"
+            return percent(self.top1)
+        return f"{percent(self.top1 - self.band)} to {percent(self.top1 + self.band)}"
 
     def agrees(self, top1: float, tolerance: float = TOLERANCE) -> bool:
         """Return whether a score is as near as a faithful run's would be.

@@ -1,4 +1,4 @@
-"""What stands in a report, in its order; what has nothing to show is left out."""
+"""Sections of a report, in their order; one that has nothing to show is left out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from fewtune.reports import confusions, reproduction, study_plots, study_tables
+from fewtune.reports import reproduction, study_classes, study_plots, study_tables
 from fewtune.reports.inline_svg import inline_svg
 from fewtune.reports.protocol_tables import protocol_tables
 from fewtune.reports.reproduction import Comparison
@@ -79,14 +79,14 @@ def sections(
 
     Args:
         groups: Group of each task that has one ("natural").
-        comparisons: Published scores beside ours.
+        comparisons: Published scores next to ours.
         tolerance: How far ours may be from these, in [0, 1].
-        experiment: Title of the experiment that they are of; "" for none.
+        experiment: Title of the experiment whose scores they are; "" for none.
     """
-    told = reproduction.summary(comparisons, tolerance)
-    beside = SectionPart(told, (reproduction.table(comparisons, tolerance),), folded=True)
+    reported = reproduction.summary(comparisons, tolerance)
+    scores = SectionPart(reported, (reproduction.table(comparisons, tolerance),), folded=True)
     found: dict[str, list[SectionPart]] = {
-        experiment or "Published scores": [beside],
+        experiment or "Published scores": [scores],
         "Benchmarks": _benchmarks(places),
         "All backbones": _backbones(studies),
     }
@@ -123,7 +123,7 @@ def _backbones(studies: Sequence[Study]) -> list[SectionPart]:
         "averages",
         "Average accuracy against shots",
         study_plots.average_curves(studies),
-        "A panel a backbone: means over its tasks; the dashed line is zero-shot.",
+        "A panel per backbone: means over its tasks; the dashed line is zero-shot.",
     )
     return [SectionPart("", (figure, study_tables.averages(studies)))]
 
@@ -177,19 +177,19 @@ def _classes(study: Study, task: str) -> SectionPart:
     recalls = _figure(
         of.format("recall"),
         f"Recall by class: {task}{_largest(study)}",
-        confusions.recalls(study, task),
+        study_classes.recalls(study, task),
         "Means over seeds.",
     )
-    found = confusions.confusion(study, task)
+    found = study_classes.confusions_on(study, task)
     if found is None:
         return SectionPart(task, (recalls,), folded=len(study.tasks) > 1)
     drawn = _figure(
         of.format("confusion"),
         f"Confusions: {task}{_largest(study)}",
-        confusions.confusion_map(found),
+        study_classes.matrices(found),
         "Rows are classes, columns what their images are taken for; means over seeds.",
     )
-    largest = _named(study, confusions.largest(study, task, found))
+    largest = _named(study, study_classes.largest(study, task, found))
     return SectionPart(task, (recalls, *largest, drawn), folded=len(study.tasks) > 1)
 
 

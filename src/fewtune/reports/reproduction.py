@@ -1,4 +1,4 @@
-"""Published scores beside ours, whatever the protocol: what agrees, what differs, what is missing.
+"""Published scores next to ours, whatever the protocol: what agrees, differs and is missing.
 
 Ours are means over seeds of runs with the strategy's default settings, or with settings that depend
 on the task, and with the same class prompts.
@@ -16,6 +16,7 @@ from typing import Any
 from fewtune.core.defaults import DEFAULT_BACKBONE
 from fewtune.core.errors import ConfigError
 from fewtune.core.naming import present
+from fewtune.core.percentages import percent, signed
 from fewtune.core.spec import ZERO_SHOT
 from fewtune.model.load_strategy import load_strategy
 from fewtune.reports.grouping import Method
@@ -29,8 +30,8 @@ from fewtune.reports.published_scores import (
     scores,
 )
 from fewtune.reports.study_runs import Run, Study
-from fewtune.reports.summary import percent, shots_text, signed
-from fewtune.reports.tables import DIFFERS, HOLE, ReportTable, TableCell, TableRow
+from fewtune.reports.summary import shots_text
+from fewtune.reports.tables import DIFFERS, ReportTable, TableCell, TableRow, as_cell
 from fewtune.sweeps import transfer
 
 BASE, NEW = "-base", "-new"
@@ -39,7 +40,7 @@ PUBLISHED = "published"
 
 @dataclass(frozen=True)
 class Experiment:
-    """What a sweep file says of itself for a report.
+    """An experiment as its sweep file describes it for a report.
 
     Attributes:
         expected: Names of files of published scores; () for none.
@@ -47,7 +48,7 @@ class Experiment:
         backbones: Those that it runs.
         prompts: Source of the class prompts; "default" for that of each dataset.
         tolerance: How far the mean over seeds on one task may be off, in [0, 1].
-        groups: Group of tasks ("structured"), beside those that datasets are declared in.
+        groups: Group of tasks ("structured"), in addition to those that datasets are declared in.
     """
 
     title: str
@@ -189,29 +190,23 @@ def summary(comparisons: Sequence[Comparison], tolerance: float) -> str:
 def table(comparisons: Sequence[Comparison], tolerance: float) -> ReportTable:
     """Return a row for each published score."""
     rows = [
-        TableRow(
-            one.text(),
-            (
-                TableCell(one.score.text()),
-                TableCell(HOLE if one.ours is None else percent(one.ours)),
-                TableCell(
-                    HOLE
-                    if one.ours is None
-                    else signed(one.ours - one.score.top1) + ("" if one.agrees else DIFFERS)
-                ),
-            ),
-        )
+        TableRow(one.text(), (TableCell(one.score.text()), as_cell(one.ours), _difference(one)))
         for one in comparisons
     ]
     sources = "; ".join(dict.fromkeys(one.score.source for one in comparisons))
     return ReportTable(
         PUBLISHED,
-        "Published scores beside ours",
+        "Published scores next to ours",
         ("", "published", "here", "difference"),
         tuple(rows),
         (summary(comparisons, tolerance), f"Published: {sources}."),
         tuple(one.sentence() for one in comparisons if one.differs),
     )
+
+
+def _difference(one: Comparison) -> TableCell:
+    off = as_cell(None if one.ours is None else one.ours - one.score.top1, signed)
+    return replace(off, text=off.text + DIFFERS) if one.differs else off
 
 
 def _several(value: Any) -> list[str]:

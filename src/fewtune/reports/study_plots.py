@@ -1,4 +1,4 @@
-"""Figures of a study as SVG that follows the page: its text takes the reader's colour.
+"""Plots of a study as SVG that follows the page: its text takes the reader's colour.
 
 Equal records give equal bytes.
 """
@@ -18,7 +18,7 @@ from fewtune.reports.panels import (
     COLUMNS,
     label,
     legend,
-    logarithmic,
+    log_scale,
     look,
     panels,
 )
@@ -37,7 +37,7 @@ LEAST_MINUTES = 1e-3
 
 
 def accuracy_curves(study: Study) -> str:
-    """Accuracy against shots: a panel a task and their average; zero-shot is a dashed line."""
+    """Accuracy against shots: a panel per task and their average; zero-shot is a dashed line."""
     shots = [s for s in study.shots if s is not None]
     if len(shots) < 2:
         return ""
@@ -52,7 +52,7 @@ def accuracy_curves(study: Study) -> str:
 
 
 def average_curves(studies: Sequence[Study]) -> str:
-    """Average accuracy against shots, a panel a backbone."""
+    """Average accuracy against shots, a panel for each backbone."""
     shown = [s for s in studies if sum(shots is not None for shots in s.shots) > 1]
     if not shown:
         return ""
@@ -88,14 +88,22 @@ def _curve(
     known = [(s, [c for c in cells if c]) for s, cells in columns if None not in cells]
     if not known:
         return
-    means = [100 * mean(cell.mean for cell in cells) for _, cells in known]
+    means = [mean(cell.mean for cell in cells) for _, cells in known]
     if method.strategy == ZERO_SHOT:
-        axis.axhline(means[0], color=TEXT, linestyle="--", linewidth=1.2, label=method.title)
+        _dashed(axis, means[0], method)
         return
     spread = [100 * _mean_spread(cells) for _, cells in known]
     axis.errorbar(
-        [s for s, _ in known], means, yerr=spread, label=method.title, **look(index, line=True)
+        [s for s, _ in known],
+        [100 * share for share in means],
+        yerr=spread,
+        label=method.title,
+        **look(index, line=True),
     )
+
+
+def _dashed(axis: Axes, top1: float, method: Method) -> None:
+    axis.axhline(100 * top1, color=TEXT, linestyle="--", linewidth=1.2, label=method.title)
 
 
 def _mean_spread(cells: Sequence[Cell]) -> float:
@@ -115,9 +123,7 @@ def efficiency(study: Study) -> str:
             drawn |= method.strategy != ZERO_SHOT
             for axis, cost in zip(axes, COSTS, strict=True):
                 if method.strategy == ZERO_SHOT:
-                    axis.axhline(
-                        100 * score, color=TEXT, linestyle="--", linewidth=1.2, label=method.title
-                    )
+                    _dashed(axis, score, method)
                     continue
                 value = mean(run.record["cost"][cost] for run in runs)
                 value = max(value / 60, LEAST_MINUTES) if cost == "training_s" else value
@@ -127,7 +133,7 @@ def efficiency(study: Study) -> str:
         label(axes, "", "top-1 in %")
         for axis, (cost, name) in zip(axes, COSTS.items(), strict=True):
             if cost != "peak_memory_mib":
-                logarithmic(axis)
+                log_scale(axis)
             axis.set_xlabel(name)
         legend(figure, axes)
         return svg(figure)

@@ -1,4 +1,4 @@
-"""The report of a study: one self-contained page, and its tables as Markdown, LaTeX and CSV."""
+"""Report of a study: one self-contained page, and its tables as Markdown, LaTeX and CSV."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runs of a study: read from folders, checked, and grouped over their seeds.
+"""Runs of a study: read from folders, checked, and grouped over their seeds.
 
 Everything here is a pure function of records, so a report says the same wherever it is made.
 """
@@ -31,7 +31,7 @@ SEARCHED = "scored on validation images"
 
 @dataclass(frozen=True)
 class Run:
-    """A complete run."""
+    """A complete run: one strategy, trained and tested once on one task."""
 
     folder: Path
     record: Record
@@ -122,7 +122,7 @@ class Study:
         return f", × {scales.pop():.2g} steps" if len(scales) == 1 and scales != {1} else ""
 
     def of(self, method: Method, shots: int | None) -> tuple[Cell | None, ...]:
-        """Return a method's cells, one a task; None for a hole."""
+        """Return a method's cells, one per task; None for a hole."""
         return tuple(self.cell(method, task, shots) for task in self.tasks)
 
     def runs(self, method: Method, shots: int | None) -> tuple[Run, ...]:

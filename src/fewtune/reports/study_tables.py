@@ -1,28 +1,29 @@
-"""The tables of a study: accuracy, gain, efficiency and retention, zero-shot first.
+"""Tables of a study: accuracy, gain, efficiency and retention, zero-shot first.
 
-The numbers of papers stand beside ours, marked as published.
+The numbers of papers stand next to ours, marked as published.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import mean
 
+from fewtune.core.percentages import percent, signed, with_spread
 from fewtune.core.spec import ZERO_SHOT
 from fewtune.reports.grouping import LINEAR_PROBE, Method
 from fewtune.reports.published_scores import TOLERANCE, PublishedPlace, PublishedScore, published
 from fewtune.reports.study_runs import Cell, Run, Study
-from fewtune.reports.summary import doubts, percent, shots_text, signed
+from fewtune.reports.summary import doubts, shots_text
 from fewtune.reports.tables import (
     DIFFERS,
     HOLE,
     ReportTable,
     TableCell,
     TableRow,
+    as_cell,
     csv_text,
     ranked,
-    with_spread,
 )
 from fewtune.sweeps.retention import Kept
 
@@ -43,11 +44,11 @@ def accuracy(study: Study, shots: int | None, tolerance: float = TOLERANCE) -> R
     several = len(study.tasks) > 1
     columns = [_marked([study.cell(m, task, shots) for m in methods]) for task in study.tasks]
     if several:
-        columns.append(ranked([study.average(m, shots) for m in methods], percent))
+        columns.append(ranked([study.average(m, shots) for m in methods]))
     header = ("", *study.tasks, *(("average",) if several else ()))
-    kept = [[k for cell in study.of(m, shots) if cell for k in cell.kept] for m in methods]
+    kept = [[k for of in study.of(m, shots) for k in _kept(of)] for m in methods]
     if any(kept):
-        columns.append([_change(of) for of in kept])
+        columns.append(list(map(_change, kept)))
         header = (*header, "on other tasks")
     rows, differences = [], []
     sources: dict[str, None] = {}
@@ -59,12 +60,12 @@ def accuracy(study: Study, shots: int | None, tolerance: float = TOLERANCE) -> R
                 continue
             sources[score.source] = None
             if ours is not None and not score.agrees(ours, tolerance):
-                entries[column] = TableCell(entries[column].text + DIFFERS, entries[column].mark)
+                entries[column] = replace(entries[column], text=entries[column].text + DIFFERS)
                 differences.append(difference(method.label, header[column + 1], ours, score, shots))
         rows.append(TableRow(method.title, tuple(entries)))
         if any(score for _, score in known):
-            theirs = [TableCell(score.text() if score else HOLE) for _, score in known]
-            theirs += [TableCell(HOLE)] * (len(columns) - len(theirs))
+            theirs = [TableCell(score.text()) if score else as_cell(None) for _, score in known]
+            theirs += [as_cell(None)] * (len(columns) - len(theirs))
             rows.append(TableRow(f"{method.label}, published", tuple(theirs), published=True))
     return ReportTable(
         f"accuracy-{'all' if shots is None else shots}",
@@ -98,9 +99,9 @@ def gains(study: Study, groups: Mapping[str, str], shots: int | None) -> ReportT
     methods = [m for m in study.tuned() if any(study.of(m, shots))]
     columns = [[TableCell(method.modality) for method in methods]]
     for of_group in tasks.values():
-        over_zero = [[study.gain(m, t, shots) for t in of_group] for m in methods]
-        over_probe = [[_over(study, m, probe, t, shots) for t in of_group] for m in methods]
-        columns += [ranked([_mean(row) for row in of], signed) for of in (over_zero, over_probe)]
+        over_zero = [_mean(study.gain(m, t, shots) for t in of_group) for m in methods]
+        over_probe = [_mean(_over(study, m, probe, t, shots) for t in of_group) for m in methods]
+        columns += [ranked(means, signed) for means in (over_zero, over_probe)]
     pairs = (f"{name}: over {base}" for name in tasks for base in ("zero-shot", "linear probe"))
     return ReportTable(
         f"gains-{'all' if shots is None else shots}",
@@ -118,28 +119,25 @@ def gains(study: Study, groups: Mapping[str, str], shots: int | None) -> ReportT
 def modalities(study: Study, groups: Mapping[str, str]) -> ReportTable:
     """Mean gain over zero-shot in either modality, of strategies that were run in both."""
     tasks = by_group(study, groups)
-    kin = {(m.kin, m.modality): m for m in study.tuned()}
+    variants = {(m.variant_of, m.modality): m for m in study.tuned()}
     rows = []
-    for (key, modality), method in kin.items():
-        twin = kin.get((key, VISION_LANGUAGE))
-        if modality != VISION or twin is None:
+    for (key, modality), method in variants.items():
+        other = variants.get((key, VISION_LANGUAGE))
+        if modality != VISION or other is None:
             continue
         for shots in study.shots:
             entries: list[TableCell] = []
             for of_group in tasks.values():
-                pairs = [
-                    (study.gain(twin, t, shots), study.gain(method, t, shots)) for t in of_group
-                ]
-                known = [(a, b) for a, b in pairs if a is not None and b is not None]
-                if len(known) < len(pairs):
-                    entries += [TableCell(HOLE)] * 3
-                    continue
-                words, head = (mean(column) for column in zip(*known, strict=True))
-                entries += [TableCell(signed(v)) for v in (words, head, words - head)]
-            if any(entry.text != HOLE for entry in entries):
-                rows.append(
-                    TableRow(_without_type(method.title), (TableCell(_short(shots)), *entries))
+                words, head = (
+                    _mean(study.gain(m, t, shots) for t in of_group) for m in (other, method)
                 )
+                if words is None or head is None:
+                    entries += [as_cell(None)] * 3
+                else:
+                    entries += [as_cell(value, signed) for value in (words, head, words - head)]
+            if any(entry.text != HOLE for entry in entries):
+                first = TableCell("all" if shots is None else str(shots))
+                rows.append(TableRow(_without_type(method.title), (first, *entries)))
     names = (f"{n}: {of}" for n in tasks for of in (VISION_LANGUAGE, VISION, "difference"))
     return ReportTable(
         "modalities",
@@ -151,24 +149,22 @@ def modalities(study: Study, groups: Mapping[str, str]) -> ReportTable:
 
 
 def efficiency(study: Study) -> ReportTable:
-    """Trained parameters, minutes of training and peak memory beside accuracy.
+    """Trained parameters, minutes of training and peak memory next to accuracy.
 
     Means over tasks and seeds at the largest number of shots.
     """
     shots = study.shots[-1] if study.shots else None
     rows = []
     for method in study.methods:
-        runs = study.runs(method, shots)
-        if not runs:
+        costs = [run.record["cost"] for run in study.runs(method, shots)]
+        if not costs:
             continue
-        costs = [run.record["cost"] for run in runs]
-        minutes = f"{mean(cost['training_s'] for cost in costs) / 60:.2f}"
-        top1 = study.average(method, shots)
+        minutes = mean(cost["training_s"] for cost in costs) / 60
         entries = (
             TableCell(f"{mean(cost['trained_parameters'] for cost in costs):,.0f}"),
-            TableCell(HOLE if method.strategy == ZERO_SHOT else minutes),
+            as_cell(None if method.strategy == ZERO_SHOT else minutes, "{:.2f}".format),
             TableCell(f"{mean(cost['peak_memory_mib'] for cost in costs):,.0f}"),
-            TableCell(HOLE if top1 is None else percent(top1)),
+            as_cell(study.average(method, shots)),
         )
         rows.append(TableRow(method.title, entries))
     header = ("", "trained parameters", "minutes", "peak MiB", "top-1")
@@ -183,16 +179,16 @@ def retention(study: Study) -> ReportTable:
     """
     rows = []
     for method in study.tuned():
-        entries, every = [], list[Kept]()
-        for task in study.tasks:
-            cells = [study.cell(method, task, shots) for shots in study.shots]
-            found = [kept for cell in cells if cell for kept in cell.kept]
-            every += found
-            entries.append(_change(found))
+        of_tasks = [
+            [k for shots in study.shots for k in _kept(study.cell(method, task, shots))]
+            for task in study.tasks
+        ]
+        every = [kept for of_task in of_tasks for kept in of_task]
         if every:
             before, after = mean(k.before for k in every), mean(k.after for k in every)
-            entries += [TableCell(percent(before)), TableCell(percent(after)), _change(every)]
-            rows.append(TableRow(method.title, tuple(entries)))
+            changes = [_change(found) for found in (*of_tasks, every)]
+            entries = (*changes[:-1], as_cell(before), as_cell(after), changes[-1])
+            rows.append(TableRow(method.title, entries))
     header = ("tuned on", *study.tasks, "before", "after", "change")
     note = (
         "By task: change of top-1 on the other tasks in points, with their classes and prompts and "
@@ -209,8 +205,8 @@ def averages(studies: Sequence[Study]) -> ReportTable:
         for method in study.methods:
             found = [study.average(method, s) if s in study.shots else None for s in shots]
             if any(value is not None for value in found):
-                entries = (TableCell(HOLE if value is None else percent(value)) for value in found)
-                rows.append(TableRow(f"{study.backbone}: {method.title}", tuple(entries)))
+                title = f"{study.backbone}: {method.title}"
+                rows.append(TableRow(title, tuple(map(as_cell, found))))
     note = "Mean top-1 in percent over a backbone's tasks."
     header = ("", *map(shots_text, shots))
     return ReportTable("averages", "Average by backbone", header, tuple(rows), (note,))
@@ -249,17 +245,17 @@ def _published(
     cells = dict(zip(study.tasks, study.of(method, shots), strict=True))
     if not method.as_published or method.steps_scale != 1:
         return []
-    prompts = {task: cell.runs[0].prompts for task, cell in cells.items() if cell}
+    prompts = {task: of.runs[0].prompts for task, of in cells.items() if of}
     drawn = None if method.strategy == ZERO_SHOT else shots
 
-    def of(*tasks: str) -> PublishedScore | None:
+    def theirs(*tasks: str) -> PublishedScore | None:
         return published(
             PublishedPlace(method.strategy, study.backbone, frozenset(tasks), drawn), prompts
         )
 
-    found = [(cell.mean if cell else None, of(task)) for task, cell in cells.items()]
+    found = [(of.mean if of else None, theirs(task)) for task, of in cells.items()]
     if len(cells) > 1:
-        found.append((study.average(method, shots), of(*study.tasks)))
+        found.append((study.average(method, shots), theirs(*study.tasks)))
     return found
 
 
@@ -268,8 +264,8 @@ def _conditions(
 ) -> list[str]:
     """Return what a reader of an accuracy table must know."""
     notes = ["Top-1 in percent; ± is the sample standard deviation over seeds."]
-    trained = [cell for m in methods if m.strategy != ZERO_SHOT for cell in study.of(m, shots)]
-    if len({len(cell.runs) for cell in trained if cell}) > 1:
+    trained = [of for m in methods if m.strategy != ZERO_SHOT for of in study.of(m, shots)]
+    if len({len(of.runs) for of in trained if of}) > 1:
         notes.append("Cells differ in their number of seeds.")
     if kept:
         notes.append(
@@ -282,29 +278,32 @@ def _conditions(
     varied = [f"{m.label} ({', '.join(m.varies)})" for m in methods if m.varies]
     if varied:
         notes.append(f"Settings that depend on task or shots: {', '.join(varied)}.")
-    unsure = [d for m in methods for cell in study.of(m, shots) for d in _doubts(cell)]
+    unsure = [d for m in methods for of in study.of(m, shots) for d in _doubts(of)]
     return [*notes, *dict.fromkeys(f"† {doubt}." for doubt in unsure)]
 
 
 def _marked(cells: Sequence[Cell | None]) -> list[TableCell]:
-    entries = with_spread(
-        [cell.mean if cell else None for cell in cells],
-        [cell.spread if cell else None for cell in cells],
-    )
+    entries = ranked([of.mean if of else None for of in cells])
     return [
-        replace(entry, text=f"{entry.text} †") if _doubts(cell) else entry
-        for cell, entry in zip(cells, entries, strict=True)
+        replace(entry, text=with_spread(entry.text, of.spread) + (" †" if _doubts(of) else ""))
+        if of
+        else entry
+        for of, entry in zip(cells, entries, strict=True)
     ]
 
 
-def _doubts(cell: Cell | None) -> tuple[str, ...]:
-    """Return what throws doubt on a zero-shot cell."""
-    zero_shot = cell is not None and cell.runs[0].spec["strategy"] == ZERO_SHOT
-    return doubts(cell.runs[0].record) if cell and zero_shot else ()
+def _doubts(of: Cell | None) -> tuple[str, ...]:
+    """Return the notes that throw doubt on a zero-shot score."""
+    zero_shot = of is not None and of.runs[0].spec["strategy"] == ZERO_SHOT
+    return doubts(of.runs[0].record) if of and zero_shot else ()
+
+
+def _kept(of: Cell | None) -> tuple[Kept, ...]:
+    return of.kept if of else ()
 
 
 def _change(kept: Sequence[Kept]) -> TableCell:
-    return TableCell(signed(mean(k.change for k in kept)) if kept else HOLE)
+    return as_cell(mean(k.change for k in kept) if kept else None, signed)
 
 
 def _over(
@@ -316,18 +315,15 @@ def _over(
     return own.mean - its.mean if own and its else None
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def _mean(values: Iterable[float | None]) -> float | None:
     """Return the mean; None if a value is missing."""
-    known = [value for value in values if value is not None]
-    return mean(known) if known and len(known) == len(values) else None
+    every = list(values)
+    known = [value for value in every if value is not None]
+    return mean(known) if known and len(known) == len(every) else None
 
 
 def _sizes(tasks: Mapping[str, Sequence[str]]) -> str:
     return ", ".join(f"{name} {len(of)}" for name, of in tasks.items())
-
-
-def _short(shots: int | None) -> str:
-    return "all" if shots is None else str(shots)
 
 
 def _without_type(title: str) -> str:

@@ -1,13 +1,12 @@
-"""What tables, cards and pictures say of finished runs: rows, changes per class, confusions.
+"""Summary of finished runs: rows of tables, changes per class, intervals, and words for them.
 
-Pure functions of records and predictions, so that the terminal, the card and the web page show the
+Pure functions of records, so that the terminal, the model card, the plot and the web page show the
 same numbers.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,16 +42,6 @@ class SummaryRow:
     seconds: float
     steps_scale: float
     best: bool
-
-
-@dataclass(frozen=True)
-class ConfusedPair:
-    """Images of class `label` that were taken for `prediction`: `count` of `of`."""
-
-    label: int
-    prediction: int
-    count: int
-    of: int
 
 
 def strategy_of(record: Record) -> Strategy:
@@ -99,7 +88,12 @@ def rows(zero_shot: Record, records: Sequence[Record]) -> tuple[SummaryRow, ...]
 
 
 def changes(before: Recalls, after: Recalls) -> list[tuple[int, float]]:
-    """Return (label, change of recall) of the classes that have test images, gains first."""
+    """Return (label, change of recall) of the classes that have test images, gains first.
+
+    Args:
+        before: Recall of each class in [0, 1]; None for one without test images.
+        after: The same, of another run.
+    """
     pairs = (
         (label, new - old)
         for label, (old, new) in enumerate(zip(before, after, strict=True))
@@ -122,31 +116,12 @@ def largest_changes(ordered: list[tuple[int, float]], limit: int) -> list[tuple[
     return gains[: limit - losing] + losses[len(losses) - losing :]
 
 
-def confusions(labels: Sequence[int], predictions: Sequence[int]) -> list[ConfusedPair]:
-    """Return which classes were taken for which others, the most frequent first."""
-    totals = Counter(labels)
-    pairs = Counter((a, b) for a, b in zip(labels, predictions, strict=True) if a != b)
-    found = [ConfusedPair(a, b, count, totals[a]) for (a, b), count in pairs.items()]
-    return sorted(found, key=lambda c: (-c.count, -c.count / c.of, c.label, c.prediction))
-
-
 def interval(share: float, images: int) -> tuple[float, float]:
-    """Return the 95 % confidence interval of a share of `images` (Wilson, 1927)."""
+    """Return the 95 % confidence interval, in [0, 1], of a share of `images` (Wilson, 1927)."""
     z2 = 1.959964**2
     centre = (share + z2 / (2 * images)) / (1 + z2 / images)
     half = math.sqrt(z2 * (share * (1 - share) / images + z2 / (4 * images**2))) / (1 + z2 / images)
     return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def percent(share: float, digits: int = 1) -> str:
-    """Return a share as a percentage: 0.8437 is "84.4"."""
-    return f"{100 * share:.{digits}f}"
-
-
-def signed(share: float, digits: int = 1) -> str:
-    """Return a difference of shares in percentage points, with its sign: "+12.3" or "−4.0"."""
-    text = f"{100 * share:+.{digits}f}"
-    return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", "−")
 
 
 def shots_text(shots: int | None) -> str:

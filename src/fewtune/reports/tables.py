@@ -1,4 +1,7 @@
-"""A table that is the same on the page, as Markdown, LaTeX and CSV."""
+"""Tables of texts: the same on the page, as Markdown, LaTeX and CSV.
+
+Tables of numbers, which protocols make, are `core.protocol.ScoreTable`.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from fewtune.reports.summary import percent
+from fewtune.core.percentages import percent
 
 Mark = Literal["", "best", "second"]
 HOLE = "–"
 DIFFERS = " ≠"
+MARKDOWN = {"": "{}", "best": "**{}**", "second": "*{}*"}
+LATEX = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
+LATEX_SPECIAL = str.maketrans(
+    {
+        **{character: f"\\{character}" for character in "&%_#${}"},
+        "±": r"$\pm$", "×": r"$\times$", "−": "$-$", "–": "--", "≠": r"$\neq$", "→": r"$\to$",
+        "†": r"$\dagger$", "\\": r"\textbackslash{}", "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,7 +56,7 @@ class ReportTable:
     Attributes:
         name: Part of file names.
         header: Column titles; the first is that of the row titles.
-        notes: What stands below it.
+        notes: Sentences below it.
         differences: A sentence for each score that is further from a published one than a faithful
             run's would be.
     """
@@ -60,22 +73,19 @@ class ReportTable:
         return replace(self, name=name.replace("/", "-"))
 
 
-def ranked(values: Sequence[float | None], show: Callable[[float], str]) -> list[TableCell]:
+def as_cell(value: float | None, show: Callable[[float], str] = percent) -> TableCell:
+    """Return a value as it is shown; None is a hole."""
+    return TableCell(HOLE if value is None else show(value))
+
+
+def ranked(
+    values: Sequence[float | None], show: Callable[[float], str] = percent
+) -> list[TableCell]:
     """Return the values with the best and the second marked, by what is shown of them."""
-    texts = [None if value is None else show(value) for value in values]
-    ranks = sorted({_number(text) for text in texts if text is not None}, reverse=True)
-    marks: dict[str, Mark] = {}
-    for rank, mark in zip(ranks[:2], ("best", "second"), strict=False):
-        marks |= {text: mark for text in texts if text and _number(text) == rank}  # type: ignore[misc]
-    return [TableCell(HOLE) if t is None else TableCell(t, marks.get(t, "")) for t in texts]
-
-
-def with_spread(means: Sequence[float | None], spreads: Sequence[float | None]) -> list[TableCell]:
-    """Return means of shares in percent, ranked, each with its deviation where it has one."""
-    return [
-        entry if spread is None else replace(entry, text=f"{entry.text} ± {percent(spread)}")
-        for entry, spread in zip(ranked(means, percent), spreads, strict=True)
-    ]
+    cells = [as_cell(value, show) for value in values]
+    ranks = sorted({_number(c.text) for c in cells if c.text != HOLE}, reverse=True)
+    marks: dict[float, Mark] = dict(zip(ranks, ("best", "second"), strict=False))
+    return [c if c.text == HOLE else replace(c, mark=marks.get(_number(c.text), "")) for c in cells]
 
 
 def _number(text: str) -> float:
@@ -84,40 +94,47 @@ def _number(text: str) -> float:
 
 def markdown(table: ReportTable) -> str:
     """Return the table as GitHub Markdown: best bold, second in italics."""
-    styles = {"": "{}", "best": "**{}**", "second": "*{}*"}
+    rows = (
+        [row.title, *(MARKDOWN[e.mark].format(_one_line(e.text)) for e in row.entries)]
+        for row in table.rows
+    )
     lines = [
         f"### {table.title}",
         "",
-        f"| {' | '.join(map(_pipe, table.header))} |",
-        f"| --- |{' ---: |' * (len(table.header) - 1)}",
-        *(
-            f"| {_pipe(row.title)} | "
-            f"{' | '.join(styles[e.mark].format(_pipe(e.text)) for e in row.entries)} |"
-            for row in table.rows
-        ),
-        "",
+        markdown_rows(table.header, rows, right=True),
         *_below(table),
     ]
     return "\n".join(lines) + "\n"
 
 
+def markdown_rows(
+    header: Sequence[str], rows: Iterable[Sequence[str]], *, right: bool = False
+) -> str:
+    """Return rows of cells as the lines of a Markdown table.
+
+    Args:
+        right: Whether all columns but the first are aligned to the right, as numbers are.
+    """
+    rule = ["---", *["---:" if right else "---"] * (len(header) - 1)]
+    lines = ([_one_line(text).replace("|", r"\|") for text in row] for row in (header, rule, *rows))
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
 def latex(table: ReportTable) -> str:
     """Return the table as LaTeX with booktabs: best bold, second underlined."""
-    styles = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
     rows = [
-        " & ".join([_tex(row.title), *(styles[e.mark].format(_tex(e.text)) for e in row.entries)])
-        + r" \\"
+        [_tex(row.title), *(LATEX[e.mark].format(_tex(e.text)) for e in row.entries)]
         for row in table.rows
     ]
     above = " ".join([f"{table.title}.", *_below(table)])
     return "\n".join(
         [
-            f"% {' '.join(above.split())}",
+            f"% {_one_line(above)}",
             rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}",
             r"\toprule",
             " & ".join(map(_tex, table.header)) + r" \\",
             r"\midrule",
-            *rows,
+            *(" & ".join(row) + r" \\" for row in rows),
             r"\bottomrule",
             r"\end{tabular}",
             "",
@@ -143,13 +160,9 @@ def _below(table: ReportTable) -> tuple[str, ...]:
     return (*table.notes, *table.differences)
 
 
-def _pipe(text: str) -> str:
-    return " ".join(text.split()).replace("|", r"\|")
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _tex(text: str) -> str:
-    special = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "±": r"$\pm$"}
-    special |= {"×": r"$\times$", "−": "$-$", "–": "--", "~": r"\textasciitilde{}"}
-    special |= {"≠": r"$\neq$", "→": r"$\to$", "†": r"$\dagger$"}
-    special |= {"{": r"\{", "}": r"\}", "\\": r"\textbackslash{}", "^": r"\textasciicircum{}"}
-    return "".join(special.get(character, character) for character in text)
+    return text.translate(LATEX_SPECIAL)

@@ -29,8 +29,8 @@ PINNED = tomllib.loads((Path(__file__).parents[2] / "values.toml").read_text(enc
 CLASSES = tiny_task().support().classes
 
 
-def places(anatomy: ParameterMap) -> dict[tuple[str, str], int]:
-    return {(v.tower, v.stage): v.tuned for v in anatomy.levels if v.tuned}
+def places(parameters: ParameterMap) -> dict[tuple[str, str], int]:
+    return {(v.tower, v.stage): v.tuned for v in parameters.levels if v.tuned}
 
 
 @pytest.mark.parametrize("name", plugins("strategies"))

@@ -10,7 +10,7 @@ from fewtune.core.errors import RunError
 from fewtune.core.files import read_json, write_json
 from fewtune.core.spec import Recipe
 from fewtune.datasets.catalog import load
-from fewtune.reports import confusions, study_tables
+from fewtune.reports import study_classes, study_tables
 from fewtune.reports.study_runs import load_runs, refuse_mixed
 from fewtune.reports.tables import HOLE, ReportTable, TableCell, TableRow, as_csv, latex, markdown
 from fewtune.strategies.coop import CoOp
@@ -150,15 +150,15 @@ def test_confusions_are_means_over_seeds_of_the_best_method(write: Writer) -> No
         pairs = [(0, 0), (0, 1), (1, 1), (1, last)]
         write.run("clip-adapter", "flowers", 0.7, seed=seed, predictions=pairs)
     of = study(write.folder)
-    found = confusions.confusion(of, "flowers")
+    found = study_classes.confusions_on(of, "flowers")
     assert found is not None
-    assert texts(confusions.largest(of, "flowers", found)) == {
+    assert texts(study_classes.largest(of, "flowers", found)) == {
         "a & b → c_d": ["50.0", "50.0"],
         "c_d → a & b": ["100.0", "25.0"],
     }
     assert found.after.share(1, 1) == 0.75
     write.run("clip-adapter", "flowers", 0.9, seed=3)  # a run without its predictions
-    assert confusions.confusion(study(write.folder), "flowers") is None
+    assert study_classes.confusions_on(study(write.folder), "flowers") is None
 
 
 def test_tables_escape_what_their_format_reads() -> None:

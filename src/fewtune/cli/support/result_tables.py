@@ -1,4 +1,4 @@
-"""How results look: zero-shot in the first row, then the strategy, then the difference."""
+"""Result tables on the terminal: zero-shot first, then the strategy, then the difference."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from fewtune.cli.support.console import Console, count, duration, memory
 from fewtune.core.draws import draw_text
+from fewtune.core.percentages import percent, signed, significant
 
 METRICS = {
     "top1": "top-1",
@@ -85,13 +86,13 @@ def label(record: dict[str, Any]) -> str:
 
 
 def metric_cells(metrics: dict[str, float]) -> list[str]:
-    """Return metrics in percent."""
-    return [f"{100 * metrics[name]:.2f}" for name in METRICS]
+    """Return metrics, shares in [0, 1], in percent."""
+    return [percent(metrics[name], 2) for name in METRICS]
 
 
 def gain_cells(metrics: dict[str, float], base: dict[str, float]) -> list[str]:
     """Return differences in points, signed."""
-    return [f"{100 * (metrics[name] - base[name]):+.2f}" for name in METRICS]
+    return [signed(metrics[name] - base[name], 2) for name in METRICS]
 
 
 def _cost_cells(record: dict[str, Any]) -> list[str]:
@@ -99,7 +100,7 @@ def _cost_cells(record: dict[str, Any]) -> list[str]:
     trained = cost["trained_parameters"]
     return [
         count(trained),
-        f"{100 * cost['trained_share']:.2g}%" if trained else "-",
+        f"{significant(cost['trained_share'])}%" if trained else "-",
         duration(cost["training_s"]) if trained else "-",
         memory(cost["peak_memory_mib"]),
     ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fewtune.cli.support.console import Console, duration
 from fewtune.cli.support.data_checks import ShownOnConsole
+from fewtune.core.percentages import percent
 
 if TYPE_CHECKING:
     from fewtune.reports.tables import ReportTable
@@ -201,7 +202,7 @@ class LiveTable:
         if outcome.busy:
             self.console.note(f"{what}: another process is making it; {left} left")
             return
-        score = f"{100 * outcome.record['metrics']['top1']:.1f} %" if outcome.record else "failed"
+        score = f"{percent(outcome.record['metrics']['top1'])} %" if outcome.record else "failed"
         remaining = self.progress.remaining_s()
         about = "" if remaining is None else f", about {duration(remaining)}"
         self.console.note(f"{what}: {score}, {duration(outcome.seconds)}; {left} left{about}")

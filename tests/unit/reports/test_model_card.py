@@ -10,7 +10,7 @@ import pytest
 
 from fewtune.core.files import read_json
 from fewtune.core.task import ClassSet
-from fewtune.reports.model_card import CLASSES_NAMED, card, write_card
+from fewtune.reports.model_card import CLASSES_NAMED, model_card, write_card
 from fewtune.strategies.clip_adapter import ClipAdapter
 from fewtune.testing import tiny_clip_folder, tiny_task
 from fewtune.training.run import Job, Result, run
@@ -77,7 +77,7 @@ def test_a_search_is_a_line(result: Result) -> None:
     trials = [{"values": {"lr": 1e-3}, "top1": 0.5}, {"values": {"lr": 1.0}, "error": "nan"}]
     search = {"method": "grid", "chosen": {"lr": 1e-3}, "top1": 0.5, "tied": 1, "trials": trials}
     task = read_json(result.folder / "task.json")
-    text = card("run", result.record | {"search": search}, result.zero_shot, task)
+    text = model_card("run", result.record | {"search": search}, result.zero_shot, task)
     line = "lr 0.001: best of 2 trials (grid) with 50.0 % of the validation images; 1 failed"
     assert f"- search: {line}" in text
 
@@ -132,7 +132,7 @@ def test_a_linear_head_is_no_zero_shot_classifier(result: Result) -> None:
 def test_a_thousand_classes_do_not_fill_the_card(result: Result) -> None:
     task = read_json(result.folder / "task.json")
     task["classes"] = [f"class {i}" for i in range(1000)]
-    text = card("run", result.record, result.zero_shot, task)
+    text = model_card("run", result.record, result.zero_shot, task)
     assert f"class {CLASSES_NAMED - 1} and 980 more" in text
     assert f"class {CLASSES_NAMED}," not in text
 
@@ -140,9 +140,9 @@ def test_a_thousand_classes_do_not_fill_the_card(result: Result) -> None:
 def test_classes_without_test_images_are_a_limit(result: Result) -> None:
     record = result.record | {"per_class": [None, 0.5, None]}
     task = read_json(result.folder / "task.json")
-    assert "2 classes have no test images" in card("run", record, result.zero_shot, task)
+    assert "2 classes have no test images" in model_card("run", record, result.zero_shot, task)
 
 
 def _card(result: Result, **changes: Any) -> str:
     record = result.record | {"spec": result.record["spec"] | changes}
-    return card("run", record, result.zero_shot, read_json(result.folder / "task.json"))
+    return model_card("run", record, result.zero_shot, read_json(result.folder / "task.json"))

@@ -1,4 +1,4 @@
-"""Tables, changes and confusions of finished runs, and the picture drawn of them."""
+"""Tables, changes and confusions of finished runs, and the summary plot drawn of them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from fewtune.core.percentages import percent, signed
 from fewtune.reports import summary
-from fewtune.reports.summary_plot import CLASSES_SHOWN, write_picture
+from fewtune.reports.confusions import Confusions
+from fewtune.reports.summary_plot import CLASSES_SHOWN, write_summary_plot
 
 
 def record(
     strategy: str, names: list[str], labels: list[int], predictions: list[int]
 ) -> dict[str, Any]:
-    """Return what a picture reads of a record."""
+    """Return what a summary plot reads of a record."""
     hits = [a == b for a, b in zip(labels, predictions, strict=True)]
     recalls = []
     for c in range(len(names)):
@@ -55,11 +57,11 @@ AWKWARD = ["$x^2$", "long " * 30, "猫", "a\nb", "<b>", "%s {}"]
 
 
 @pytest.mark.parametrize("count", [2, 10, CLASSES_SHOWN, CLASSES_SHOWN + 1])
-def test_pictures_of_any_size_are_1800_px_wide_and_repeatable(tmp_path: Path, count: int) -> None:
+def test_plots_of_any_size_are_1800_px_wide_and_repeatable(tmp_path: Path, count: int) -> None:
     names = [*AWKWARD, *(f"class {i}" for i in range(count))][:count]
     tuned, zero_shot, labels, predictions = random_runs(names, 4, missing=1 if count > 2 else None)
     for name in ("a.png", "b.png"):
-        write_picture(tmp_path / name, tuned, zero_shot, labels, predictions)
+        write_summary_plot(tmp_path / name, tuned, zero_shot, labels, predictions)
     with Image.open(tmp_path / "a.png") as image:
         assert image.width == 1800
         assert image.height < 1.1 * image.width
@@ -70,7 +72,7 @@ def test_pictures_of_any_size_are_1800_px_wide_and_repeatable(tmp_path: Path, co
 
 def test_a_zero_shot_run_is_drawn_without_changes(tmp_path: Path) -> None:
     _, zero_shot, labels, _ = random_runs(["a", "b", "c"], 3)
-    write_picture(tmp_path / "a.png", zero_shot, None, labels, labels)
+    write_summary_plot(tmp_path / "a.png", zero_shot, None, labels, labels)
     with Image.open(tmp_path / "a.png") as image:
         assert image.width == 1125
 
@@ -80,7 +82,7 @@ def test_drawing_leaves_the_settings_of_matplotlib_alone(tmp_path: Path) -> None
 
     tuned, zero_shot, labels, predictions = random_runs(["a", "b"], 3)
     before = dict(matplotlib.rcParams)
-    write_picture(tmp_path / "a.png", tuned, zero_shot, labels, predictions)
+    write_summary_plot(tmp_path / "a.png", tuned, zero_shot, labels, predictions)
     assert dict(matplotlib.rcParams) == before
 
 
@@ -88,7 +90,7 @@ def test_a_perfect_run_of_many_classes_has_nothing_to_confuse(tmp_path: Path) ->
     names = [f"class {i}" for i in range(40)]
     labels = list(range(40))
     perfect = record("clip-lora", names, labels, labels)
-    write_picture(tmp_path / "a.png", perfect, perfect | {"hash": "other"}, labels, labels)
+    write_summary_plot(tmp_path / "a.png", perfect, perfect | {"hash": "other"}, labels, labels)
     assert (tmp_path / "a.png").stat().st_size > 5000
 
 
@@ -119,8 +121,9 @@ def test_few_classes_are_all_shown() -> None:
 
 
 def test_confusions_are_counted_from_true_class_to_prediction() -> None:
-    found = summary.confusions([0, 0, 0, 1, 1, 2], [1, 1, 0, 0, 1, 2])
-    assert found == [summary.ConfusedPair(0, 1, 2, 3), summary.ConfusedPair(1, 0, 1, 2)]
+    found = Confusions.of([([0, 0, 0, 1, 1, 2], [1, 1, 0, 0, 1, 2])])
+    counts = [(*pair, found.images[pair], found.totals[pair[0]]) for pair in found.wrong()]
+    assert counts == [(0, 1, 2, 3), (1, 0, 1, 2)]
 
 
 def test_rows_put_zero_shot_first_once_and_mark_the_best() -> None:
@@ -142,8 +145,8 @@ def test_the_interval_is_that_of_wilson() -> None:
 
 
 def test_numbers_read_as_people_write_them() -> None:
-    assert summary.percent(0.84371) == "84.4"
-    assert [summary.signed(x) for x in (0.123, -0.04, 0.0, -0.0001)] == [
+    assert percent(0.84371) == "84.4"
+    assert [signed(x) for x in (0.123, -0.04, 0.0, -0.0001)] == [
         "+12.3", "−4.0", "0.0", "0.0",
     ]  # fmt: skip
     assert [summary.shots_text(n) for n in (None, 1, 16)] == ["all images", "1 shot", "16 shots"]
