@@ -141,6 +141,10 @@ def test_an_interrupted_run_continues(place: Path, answer: Callable[..., Any]) -
             assert hashlib.sha256((folder / file).read_bytes()).hexdigest() == digest, file
 
 
+# Words of a page that were changed since, and nothing else.
+RENAMED = {"tables stand beside this page": "tables are next to this page"}
+
+
 def words(page: str) -> str:
     """What is left of a page without figures and markup, a line a text."""
     page = re.sub(r"<(svg|style|script)\b.*?</\1>", "", page, flags=re.DOTALL)
@@ -156,7 +160,10 @@ def test_a_report_says_what_it_said(place: Path, source: str, stored: str) -> No
     tables = contents(place / "report" / "runs") | contents(place / "report" / stored)
     if stored == "packed":
         tables = {name: text for name, text in tables.items() if "confusions" not in name}
-    assert words((out / "index.html").read_text()).encode() == tables.pop("page.txt")
+    page = tables.pop("page.txt").decode()
+    for before, now in RENAMED.items():
+        page = page.replace(before, now)
+    assert words((out / "index.html").read_text()) == page
     made = contents(out)
     assert {n for n in made if n.endswith((".md", ".csv", ".tex"))} == tables.keys()
     assert {name: made[name] for name in tables} == tables
