@@ -66,7 +66,7 @@ def training(
         update["cache_mib"] = 0
     plan = _plan(precision).model_copy(update=update)
     run = Training(head, task, wanted, plan, precision, seed=0, phase=0)
-    run.follow(plan_training(plan, run))
+    run.use_plan(plan_training(plan, run))
     _HELD.enter_context(run.lowered())
     return run
 
@@ -108,7 +108,9 @@ def seeds_and_rates(
             run = _member(kind(), model, task, recipe, precision, seed)
             if members:
                 run.classes = members[0].training.classes
-            run.inputs = members[seed].training.inputs if len(members) >= SEEDS else run.inputs
+            run.features = (
+                members[seed].training.features if len(members) >= SEEDS else run.features
+            )
             members.append(StackedRun(None, run, run.plan, "tune"))  # type: ignore[arg-type]
     for member in members[:SEEDS]:
         fill(member.training)
@@ -185,7 +187,7 @@ def _member(
 
 def fill(run: Training) -> None:
     """Put random features where the cache keeps those of every view."""
-    for view in range(run.inputs.kept):
+    for view in range(run.features.kept):
         features = torch.randn(run.count, run.model.dim)
         dtype = torch.bfloat16 if run.precision == "bf16" else torch.float32
-        run.inputs._kept[view] = features.to(dtype)
+        run.features._kept[view] = features.to(dtype)

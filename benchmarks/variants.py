@@ -71,14 +71,14 @@ def streamed_step(ahead: bool, batch: int, **arguments: Any) -> Step:
         ahead: Begin to read the next batch before this one is computed.
     """
     run, steps = training(batch=batch, images=2 * batch, cache=False, **arguments), count()
-    inputs, pixels = run.inputs, run.inputs.pixels
-    pixels.examples = _photographs(2 * batch)
+    cache, images = run.features, run.features.images
+    images.examples = _photographs(2 * batch)
 
     def prefetch(indices: Any, epoch: int = 0) -> None:
-        pixels.prefetch(indices, inputs._view(inputs._slot(epoch)))
+        images.prefetch(indices, cache._view(cache._slot(epoch)))
 
     if ahead:
-        inputs.prefetch = prefetch  # type: ignore[method-assign]
+        cache.prefetch = prefetch  # type: ignore[method-assign]
     return lambda: run.step(next(steps))
 
 

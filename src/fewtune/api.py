@@ -42,7 +42,7 @@ from fewtune.training.prediction import Prediction
 from fewtune.training.prepare import Preparation
 from fewtune.training.run import Result, run
 from fewtune.training.tracking import Tracker, Trackers, make_tracker
-from fewtune.training.vmapped.vmapped_runs import run_batched
+from fewtune.training.vmapped.vmapped_runs import run_vmapped
 
 
 def fit(
@@ -97,7 +97,7 @@ def fit_seeds(
     if not seeds:
         return [run(preparation.job(config, task), tracker)]
     jobs = [preparation.job(config.changed(seed=seed), task) for seed in seeds]
-    return run_batched(jobs, tracker)
+    return run_vmapped(jobs, tracker)
 
 
 def predict(

@@ -11,7 +11,7 @@ from commands import Cli
 from pydantic import Field
 
 from fewtune.cli.fit import split_strategy, strategy_command
-from fewtune.cli.support.options import Command, Value, field_options, given
+from fewtune.cli.support.options import Command, ValueType, field_options, given
 from fewtune.core.discovery import plugins
 from fewtune.core.errors import ConfigError
 from fewtune.core.fields import Frozen, Mebibytes, Seconds
@@ -72,31 +72,31 @@ def test_refusals_name_flag_bound_and_value(arguments: list[str], message: str) 
     ("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("0.5m", 30)]
 )
 def test_times(text: str, seconds: float) -> None:
-    assert Value(Seconds, gt=0).convert(text, None, None) == seconds
+    assert ValueType(Seconds, gt=0).convert(text, None, None) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "0", "-5", "10x", "m", "1.2.3s", "nan", "5m5m?"])
 def test_bad_times(text: str) -> None:
     with pytest.raises(ConfigError, match="a time such as"):
-        Value(Seconds, gt=0).convert(text, None, None)
+        ValueType(Seconds, gt=0).convert(text, None, None)
 
 
 @pytest.mark.parametrize(
     ("text", "mib"), [("2GiB", 2048), ("800 MiB", 800), ("1.5g", 1536), ("1GB", 1e9 / 2**20)]
 )
 def test_memory_is_an_amount_with_a_unit(text: str, mib: float) -> None:
-    assert Value(Mebibytes, gt=0).convert(text, None, None) == pytest.approx(mib)
+    assert ValueType(Mebibytes, gt=0).convert(text, None, None) == pytest.approx(mib)
 
 
 @pytest.mark.parametrize("text", ["2", "GiB", "0GiB", "-1GiB", "nanMiB", "2 GiBs", "1e3MiB"])
 def test_memory_without_amount_or_unit_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="must be an amount of memory such as 2GiB"):
-        Value(Mebibytes, gt=0).convert(text, None, None)
+        ValueType(Mebibytes, gt=0).convert(text, None, None)
 
 
 def test_large_whole_numbers_are_refused_not_crashed() -> None:
     with pytest.raises(ConfigError, match="whole number"):
-        Value(int).convert("1" * 400, None, None)
+        ValueType(int).convert("1" * 400, None, None)
 
 
 @pytest.mark.parametrize("name", plugins("strategies"))

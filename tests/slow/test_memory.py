@@ -25,7 +25,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from fewtune.model.load_strategy import load_strategy
 from fewtune.core.errors import ConfigError
-from fewtune.training.vmapped.vmapped_runs import run_batched
+from fewtune.training.vmapped.vmapped_runs import run_vmapped
 from fewtune.training.job import Job
 from fewtune.training.memory.memory_probe import peak_mib
 from fewtune.training.run import run
@@ -67,7 +67,7 @@ def attempt(name, budget):
     asked = jobs(name, budget)
     try:
         run_one = len(asked) == 1
-        results = [run(asked[0], Tracker())] if run_one else run_batched(asked, Tracker())
+        results = [run(asked[0], Tracker())] if run_one else run_vmapped(asked, Tracker())
         record = results[-1].record
         return {"plan": record["plan"], "top1": record["metrics"]["top1"],
                 "at_once": record["cost"].get("runs_at_once", 1)}

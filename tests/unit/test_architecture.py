@@ -1,4 +1,4 @@
-"""The rules of the source tree that no linter checks: sizes, docstrings, words, lazy imports."""
+"""The rules of the source tree that no linter checks: sizes, names, words, lazy imports."""
 
 from __future__ import annotations
 
@@ -8,17 +8,52 @@ import resource
 import socket
 import subprocess
 import sys
+import threading
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
+from types import FrameType
 
 import pytest
+from PIL import Image
+
+from duplicates import code_lines, duplicates
+from fewtune.core.spec import Plan, Recipe
+from fewtune.data.decode import open_image
+from fewtune.strategies.clip_lora import ClipLora
+from fewtune.testing import tiny_clip, tiny_task
+from fewtune.training.loop import Training
+from fewtune.training.run_model import attach
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "fewtune"
 MAX_FILE_LINES = 399
 MAX_FUNCTION_LINES = 49
 HELP_BUDGET_S = 0.4
+
+# The way of an image from file to loss, in the order in which it passes through the files. Of two
+# neighbours, one imports the other.
+WAY = (
+    "data/decode.py",
+    "training/image_loader.py",
+    "training/feature_cache.py",
+    "training/loop.py",
+    "model/towers.py",
+    "model/head.py",
+)
+WAY_LINES = 1400
+# What else runs on the way, and what it is asked.
+HELPERS = {
+    "backbones/clip.py",  # the stages of a tower
+    "data/test_guard.py",  # whether this is a test image
+    "model/dropout.py",  # masks
+    "model/dual_encoder.py",  # the device, and which tower a batch enters
+    "model/lora.py",  # the method's own layers
+    "training/device.py",  # copies
+}
 
 HEAVY = {"torch", "torchvision", "transformers", "peft", "torchmetrics", "matplotlib"}
 LIGHT_PARTS = ("cli", "data", "datasets", "protocols")
@@ -93,6 +128,41 @@ def test_modules_have_docstrings() -> None:
     assert not bare
     empty_package = [name_of(p) for p in python_files("src") if not p.stat().st_size]
     assert not empty_package
+
+
+def may_share_its_name(path: Path) -> bool:
+    """Whether a file may have the name of another, for a reason that a reader sees at once."""
+    folder = path.parent.relative_to(SOURCE).as_posix()
+    if path.name == "__init__.py":
+        return True
+    if folder == "cli":  # a command has the name that people type: `fewtune data` is cli/data.py
+        return re.search(r"^command\b", path.read_text(encoding="utf-8"), re.MULTILINE) is not None
+    # The folder is the registry: VTAB's pets are another task than those of the few-shot datasets.
+    return folder in ("datasets/vtab", "datasets/fewshot")
+
+
+def test_no_two_files_and_no_two_classes_have_one_name() -> None:
+    files = Counter(p.name for p in python_files("src") if not may_share_its_name(p))
+    classes = Counter(
+        node.name
+        for path in python_files("src")
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert not [name for name, count in (files + classes).items() if count > 1]
+
+
+def test_logic_that_is_written_twice_is_found_where_it_is(tmp_path: Path) -> None:
+    twice = "".join(f"    x = {number}\n" for number in range(5))
+    (tmp_path / "a.py").write_text(f"def a(x):\n    'About.'\n{twice}    return x\n")
+    (tmp_path / "b.py").write_text(f"import a\ndef b(y):\n    # Why.\n{twice}    return y\n")
+    files = [code_lines(path) for path in sorted(tmp_path.iterdir())]
+    (found,) = duplicates(files, 4)
+    assert [(lines[0][0].name, lines[0][1], len(lines)) for lines in found] == [
+        ("a.py", 3, 5),
+        ("b.py", 4, 5),
+    ]
+    assert not duplicates(files, 6)
 
 
 def matches(pattern: re.Pattern[str], files: list[Path]) -> list[str]:
@@ -221,3 +291,61 @@ def test_loopback_stays_open() -> None:
         socket.create_connection(server.getsockname(), timeout=5) as client,
     ):
         assert client.getpeername() == server.getsockname()
+
+
+def test_the_way_of_an_image_is_short() -> None:
+    texts = {name: (SOURCE / name).read_text(encoding="utf-8") for name in WAY}
+    assert sum(len(text.splitlines()) for text in texts.values()) <= WAY_LINES
+    modules = [f"fewtune.{name.removesuffix('.py').replace('/', '.')}" for name in WAY]
+    imported = [module_level_imports(SOURCE / name) for name in WAY]
+    for index, (one, two) in enumerate(pairwise(modules)):
+        assert one in imported[index + 1] or two in imported[index], f"{one}, {two}"
+    design = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    named = re.findall("|".join(map(re.escape, WAY)), design)
+    assert tuple(dict.fromkeys(named)) == WAY
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Training:
+    """A phase whose images are files and whose cache is off, before its first step."""
+    task, images = tiny_task(), []
+    for example in task.train:
+        path = tmp_path / f"{len(images)}.png"
+        Image.fromarray(example.source.read()).save(path)  # type: ignore[union-attr]
+        images.append(replace(example, source=path))
+    support = replace(task, train=tuple(images)).support()
+    recipe = Recipe(batch_size=4, length=1, length_unit="steps")
+    head = attach(ClipLora(), tiny_clip(tmp_path / "clip"), support.classes, recipe, 0)
+    plan = Plan(device="cpu", threads=1, cache=False)
+    training = Training(head, support, recipe, plan, "fp32", 0, 0)
+    assert training.classes  # prompts are tokenised once, before the first step
+    return training
+
+
+def test_an_image_takes_its_way_through_these_files_and_no_others(training: Training) -> None:
+    """A file is on the way from when another file returns to it, so that it has the image."""
+    ran: list[str] = []
+    received: list[str] = []
+
+    def file_of(frame: FrameType | None) -> str:
+        path = Path(frame.f_code.co_filename) if frame else SOURCE
+        return path.relative_to(SOURCE).as_posix() if path.is_relative_to(SOURCE) else ""
+
+    def follow(frame: FrameType, event: str, _: object) -> None:
+        file, caller = file_of(frame), file_of(frame.f_back)
+        if file and event == "call" and (ran or frame.f_code is open_image.__code__):
+            ran.append(file)
+        if file and event == "return" and ran and caller not in ("", ".", file):
+            received.append(caller)
+
+    # Images are read in threads, which are started now.
+    threading.setprofile(follow)
+    sys.setprofile(follow)
+    try:
+        training.forward(0)
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    passed = [file for file in dict.fromkeys([ran[0], *received]) if file not in HELPERS]
+    assert tuple(passed) == WAY
+    assert {*ran, *received} == {*WAY, *HELPERS}

@@ -72,7 +72,7 @@ def choose(examples: Sequence[Example], images: int) -> tuple[Example, ...]:
 def features(run: Opened, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
     """Return normalised image embeddings before and after tuning, (N, D) each, in fp32."""
     head, model = run.head, run.head.model
-    inputs = FeatureCache.once(model, ImageLoader(examples, model.preprocess, device=model.device))
+    inputs = FeatureCache(model, ImageLoader(examples, model.preprocess, device=model.device))
 
     def encode(transform: Callable[[Tensor], Tensor]) -> Tensor:
         parts = []

@@ -94,7 +94,7 @@ class Opened:
         head = execution.attached(phase, 0, None)
         here = plan.model_copy(update={"device": str(execution.model.device)})
         training = execution.training(head, phase.recipe, here, 0)
-        training.follow(here)
+        training.use_plan(here)
         prepare(training, Tracker())
         return training
 

@@ -22,7 +22,7 @@ from fewtune.cli import fit
 from fewtune.cli.support.console import Console
 from fewtune.cli.support.data_checks import ShownOnConsole
 from fewtune.cli.support.find_runs import find_run
-from fewtune.cli.support.options import Command, Option, Value, choice
+from fewtune.cli.support.options import Command, Option, ValueType, choice
 from fewtune.core.defaults import DEFAULT_BACKBONE
 from fewtune.core.discovery import strategy_names
 from fewtune.core.errors import ConfigError, FewTuneError, did_you_mean
@@ -260,11 +260,11 @@ command = Command(
                shown="RUN/analysis, or analysis for several", help="Folder to write."),
         Option(["parts", "--only"], type=choice(*PARTS), multiple=True,
                shown="all that can be made", help="Make this part; may be repeated."),
-        Option(["--steps"], type=Value(int, ge=2, le=10000), default=8, shown="8",
+        Option(["--steps"], type=ValueType(int, ge=2, le=10000), default=8, shown="8",
                help="First training steps whose gradients are computed again."),
         Option(["--split"], type=choice("test", "val"), default="test", shown="test",
                help="Images of the embedding."),
-        Option(["--images"], type=Value(int, ge=5), default=1000, shown="1000",
+        Option(["--images"], type=ValueType(int, ge=5), default=1000, shown="1000",
                help="Most images in the embedding."),
         Option(["--method"], type=choice("tsne", "umap"), default="tsne", shown="tsne",
                help="How the embedding gets two dimensions."),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fewtune.cli.support.console import Console, duration
-from fewtune.cli.support.options import Command, Group, Option, Value
+from fewtune.cli.support.options import Command, Group, Option, ValueType
 from fewtune.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ command = Group(
             params=[
                 Option(
                     ["--older-than"],
-                    type=Value(float, ge=0),
+                    type=ValueType(float, ge=0),
                     metavar="DAYS",
                     help="Remove what was not used for this number of days.",
                 ),

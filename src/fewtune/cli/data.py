@@ -14,7 +14,7 @@ import click
 
 from fewtune.cli.support import benchmark_listing
 from fewtune.cli.support.console import Console
-from fewtune.cli.support.options import Command, Group, Option, Value
+from fewtune.cli.support.options import Command, Group, Option, ValueType
 
 EXIT_ERRORS = 1
 
@@ -162,7 +162,7 @@ command = Group(
                 click.Argument(LOCATION, metavar="DIR|NAME"),
                 ROOT,
                 Option(
-                    ["--shots"], type=Value(int, ge=1), help="Report classes with fewer images."
+                    ["--shots"], type=ValueType(int, ge=1), help="Report classes with fewer images."
                 ),
                 JSON,
             ],

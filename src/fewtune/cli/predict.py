@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from fewtune.cli.support import console
-from fewtune.cli.support.options import Command, Option, Value, choice, compute_options
+from fewtune.cli.support.options import Command, Option, ValueType, choice, compute_options
 from fewtune.cli.support.prediction_rows import FORMATS, writer_of
 from fewtune.core.defaults import DEFAULT_BACKBONE
 from fewtune.core.errors import ConfigError, DataError, FewTuneError
@@ -58,7 +58,7 @@ OPTIONS = (
     ),
     Option(
         ["--top"],
-        type=Value(int, ge=1),
+        type=ValueType(int, ge=1),
         default=1,
         shown="1",
         help="Classes to name for each image.",
@@ -69,7 +69,9 @@ OPTIONS = (
         metavar="FILE",
         help="Write to a file, which appears when all is done.",
     ),
-    Option(["--batch"], type=Value(int, ge=1), default=64, shown="64", help="Images at a time."),
+    Option(
+        ["--batch"], type=ValueType(int, ge=1), default=64, shown="64", help="Images at a time."
+    ),
     *compute_options(),
 )
 

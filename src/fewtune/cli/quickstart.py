@@ -14,7 +14,7 @@ import click
 
 from fewtune.backbones.model_names import EMBEDDED
 from fewtune.cli.support.console import Console, count, duration
-from fewtune.cli.support.options import Command, Option, Value
+from fewtune.cli.support.options import Command, Option, ValueType
 
 if TYPE_CHECKING:
     from fewtune.training.run import Result
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 OPTIONS = (
     Option(["--out"], type=click.Path(path_type=Path, file_okay=False), default=Path(),
            shown="the current folder", metavar="DIR", help="Where the page and the runs go."),
-    Option(["--seed"], type=Value(int, ge=0, le=2**31 - 1), default=0, shown="0",
+    Option(["--seed"], type=ValueType(int, ge=0, le=2**31 - 1), default=0, shown="0",
            help="Seed of the draw and of training."),
     Option(["--backbone"], default=EMBEDDED, hidden=True),
 )  # fmt: skip

@@ -73,7 +73,7 @@ EXECUTION: tuple[Option, ...] = (
 ALL_RUNS = tuple(field_options(RunConfig, leave_out=("strategy", "options")))
 
 
-class Sweep(Command):
+class SweepCommand(Command):
     """`sweep`: becomes the command of one protocol or file, with its flags."""
 
     def make_context(
@@ -180,4 +180,4 @@ def _shared_options(taken: set[str]) -> Iterator[Option]:
             yield shared
 
 
-command = Sweep("sweep", params=[ARGUMENT, *EXECUTION], help=__doc__)
+command = SweepCommand("sweep", params=[ARGUMENT, *EXECUTION], help=__doc__)

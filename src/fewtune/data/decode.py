@@ -12,7 +12,6 @@ wherever those are right:
 
 from __future__ import annotations
 
-import hashlib
 import io
 import warnings
 from dataclasses import dataclass
@@ -53,35 +52,8 @@ class InMemory:
         return self.value
 
 
-@dataclass(frozen=True, slots=True)  # ImageNet has 1.3 million of them
-class ImageFacts:
-    """What one decode tells of an image.
-
-    Attributes:
-        format: Pillow's name of the file format ("PNG"); empty for arrays and unread files.
-        mode: Pillow's name of the pixel format as stored ("RGB", "L", "P", "CMYK", "I;16").
-        width: Pixels, after the orientation in EXIF is applied.
-        height: Pixels, after the orientation in EXIF is applied.
-        frames: Pictures in the file; the first is used.
-        bits: Bits of one channel as stored: 8 or 16.
-        transparent: True if transparency was dropped.
-        digest: Hash of size and decoded RGB pixels: equal for what a model sees as equal.
-        error: Why the image cannot be read, or None.
-    """
-
-    format: str = ""
-    mode: str = ""
-    width: int = 0
-    height: int = 0
-    frames: int = 1
-    bits: int = 8
-    transparent: bool = False
-    digest: str = ""
-    error: str | None = None
-
-
-class _Unreadable(Exception):
-    """The reason, without the name of the image."""
+class Unreadable(Exception):
+    """Why an image cannot be read, without its name."""
 
 
 def open_image(source: Any) -> Image:
@@ -96,19 +68,49 @@ def open_image(source: Any) -> Image:
         RunError: It is a test image of a run that is not evaluated yet.
     """
     try:
-        return _decode(source)[0]
-    except _Unreadable as reason:
+        return to_rgb(open_stored(source))
+    except Unreadable as reason:
         raise DataError(
             f"Cannot read image {_name(source)}: {reason}.", hint="Replace or remove it."
         ) from reason
 
 
-def inspect_image(source: Any) -> ImageFacts:
-    """Decode the image completely and return what was found; never raises for a bad image."""
+def open_stored(source: Any) -> Image:
+    """Return the image as it is stored; its pixels may not be decoded yet.
+
+    Args are those of `open_image`.
+
+    Raises:
+        Unreadable: It is not an image, or too large a one.
+        RunError: It is a test image of a run that is not evaluated yet.
+    """
+    refuse_test_image(source)
+    _silence_pillow()
     try:
-        return _decode(source, facts=True)[1]
-    except _Unreadable as reason:
-        return ImageFacts(error=str(reason))
+        payload = _payload(source)
+    except Exception as error:  # a source may read anything: a disk, an archive, a network
+        raise Unreadable(_reason(error)) from error
+    image = _open(payload)
+    if image.width < 1 or image.height < 1:
+        raise Unreadable(f"it has no pixels ({image.width} x {image.height})")
+    if image.width * image.height > MAX_PIXELS:
+        raise Unreadable(_too_large(image.width, image.height))
+    return image
+
+
+def to_rgb(stored: Image) -> Image:
+    """Decode the pixels of a stored image and return it upright, as 8-bit RGB.
+
+    Raises:
+        Unreadable: The file is damaged, or its pixels are floating-point numbers.
+    """
+    try:
+        stored.load()
+        return _to_rgb(_upright(stored))
+    except Unreadable:
+        raise
+    except Exception as error:  # Pillow's plug-ins raise whatever their parsers stumble on
+        raise Unreadable(_reason(error)) from error
 
 
 def refuse_test_image(source: Any) -> None:
@@ -117,44 +119,13 @@ def refuse_test_image(source: Any) -> None:
     Raises:
         RunError: It is; the message names the image and what the run was doing.
     """
-    stage = test_guard.activity(source)
-    if stage:
+    doing = test_guard.activity(source)
+    if doing:
         raise RunError(
-            f"Test image {_name(source)} was read while {stage}: its run would have been scored on "
+            f"Test image {_name(source)} was read while {doing}: its run would have been scored on "
             "what it has seen.",
             hint="Training and validation images are all that a strategy may use.",
         )
-
-
-def _decode(source: Any, *, facts: bool = False) -> tuple[Image, ImageFacts]:
-    """Return the RGB image and, if asked, its facts (else empty ones)."""
-    refuse_test_image(source)
-    _silence_pillow()
-    try:
-        payload = _payload(source)
-    except Exception as error:  # a source may read anything: a disk, an archive, a network
-        raise _Unreadable(_reason(error)) from error
-    stored = _open(payload)
-    bits = 16 if _is_16_bit(stored) else 8
-    try:
-        stored.load()
-        image = _to_rgb(_upright(stored))
-    except _Unreadable:
-        raise
-    except Exception as error:  # Pillow's plug-ins raise whatever their parsers stumble on
-        raise _Unreadable(_reason(error)) from error
-    if not facts:
-        return image, ImageFacts()
-    return image, ImageFacts(
-        format=stored.format or "",
-        mode=stored.mode,
-        width=image.width,
-        height=image.height,
-        frames=_frames(stored),
-        bits=bits,
-        transparent=stored.has_transparency_data,
-        digest=_digest(image),
-    )
 
 
 def _payload(source: Any) -> Any:
@@ -171,23 +142,17 @@ def _is_pil(value: Any) -> bool:
 
 
 def _open(payload: Any) -> Image:
-    """Return a PIL image whose pixels may not be decoded yet."""
     if _is_pil(payload):
         image: Image = payload
-    elif isinstance(payload, bytes | bytearray | memoryview):
-        image = _open_bytes(bytes(payload))
-    elif hasattr(payload, "__array_interface__"):
-        image = _from_array(payload)
-    else:
-        raise _Unreadable(
-            f"a {type(payload).__module__}.{type(payload).__name__} is neither a path, bytes, a "
-            "PIL image nor a numpy array"
-        )
-    if image.width < 1 or image.height < 1:
-        raise _Unreadable(f"it has no pixels ({image.width} x {image.height})")
-    if image.width * image.height > MAX_PIXELS:
-        raise _Unreadable(_too_large(image.width, image.height))
-    return image
+        return image
+    if isinstance(payload, bytes | bytearray | memoryview):
+        return _open_bytes(bytes(payload))
+    if hasattr(payload, "__array_interface__"):
+        return _from_array(payload)
+    raise Unreadable(
+        f"a {type(payload).__module__}.{type(payload).__name__} is neither a path, bytes, a "
+        "PIL image nor a numpy array"
+    )
 
 
 def _open_bytes(data: bytes) -> Image:
@@ -195,32 +160,32 @@ def _open_bytes(data: bytes) -> Image:
     from PIL import UnidentifiedImageError
 
     if not data:
-        raise _Unreadable("the file is empty (0 bytes)")
+        raise Unreadable("the file is empty (0 bytes)")
     try:
         return pillow.open(io.BytesIO(data))
     except pillow.DecompressionBombError as error:
-        raise _Unreadable(_too_large()) from error
+        raise Unreadable(_too_large()) from error
     except UnidentifiedImageError as error:
-        raise _Unreadable(_what_it_is(data)) from error
+        raise Unreadable(_what_it_is(data)) from error
     except Exception as error:
-        raise _Unreadable(_reason(error)) from error
+        raise Unreadable(_reason(error)) from error
 
 
 def _from_array(array: Any) -> Image:
     from PIL import Image as pillow
 
     if str(array.dtype) != "uint8":
-        raise _Unreadable(
+        raise Unreadable(
             f"the array is {array.dtype}, expected uint8 from 0 to 255 "
             "(for floats in [0, 1]: (255 * x).round().astype('uint8'))"
         )
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))):
-        raise _Unreadable(
+        raise Unreadable(
             f"the array has shape {tuple(array.shape)}, expected (height, width) or "
             "(height, width, channels) with 1, 3 or 4 channels"
         )
     if array.size == 0:
-        raise _Unreadable(f"the array has no pixels (shape {tuple(array.shape)})")
+        raise Unreadable(f"the array has no pixels (shape {tuple(array.shape)})")
     return pillow.fromarray(array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array)
 
 
@@ -238,7 +203,7 @@ def _to_rgb(image: Image) -> Image:
     if image.mode.startswith("I"):
         image = _scale_to_8_bits(image)
     elif image.mode == "F":
-        raise _Unreadable("it has floating-point pixels (save it with 8 or 16 bits a channel)")
+        raise Unreadable("it has floating-point pixels (save it with 8 or 16 bits a channel)")
     elif image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
         image = image.convert("RGBA")
     return image.convert("RGB")
@@ -251,30 +216,8 @@ def _scale_to_8_bits(image: Image) -> Image:
 
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
-        raise _Unreadable(f"its pixels run from {values.min()} to {values.max()}, beyond 16 bits")
+        raise Unreadable(f"its pixels run from {values.min()} to {values.max()}, beyond 16 bits")
     return pillow.fromarray(((values + 128) // 257).astype(np.uint8))
-
-
-def _is_16_bit(image: Image) -> bool:
-    """Ask before `load`, which forgets how 16-bit colour was stored."""
-    tiles = getattr(image, "tile", ())
-    return image.mode.startswith("I") or any(";16" in str(tile) for tile in tiles)
-
-
-def _frames(image: Image) -> int:
-    # Telephones store a preview or a second eye in MPO files: photos, not animations.
-    if image.format in (None, "MPO"):
-        return 1
-    try:
-        return int(getattr(image, "n_frames", 1))
-    except Exception:  # later frames are damaged; the first, which is used, is not
-        return 2
-
-
-def _digest(image: Image) -> str:
-    hashed = hashlib.blake2b(f"{image.width} {image.height} ".encode(), digest_size=16)
-    hashed.update(image.tobytes())
-    return hashed.hexdigest()
 
 
 def _silence_pillow() -> None:

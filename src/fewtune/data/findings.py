@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from fewtune.core.task import Task
-from fewtune.data.decode import ImageFacts
+from fewtune.data.image_facts import ImageFacts
 from fewtune.data.label_table import counted
 from fewtune.data.prompt_words import without_words
 

@@ -21,8 +21,8 @@ from fewtune.core.errors import DataError, RunError
 from fewtune.core.files import digest, write_atomic
 from fewtune.core.paths import cache_dir
 from fewtune.core.task import Example, Task
-from fewtune.data.decode import ImageFacts, inspect_image
 from fewtune.data.findings import DataReport, make_report
+from fewtune.data.image_facts import ImageFacts, inspect_image
 from fewtune.data.label_table import counted, plain
 
 # Raise it whenever `ImageFacts` or its meaning changes: older cached facts are then not read.

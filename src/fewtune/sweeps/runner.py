@@ -31,7 +31,7 @@ from fewtune.training.job import Job
 from fewtune.training.run import run
 from fewtune.training.run_folder import RunFolder
 from fewtune.training.tracking import Tracker
-from fewtune.training.vmapped.vmapped_runs import likeness, run_batched
+from fewtune.training.vmapped.vmapped_runs import run_vmapped, stack_key
 
 FAILURE = "failure.json"
 POLL_S = 2.0
@@ -181,7 +181,7 @@ def in_process(tracker: Tracker, *, batched: bool = False, poll_s: float = POLL_
 def _alike(wanted: Sequence[SweepRun]) -> list[list[SweepRun]]:
     groups: dict[str, list[SweepRun]] = defaultdict(list)
     for entry in wanted:
-        groups[likeness(entry.job)].append(entry)
+        groups[stack_key(entry.job)].append(entry)
     return list(groups.values())
 
 
@@ -191,7 +191,7 @@ def _make(group: Sequence[SweepRun], tracker: Tracker) -> Iterator[Outcome]:
     if len(group) > 1:
         started = time.perf_counter()
         try:
-            run_batched([entry.job for entry in group], tracker)
+            run_vmapped([entry.job for entry in group], tracker)
         except Exception as error:  # whose it is shows when each is tried for itself
             tracker.status(f"{error}: {len(group)} runs one by one")
         each_s = (time.perf_counter() - started) / len(group)

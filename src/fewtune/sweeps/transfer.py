@@ -76,13 +76,14 @@ def _top1(tuned: Tuned, task: Task, job: Job, tracker: Tracker) -> float | None:
         return None
     config = job.config
     folder = config.cache_dir or activations_dir()
-    images = FeatureCache.once(
+    images = FeatureCache(
         model,
         ImageLoader(task.test, model.preprocess, device=model.device),
         find_cuts(model, tuned.head, tuned.classes).image,
         tuned.precision,
         budget_bytes=(config.memory_mib or free_memory_mib()) / 2 * 2**20,
-        store=None if config.no_cache else DiskCache(folder, tracker.status),
+        once=True,
+        disk_cache=None if config.no_cache else DiskCache(folder, tracker.status),
     )
     scores = scoring.scores(tuned.head, classes, images, tuned.precision)
     labels = torch.tensor([example.label for example in task.test])

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 from fewtune.core.errors import RunError
 from fewtune.model.head import Head
-from fewtune.training.tensor_files import misfits, write_tensors
+from fewtune.training.tensor_files import copy_tensors, write_tensors
 
 INTERVAL_S = 20.0
 OPTIMIZER = "optimizer."
@@ -38,8 +39,10 @@ class Checkpoints:
     def save(self, phase: int, step: int, head: Head, optimizer: torch.optim.Optimizer) -> None:
         """Write the state after `step` steps of a phase, atomically."""
         tensors = head.saved()
-        for key, value in _optimizer_state(head, optimizer).items():
-            tensors[f"{OPTIMIZER}{key}"] = value
+        for name, parameter in head.trainable():
+            for key, value in optimizer.state.get(parameter, {}).items():
+                if isinstance(value, Tensor):
+                    tensors[f"{OPTIMIZER}{name}.{key}"] = value
         write_tensors(self.path, tensors, {"phase": str(phase), "step": str(step)})
         self._written = time.monotonic()
 
@@ -48,7 +51,7 @@ class Checkpoints:
         return self._meta()[0] if self.path.exists() else 0
 
     def restore(self, phase: int, head: Head, optimizer: torch.optim.Optimizer) -> int:
-        """Load the checkpoint if it is of this phase and return how many steps are done.
+        """Load the checkpoint if it is of this phase and return the number of steps done.
 
         Raises:
             RunError: The file is damaged or of another run; head and optimizer are as they were.
@@ -58,14 +61,10 @@ class Checkpoints:
         of_phase, step = self._meta()
         if of_phase != phase:
             return 0
-        with safe_open(self.path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        saved = head.saved()
-        strange = misfits(saved, {k: v for k, v in tensors.items() if not k.startswith(OPTIMIZER)})
-        if strange:
-            raise self._unreadable(f"it does not fit at {strange[0]!r}")
-        for name, value in saved.items():
-            value.copy_(tensors[name])
+        tensors = load_file(self.path)
+        trained = {k: v for k, v in tensors.items() if not k.startswith(OPTIMIZER)}
+        if misfits := copy_tensors(trained, head.saved()):
+            raise self._unreadable(f"it does not fit at {misfits[0]!r}")
         for name, parameter in head.trainable():
             prefix = f"{OPTIMIZER}{name}."
             state = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
@@ -92,12 +91,3 @@ class Checkpoints:
             f"{self.path} is not a checkpoint of this run: {why}.",
             hint="Delete the file to start this run again.",
         )
-
-
-def _optimizer_state(head: Head, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    return {
-        f"{name}.{key}": value
-        for name, parameter in head.trainable()
-        for key, value in optimizer.state.get(parameter, {}).items()
-        if isinstance(value, Tensor)
-    }

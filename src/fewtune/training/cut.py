@@ -1,4 +1,4 @@
-"""Where the frozen part of each tower ends: below this cut everything may be computed once."""
+"""Cuts: where the frozen part of each tower ends. Below its cut everything may be computed once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which device and precision a run uses, and how much memory there is."""
+"""Device and precision of a run, copies to a GPU, and free memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def choose_device(name: str) -> torch.device:
     """Return the device called `name`; "auto" prefers CUDA, then Apple's MPS, then the CPU.
 
     Raises:
-        ConfigError: There is no such device here.
+        ConfigError: This machine has no such device.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -76,9 +76,9 @@ def held_in(net: nn.Module, dtype: torch.dtype) -> Iterator[None]:
 
 
 def read_later(number: Tensor) -> Callable[[], float]:
-    """Begin to copy a scalar to the host, and return what waits for it.
+    """Begin to copy a scalar to the host; return a function that waits for it.
 
-    The wait is for what a GPU was given to do until now, not for what it is given until then.
+    It waits for what a GPU was given to do before this call, not for what it is given later.
     """
     if number.device.type != "cuda":
         return lambda: float(number)
@@ -95,14 +95,14 @@ def read_later(number: Tensor) -> Callable[[], float]:
 
 
 def send(x: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor of any shape on a device; a GPU is given the copy to make, not waited for."""
+    """Return a tensor of any shape on a device; copies to a GPU are asynchronous."""
     if device.type != "cuda" or x.device.type == "cuda":
         return x.to(device)
     return x.pin_memory().to(device, non_blocking=True)
 
 
 def rows_of(x: Tensor, indices: Sequence[int]) -> Tensor:
-    """Return some rows of a tensor, (N, ...) to (B, ...), without waiting for a GPU."""
+    """Return rows (B, ...) of a tensor (N, ...) on its device, without waiting for a GPU."""
     if isinstance(indices, range):
         return x[indices.start : indices.stop]
     return x.index_select(0, send(torch.tensor(indices), x.device))
@@ -114,7 +114,7 @@ def choose_attention(
     """Return how the towers attend in training: what docs/speed.md shows to be the fastest.
 
     On a CPU the gradient of the fused function is slow: always for texts, which are short, and in
-    bf16 for images, too. Without gradient the fused function is the faster one.
+    bf16 also for images. Without gradient the fused function is the faster one.
     """
     if device.type != "cpu":
         return "sdpa"

@@ -1,9 +1,9 @@
-"""Disk cache: what frozen stages gave for a list of images, shared by runs and by processes.
+"""Disk cache: activations of frozen stages, shared by runs and by processes.
 
-An entry is a folder with one safetensors file that holds one tensor, and is named by a hash of all
-that decides its contents, which the file states too. Only such entries are counted or removed; the
-folder of the cache may hold anything else. An entry is a copy of what can be computed again: one
-that is damaged or cannot be written costs time, never a run.
+An entry is a folder with one safetensors file that holds one tensor, and is named by a hash of its
+key (fewtune.training.cache_key), which the file states too. Only such entries are counted or
+removed; the folder of the cache may hold anything else. An entry is a copy of what can be computed
+again: one that is damaged or cannot be written costs time, never a run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SPARE_BYTES = 2 << 30  # left free on the disk
 LEAST_S = 0.5
 ABANDONED_S = 86_400
 LOCK = ".lock"
-READING_BYTES_PER_S = 200e6  # of a slow disk: what is computed faster than it is read is not kept
+READING_BYTES_PER_S = 200e6  # of a slow disk; what is computed faster is not stored
 
 
 _ENTRY = re.compile(r"[0-9a-f]{32}")
@@ -46,7 +46,7 @@ class CacheFile:
     """One tensor in the cache.
 
     Attributes:
-        about: What decides its contents; empty if the file is damaged.
+        about: Its key; empty if the file is damaged.
         used: When it was last read or written, in seconds since 1970.
     """
 
@@ -66,9 +66,9 @@ class DiskCache:
 
     Args:
         folder: Made when it is first written.
-        note: Told when the cache cannot be used.
+        note: Receives a message when the cache cannot be used.
         limit_bytes: Size beyond which the entries that were not used for longest are removed.
-        least_s: What is computed in less time is not kept.
+        least_s: What is computed in less time is not stored.
     """
 
     def __init__(
@@ -84,13 +84,13 @@ class DiskCache:
         self.limit_bytes = limit_bytes
         self.least_s = least_s
 
-    def get(self, about: dict[str, Any], compute: Callable[[], Tensor]) -> Tensor:
-        """Return the tensor (of any shape) that `about` describes, from disk or computed.
+    def get(self, key: dict[str, Any], compute: Callable[[], Tensor]) -> Tensor:
+        """Return the tensor (of any shape) with this key, from disk or computed.
 
-        Of several processes that want the same entry at a time, one computes it.
+        Of several processes that want the same entry at the same time, one computes it.
         """
-        folder = self.folder / _name(about)
-        found = self._read(folder / FILE, about)
+        folder = self.folder / _name(key)
+        found = self._read(folder / FILE, key)
         if found is not None:
             return found
         made = not self.folder.exists()
@@ -100,34 +100,32 @@ class DiskCache:
             except RunError as error:
                 self.note(f"going on without the cache: {error.what}")
                 return compute()
-            found = self._read(folder / FILE, about)
+            found = self._read(folder / FILE, key)
             if found is not None:
                 return found
             try:
-                return self._computed(folder, about, compute)
+                return self._computed(folder, key, compute)
             finally:
                 if not (folder / FILE).exists():
                     _remove(folder)
                     if made:
                         _remove_empty(self.folder)
 
-    def _computed(
-        self, folder: Path, about: dict[str, Any], compute: Callable[[], Tensor]
-    ) -> Tensor:
+    def _computed(self, folder: Path, key: dict[str, Any], compute: Callable[[], Tensor]) -> Tensor:
         _remove_temporary(folder)  # of a process that was killed while writing
         began = time.perf_counter()
         value = compute()
         took_s = time.perf_counter() - began
         if took_s >= max(self.least_s, value.nbytes / READING_BYTES_PER_S):
-            self._write(folder / FILE, about, value)
+            self._write(folder / FILE, key, value)
         return value
 
-    def _read(self, path: Path, about: dict[str, Any]) -> Tensor | None:
-        """Return a stored tensor, which lives in the file's pages, or None."""
+    def _read(self, path: Path, key: dict[str, Any]) -> Tensor | None:
+        """Return a stored tensor, mapped from the file, or None."""
         if not path.exists():
             return None
         try:
-            value = _checked(path, about)
+            value = _checked(path, key)
             with contextlib.suppress(OSError):  # a cache that is shared read-only
                 os.utime(path)
         except Exception as error:  # a damaged file makes its reader raise whatever it stumbles on
@@ -137,7 +135,7 @@ class DiskCache:
             return None
         return value
 
-    def _write(self, path: Path, about: dict[str, Any], value: Tensor) -> None:
+    def _write(self, path: Path, key: dict[str, Any], value: Tensor) -> None:
         from fewtune.training.tensor_files import write_tensors
 
         prune(self.folder, keep_bytes=self.limit_bytes - value.nbytes)
@@ -145,24 +143,24 @@ class DiskCache:
             free_bytes = shutil.disk_usage(self.folder).free
             if value.nbytes > self.limit_bytes or value.nbytes + SPARE_BYTES > free_bytes:
                 return
-            meta = json.dumps({"about": about, "crc32": _crc32(value)})
+            meta = json.dumps({"about": key, "crc32": _crc32(value)})
             write_tensors(path, {"x": value}, {"fewtune": meta})
         except (RunError, OSError) as error:
             self.note(f"going on without the cache: {error}")
 
 
-def _checked(path: Path, about: dict[str, Any]) -> Tensor:
+def _checked(path: Path, key: dict[str, Any]) -> Tensor:
     """Return the tensor in a file.
 
     Raises:
-        ValueError: It is not what `about` describes, or its bytes have changed.
+        ValueError: It has another key, or its bytes have changed.
     """
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
         meta = json.loads(file.metadata()["fewtune"])
         value: Tensor = file.get_tensor("x")
-    if digest(meta["about"]) != digest(about):
+    if digest(meta["about"]) != digest(key):
         raise ValueError("it is of other images")
     if meta["crc32"] != _crc32(value):
         raise ValueError("its checksum differs")
@@ -234,8 +232,8 @@ def prune(
     """Remove entries, least recently used first, and return those that are gone.
 
     Args:
-        folder: Of the cache; whatever else lies there is not touched.
-        keep_bytes: What may stay in all.
+        folder: The cache; whatever else lies there is not touched.
+        keep_bytes: Size of all entries that may stay.
         unused_s: Entries that were not used for longer go in any case.
     """
     now, gone = time.time(), []

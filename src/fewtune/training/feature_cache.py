@@ -1,120 +1,89 @@
-"""Images as they enter the tower: what nothing trained can change is computed once and kept.
+"""Feature cache: images as they enter the image tower, computed once where nothing is trained.
 
-Kept are the activations at the cut, or pixels where no block lies below it; in memory within a
+Cached are the activations at the cut, or pixels where no block lies below it; in memory within a
 budget, and on disk for other runs where the strategy has left everything below the cut as it was.
 What does not fit is streamed from the images.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from fewtune.core.files import digest
 from fewtune.core.spec import Precision
-from fewtune.core.task import Example
-from fewtune.data.arrays import content_digest
 from fewtune.data.decode import refuse_test_image
 from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.towers import Activations
+from fewtune.training.cache_key import cache_key, image_identity
 from fewtune.training.device import autocast, rows_of, send
 from fewtune.training.disk_cache import DiskCache
 from fewtune.training.image_loader import ImageLoader, chunks
 
 ENCODING_BATCH = 64
-# Raise it whenever decoding, views or the test transform come to give other pixels.
-PIXELS_VERSION = 1
 
 
 class FeatureCache:
-    """Batches of images as they enter the image tower, at the stage up to which they are kept.
+    """Batches of images as they enter the image tower, at the stage up to which they are cached.
 
     Args:
+        images: N images; batches index into them.
         cut: Leading stages that nothing trainable influences.
         views: Views of each image that come again and again; 0: a new view every epoch.
-        budget_bytes: Memory for what is kept: activations first, decoded images in the rest.
-        store: Where activations are shared with other runs; None keeps them in memory only.
+        once: Whether all images are read once, so that only other runs make them worth caching.
+        budget_bytes: Memory for the cache: activations first, decoded images in the rest.
+        disk_cache: Where activations are shared with other runs; None keeps them in memory only.
         encoding_batch: Images that are sent through frozen stages at a time.
 
     Attributes:
-        at: The stage that kept images enter: the cut, or 0 where pixels are kept.
+        at: The stage that cached images enter: the cut, or 0 where pixels are cached.
         kept: How many views of all images fit into the budget; the others are streamed.
     """
 
     def __init__(
         self,
         model: DualEncoder,
-        pixels: ImageLoader,
-        cut: int,
-        precision: Precision,
+        images: ImageLoader,
+        cut: int = 0,
+        precision: Precision = "fp32",
         *,
-        views: int,
-        budget_bytes: float,
-        store: DiskCache | None = None,
+        views: int = 1,
+        once: bool = False,
+        budget_bytes: float = 0,
+        disk_cache: DiskCache | None = None,
         encoding_batch: int = ENCODING_BATCH,
     ) -> None:
         self.encoding_batch = encoding_batch
         self.model = model
-        self.pixels = pixels
+        self.images = images
         self.precision: Precision = precision
-        self.views = views if pixels.augmented else 1
-        self.store = store if blocks_below(model, cut) else None
+        self.views = views if images.augmented else 1
+        self.disk_cache = disk_cache if _blocks_below(model, cut) else None
+        if once and self.disk_cache is None:
+            budget_bytes = 0
         self.at, self.kept, view_bytes = self._choose(cut, budget_bytes)
         if self.views != 1:  # images are read again
-            pixels.keep_bytes = budget_bytes - self.kept * view_bytes
+            images.keep_bytes = budget_bytes - self.kept * view_bytes
         self._kept: dict[int, Tensor] = {}
-
-    @classmethod
-    def once(
-        cls,
-        model: DualEncoder,
-        pixels: ImageLoader,
-        cut: int = 0,
-        precision: Precision = "fp32",
-        *,
-        budget_bytes: float = 0,
-        store: DiskCache | None = None,
-        encoding_batch: int = ENCODING_BATCH,
-    ) -> Self:
-        """Return images that this run reads once, so that only the store makes them worth keeping.
-
-        Args are those of the class.
-        """
-        if store is None or not blocks_below(model, cut):
-            budget_bytes = 0
-        return cls(
-            model,
-            pixels,
-            cut,
-            precision,
-            views=1,
-            budget_bytes=budget_bytes,
-            store=store,
-            encoding_batch=encoding_batch,
-        )
 
     @property
     def finished(self) -> bool:
-        """Whether the embeddings of all views are kept: a batch of any size takes no computing."""
+        """Whether the embeddings of all views are cached, so that a batch costs no computing."""
         return 0 < self.views == self.kept and self.at == len(self.model.image.stages())
 
     def batch(self, indices: Sequence[int], epoch: int = 0) -> Activations:
-        """Return the batch that an epoch sees of these images."""
+        """Return the batch (B, ...) that an epoch sees of these images, on the model's device."""
         slot = self._slot(epoch)
         if slot >= self.kept:
-            return self.model.pixels(self.pixels.batch(indices, self._view(slot)))
+            return self.model.pixels(self.images.batch(indices, self._view(slot)))
         x = rows_of(self._whole(slot), indices)
         if self.at == 0:
-            return self.model.pixels(self.pixels.normalise(x))
+            return self.model.pixels(self.images.normalise(x))
         return Activations(self.model.image, send(x, self.model.device), self.at)
 
     def prefetch(self, indices: Sequence[int], epoch: int = 0) -> None:
@@ -124,65 +93,78 @@ class FeatureCache:
         """
         slot = self._slot(epoch)
         if slot >= self.kept and self.model.device.type != "cpu":
-            self.pixels.prefetch(indices, self._view(slot))
+            self.images.prefetch(indices, self._view(slot))
 
-    def batches(self) -> Iterator[Activations]:
-        """Yield all images in order, as many at a time as are encoded."""
-        parts = list(chunks(len(self.pixels.examples), self.encoding_batch))
-        for part, coming in zip(parts, [*parts[1:], range(0)], strict=True):
-            batch = self.batch(part)
-            self.prefetch(coming)
+    def batches(self, epoch: int = 0) -> Iterator[Activations]:
+        """Yield all images in order, as an epoch sees them, `encoding_batch` at a time."""
+        for part, coming in self._parts():
+            batch = self.batch(part, epoch)
+            self.prefetch(coming, epoch)
             yield batch
+
+    def _parts(self) -> Iterator[tuple[range, range]]:
+        """Yield the images that are encoded at a time, and those that come after them."""
+        parts = chunks(len(self.images.examples), self.encoding_batch)
+        return itertools.pairwise([*parts, range(0)])
 
     def _slot(self, epoch: int) -> int:
         """Return the number of the view that an epoch sees."""
         return epoch % self.views if self.views else epoch
 
     def _view(self, slot: int) -> int | None:
-        return slot if self.pixels.augmented else None
+        return slot if self.images.augmented else None
 
     def _choose(self, cut: int, budget_bytes: float) -> tuple[int, int, int]:
-        """Return the stage at which views are kept, how many fit, and the bytes of one."""
+        """Return the stage at which views are cached, how many fit, and the bytes of one."""
         if not self.views or budget_bytes <= 0:
             return cut, 0, 0
-        count = max(1, len(self.pixels.examples))
+        count = max(1, len(self.images.examples))
         raw_bytes = count * 3 * self.model.preprocess.size_px**2
         if not cut:
             return 0, min(self.views, int(budget_bytes // raw_bytes)), raw_bytes
         view_bytes = count * self._advance(self._probe_pixels(), cut).nbytes
         fit = int(budget_bytes // view_bytes)
-        if fit < self.views and raw_bytes < view_bytes and not blocks_below(self.model, cut):
+        if fit < self.views and raw_bytes < view_bytes and not _blocks_below(self.model, cut):
             return 0, min(self.views, int(budget_bytes // raw_bytes)), raw_bytes
         return cut, min(self.views, fit), view_bytes
 
     @torch.inference_mode(False)
     def _whole(self, slot: int) -> Tensor:
-        """Return what is kept of one view of all images: (N, ...)."""
+        """Return one view of all images from the cache: activations or uint8 pixels (N, ...)."""
         if slot not in self._kept:
             self._kept[slot] = self._placed(self._fetch(self._view(slot)))
             if len(self._kept) == self.views:
-                self.pixels.forget()
+                self.images.forget()
         return self._kept[slot]
 
     def _fetch(self, view: int | None) -> Tensor:
-        if self.store is None or self._untouched is None:
+        if self.disk_cache is None or self._untouched is None:
             return self._compute(view)
-        for example in self.pixels.examples:
+        for example in self.images.examples:
             refuse_test_image(example.source)
-        return self.store.get(self._about(view), lambda: self._compute(view))
+        key = cache_key(
+            self.model,
+            self.images,
+            view,
+            self.at,
+            data=self._data,
+            batch=self.encoding_batch,
+            precision=self.precision,
+            probe=self._untouched,
+        )
+        return self.disk_cache.get(key, lambda: self._compute(view))
 
     def _compute(self, view: int | None) -> Tensor:
-        parts = list(chunks(len(self.pixels.examples), self.encoding_batch))
-        made = []
-        for part, coming in zip(parts, [*parts[1:], range(0)], strict=True):
-            raw = self.pixels.raw(part, view)
+        computed = []
+        for part, coming in self._parts():
+            raw = self.images.raw(part, view)
             if self.model.device.type != "cpu":
-                self.pixels.prefetch(coming, view)
+                self.images.prefetch(coming, view)
             if self.at:
-                made.append(self._advance(self.pixels.normalise(raw), self.at).cpu())
+                computed.append(self._advance(self.images.normalise(raw), self.at).cpu())
             else:
-                made.append(raw)
-        return torch.cat(made)
+                computed.append(raw)
+        return torch.cat(computed)
 
     @torch.no_grad()
     def _advance(self, x: Tensor, stop: int) -> Tensor:
@@ -200,38 +182,9 @@ class FeatureCache:
                 return whole
         return whole.to(device)
 
-    def _about(self, view: int | None) -> dict[str, Any]:
-        """Return all that decides the activations of one view, to the bit."""
-        device = self.model.device
-        recipe = self.pixels.recipe
-        augmentation: dict[str, Any] = {}
-        if view is not None and recipe is not None:
-            augmentation = {
-                "seed": self.pixels.seed,
-                "view": view,
-                "crop_scale": recipe.crop_scale,
-                "flip": recipe.flip,
-            }
-        return {
-            "backbone": self.model.name,
-            "revision": self.model.revision,
-            "stage": [*(s.name for s in self.model.image.stages()), "end"][self.at],
-            "images": len(self.pixels.examples),
-            "data": self._data,
-            "augmentation": augmentation,
-            "preprocess": asdict(self.model.preprocess),
-            "pixels": PIXELS_VERSION,
-            "batch": self.encoding_batch,
-            "precision": self.precision,
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-            "threads": torch.get_num_threads(),
-            "versions": versions(),
-            "probe": self._untouched,
-        }
-
     @functools.cached_property
     def _data(self) -> str:
-        return digest([identity(example) for example in self.pixels.examples])
+        return digest([image_identity(example) for example in self.images.examples])
 
     @functools.cached_property
     def _untouched(self) -> str | None:
@@ -250,26 +203,6 @@ class FeatureCache:
         return torch.randn(1, 3, size, size, generator=generator)
 
 
-@functools.cache
-def versions() -> dict[str, str]:
-    """Return the versions of what decides about activations."""
-    return {name: version(name) for name in ("torch", "torchvision", "pillow")}
-
-
-def blocks_below(model: DualEncoder, cut: int) -> bool:
-    """Whether a transformer block lies below the cut: only then activations are worth a file."""
+def _blocks_below(model: DualEncoder, cut: int) -> bool:
+    """Whether a transformer block lies below the cut: only then are activations worth a file."""
     return any(stage.name.startswith("block.") for stage in model.image.stages()[:cut])
-
-
-def identity(example: Example) -> list[Any]:
-    """Return what tells an image from all others: key, path, size and time of change, or contents.
-
-    Of an image that cannot be read only the key is told: what decodes it says why.
-    """
-    source = example.source
-    with contextlib.suppress(Exception):
-        if isinstance(source, Path):
-            info = source.stat()
-            return [example.key, str(source.absolute()), info.st_size, info.st_mtime_ns]
-        return [example.key, content_digest(source.read())]
-    return [example.key]

@@ -1,4 +1,4 @@
-"""From examples to pixels: decode, crop or resize, normalise, a batch ahead of its use.
+"""Image loader: from examples to normalised pixels, a batch ahead of its use.
 
 A view is a pure function of (seed, image key, view number), so a cached and a streamed run, or a
 resumed one, see the same pixels.
@@ -35,12 +35,12 @@ class ImageLoader:
     """The images of a list of examples, as normalised pixels.
 
     Args:
-        examples: What to read; batches index into it.
+        examples: N images; batches index into them.
         preprocess: Size, normalisation and resize policy.
         recipe: Augmentation of views; None when only the test transform is used.
         seed: Seed of the views.
-        keep_bytes: Decoded images that stay in memory, for those that are read again.
-        device: Where batches are wanted.
+        keep_bytes: Size of the decoded images that stay in memory, for those that are read again.
+        device: Device of the batches.
     """
 
     def __init__(
@@ -89,12 +89,12 @@ class ImageLoader:
         return torch.stack([reading[index].result() for index in indices])
 
     def normalise(self, raw: Tensor) -> Tensor:
-        """Return normalised pixels (B, 3, S, S) of raw ones, on the device they are wanted on."""
+        """Normalise raw pixels: uint8 (B, 3, S, S) -> fp32 (B, 3, S, S) on the device."""
         pixels = send(raw, self.device).float()
         return pixels.div_(255).sub_(self._mean).div_(self._std)
 
     def forget(self) -> None:
-        """Release the decoded images: every view that will be asked for is kept elsewhere."""
+        """Release the decoded images: all their views are cached elsewhere."""
         self.keep_bytes = 0
         self._decoded.clear()
 

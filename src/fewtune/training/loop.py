@@ -12,7 +12,7 @@ import functools
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -29,10 +29,9 @@ from fewtune.training.cut import Cuts, find_cuts, training_mode
 from fewtune.training.device import autocast, held_in, read_later, rows_of
 from fewtune.training.disk_cache import DiskCache
 from fewtune.training.feature_cache import FeatureCache
-from fewtune.training.image_loader import ImageLoader, chunks
+from fewtune.training.image_loader import ImageLoader
 from fewtune.training.interrupt import interrupt_later
-from fewtune.training.memory.memory_probe import peak_mib
-from fewtune.training.tracking import Estimate, Step, Tracker
+from fewtune.training.tracking import Step, Tracker
 
 
 def seed_step(seed: int, phase: int, step: int) -> None:
@@ -60,7 +59,16 @@ def epoch_order(seed: int, epoch: int, count: int) -> tuple[int, ...]:
 
 
 class Training:
-    """One phase, ready to run: inputs, optimizer and the means to make a step."""
+    """One phase, ready to run: images, class prompts, optimizer and the means to make a step.
+
+    Attributes:
+        features: The training images as they enter the image tower.
+        labels: (N,) of the training images, on the model's device.
+        per_epoch: Steps of an epoch.
+        total: Steps of the phase.
+        divisible: Whether a batch may be worked on in micro-batches.
+        save_plan: Receives a plan that changes while training.
+    """
 
     def __init__(
         self,
@@ -71,20 +79,20 @@ class Training:
         precision: Precision,
         seed: int,
         phase: int,
-        store: DiskCache | None = None,
+        disk_cache: DiskCache | None = None,
     ) -> None:
         self.head = head
         self.model = head.model
         self.recipe, self.plan = recipe, plan
         self.seed, self.phase = seed, phase
         self.model.set_attention(plan.attention)
-        self.scale = plan.steps_scale
+        self.steps_scale = plan.steps_scale
         self.precision: Precision = precision
         self.labels = torch.tensor([e.label for e in support.train], device=self.model.device)
         self.count = len(support.train)
         self.per_epoch = recipe.steps_per_epoch(self.count)
         self.shots = support.shots
-        self.total = recipe.total_steps(self.count, self.shots, self.scale)
+        self.total = recipe.total_steps(self.count, self.shots, self.steps_scale)
         self.divisible = head.divisible and type(head).backward is Head.backward
         self.save_plan: Callable[[Plan], None] = lambda plan: None
         self.parameters = dict(head.trainable())
@@ -95,25 +103,25 @@ class Training:
             )
         self.optimizer = make_optimizer(recipe, head.groups(self.parameters))
         cuts = find_cuts(self.model, head, support.classes)
-        self._share_beginning(cuts)
+        self._share_prefix(cuts)
         self.cuts = cuts if plan.cache else Cuts(0, cuts.text and 0)
         images = ImageLoader(
             support.train, self.model.preprocess, recipe, seed, device=self.model.device
         )
-        self.inputs = FeatureCache(
+        self.features = FeatureCache(
             self.model,
             images,
             self.cuts.image,
             precision,
             views=recipe.views,
             budget_bytes=plan.cache * plan.cache_mib * 2**20,
-            store=store if plan.cache else None,
+            disk_cache=disk_cache if plan.cache else None,
             encoding_batch=plan.encoding_batch,
         )
-        self.of = support.classes
+        self.class_set = support.classes
 
-    def _share_beginning(self, cuts: Cuts) -> None:
-        """Let dropout have one mask for what all prompts begin with, if the recipe says so.
+    def _share_prefix(self, cuts: Cuts) -> None:
+        """Let dropout have one mask for the prefix of all prompts, if the recipe says so.
 
         Raises:
             ConfigError: No gradient goes through the text tower, or a hook there sees the rows.
@@ -136,18 +144,20 @@ class Training:
 
     @functools.cached_property
     def classes(self) -> Activations | None:
-        """The class prompts as they enter the text tower at its cut; None without a text side."""
+        """The class prompts (P, ...) as they enter the text tower at its cut; None without one."""
         if self.cuts.text is None:
             return None
         with torch.no_grad(), autocast(self.model.device, self.precision):
-            prompts = replace(self.model.encode(self.head.prompts(self.of)), chunk=PROMPT_CHUNK)
+            prompts = replace(
+                self.model.encode(self.head.prompts(self.class_set)), chunk=PROMPT_CHUNK
+            )
             # Embedded tokens take a thousand times the memory of ids, and no time.
             if any(stage.name == "block.0" for stage in self.model.text.stages()[: self.cuts.text]):
                 prompts = prompts.advance(self.cuts.text)
             return replace(prompts, chunk=self.plan.text_chunk)
 
     def batch(self, step: int) -> tuple[list[int], int]:
-        """Return the images of a step, and its epoch."""
+        """Return the indices of a step's images (at most `batch_size`), and its epoch."""
         epoch, index = divmod(step, self.per_epoch)
         order = epoch_order(self.seed, epoch, self.count)
         size = self.recipe.batch_size
@@ -156,23 +166,23 @@ class Training:
     def _prefetch(self, step: int) -> None:
         """Begin to read the images of the next step while this one is computed."""
         if step < self.total:
-            self.inputs.prefetch(*self.batch(step))
+            self.features.prefetch(*self.batch(step))
 
     def forward(self, step: int) -> Tensor:
-        """Return the loss of a step's batch, a scalar, with dropout on."""
+        """Return the loss of a step's batch, a scalar with its graph; dropout is on."""
         batch, epoch = self.batch(step)
         training_mode(self.head, True)
         seed_step(self.seed, self.phase, step)
         with autocast(self.model.device, self.precision):
-            images = self.inputs.batch(batch, epoch)
+            images = self.features.batch(batch, epoch)
             self._prefetch(step + 1)
             output = self.head(images, self.classes)
             return self.head.loss(output, rows_of(self.labels, batch))
 
     def gradients(self, step: int) -> Callable[[], float]:
-        """Fill the gradients of a step, with dropout on, and return what waits for its loss.
+        """Fill the gradients of a step, with dropout on, and return a function that reads its loss.
 
-        What a GPU has no memory for is tried again in halves, which become the plan.
+        After an out-of-memory error the step is tried again in halves, which become the plan.
 
         Raises:
             torch.OutOfMemoryError: One image and one class prompt at a time are too much.
@@ -181,7 +191,7 @@ class Training:
             self.optimizer.zero_grad()
             try:
                 if self.divisible and 0 < self.plan.micro_batch < self.recipe.batch_size:
-                    return self._in_parts(step)
+                    return self._in_micro_batches(step)
                 loss = self.forward(step)
                 value = read_later(loss.detach())
                 self.head.backward(loss)
@@ -191,11 +201,11 @@ class Training:
                 if smaller == self.plan:
                     raise
             # Out of the handler: as long as it lasts, it keeps the tensors of what failed.
-            self.follow(smaller)
+            self.use_plan(smaller)
             self.save_plan(smaller)
 
-    def _in_parts(self, step: int) -> Callable[[], float]:
-        """Add up the gradients of a batch's parts, which share one pass of the class prompts."""
+    def _in_micro_batches(self, step: int) -> Callable[[], float]:
+        """Add up the gradients of micro-batches, which share one pass of the class prompts."""
         batch, epoch = self.batch(step)
         training_mode(self.head, True)
         seed_step(self.seed, self.phase, step)
@@ -207,10 +217,10 @@ class Training:
         self._prefetch(step + 1)
         losses = []
         for start in range(0, len(batch), self.plan.micro_batch):
-            torch.set_rng_state(drawn)  # all parts see the dropout of the whole batch
+            torch.set_rng_state(drawn)  # all see the dropout of the whole batch
             part = batch[start : start + self.plan.micro_batch]
             with mixed():
-                images = replace(self.inputs.batch(part, epoch), first=start)
+                images = replace(self.features.batch(part, epoch), first=start)
                 loss = self.head.loss(self.head(images, shared), rows_of(self.labels, part))
                 loss = loss * (len(part) / len(batch))
             self.head.backward(loss)
@@ -230,54 +240,47 @@ class Training:
             update["text_chunk"] = math.ceil(prompts / 2)
         return self.plan.model_copy(update=update)
 
-    def follow(self, plan: Plan) -> None:
-        """Work in the pieces of another plan, and for as long as it says."""
+    def use_plan(self, plan: Plan) -> None:
+        """Take micro-batches, text chunks and number of steps from another plan."""
         self.plan = plan
-        self.scale = plan.steps_scale
-        self.total = self.recipe.total_steps(self.count, self.shots, self.scale)
+        self.steps_scale = plan.steps_scale
+        self.total = self.recipe.total_steps(self.count, self.shots, self.steps_scale)
         if self.classes:
             self.classes = replace(self.classes, chunk=plan.text_chunk)
 
     def step(self, step: int) -> tuple[float, float]:
-        """Make one optimizer step and return (loss, learning rate).
+        """Make one optimizer step (numbered from 0) and return (loss, learning rate).
 
         Raises:
             RunError: The loss is not finite; nothing was changed by this step.
         """
-        rate = self.recipe.rate(step, self.total, self.per_epoch, self.scale)
+        rate = self.recipe.rate(step, self.total, self.per_epoch, self.steps_scale)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("rate", 1.0)
         value = self.gradients(step)()
         if not math.isfinite(value):
-            raise RunError(
-                f"The loss became {value} at step {step + 1} of {self.total}.",
-                hint=f"Lower the learning rate: --lr {self.recipe.lr / 10:g}.",
-            )
+            raise self.diverged(value, step)
         self.optimizer.step()
         if (step + 1) % self.per_epoch == 0:
             self.head.epoch_end(step // self.per_epoch, math.ceil(self.total / self.per_epoch))
         return value, rate
 
-    def estimate(self, probes: int = 2) -> Estimate:
-        """Time probe steps that change nothing; the fastest counts."""
-        seconds = []
-        for _ in range(probes if self.total else 0):
-            started = time.perf_counter()
-            self.gradients(0)
-            self.optimizer.zero_grad()
-            seconds.append(time.perf_counter() - started)
-        memory = peak_mib(self.model.device)
-        return Estimate(self.total, min(seconds, default=0.0) * self.total, memory)
-
-    def lowered(self) -> contextlib.AbstractContextManager[None]:
-        """Return the context in which frozen weights are held in the precision of products."""
-        if self.precision == "fp32":
-            return contextlib.nullcontext()
-        return held_in(self.model.net, torch.bfloat16)
+    def diverged(self, loss: float, step: int, of_run: str = "") -> RunError:
+        """Return the error of a step whose loss is not finite."""
+        return RunError(
+            f"The loss became {loss} at step {step + 1} of {self.total}{of_run}.",
+            hint=f"Lower the learning rate: --lr {self.recipe.lr / 10:g}.",
+        )
 
     def evaluation_mode(self) -> None:
         """Switch dropout off."""
         training_mode(self.head, False)
+
+    def lowered(self) -> contextlib.AbstractContextManager[None]:
+        """Return the context in which frozen linear layers hold bf16 weights, for runs in bf16."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return held_in(self.model.net, torch.bfloat16)
 
 
 def make_optimizer(recipe: Recipe, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -326,17 +329,7 @@ def prepare(training: Training, tracker: Tracker) -> None:
     """Let a head fill its tensors from the embeddings of the training images, if it does so."""
     if type(training.head).prepare is not Head.prepare:
         tracker.status("encoding the training images")
-        views = torch.stack(list(support_embeddings(training)), 1)
-        training.head.prepare(views, training.labels)
-
-
-def support_embeddings(training: Training) -> Iterator[Tensor]:
-    """Yield the finished embeddings (N, D) of the training images, a view at a time."""
-    inputs = training.inputs
-    for view in range(max(1, training.recipe.views)):
+        features, views = training.features, range(max(1, training.recipe.views))
         with torch.no_grad(), autocast(training.model.device, training.precision):
-            parts = [
-                inputs.batch(part, view).embeddings()
-                for part in chunks(training.count, inputs.encoding_batch)
-            ]
-        yield torch.cat(parts)
+            z = [torch.cat([b.embeddings() for b in features.batches(view)]) for view in views]
+        training.head.prepare(torch.stack(z, 1), training.labels)

@@ -34,6 +34,7 @@ from fewtune.training.device import (
     free_memory_mib,
 )
 from fewtune.training.disk_cache import DiskCache, activations_dir
+from fewtune.training.estimate import estimate_cost
 from fewtune.training.feature_cache import FeatureCache
 from fewtune.training.image_loader import ImageLoader
 from fewtune.training.job import Job
@@ -296,16 +297,16 @@ class Execution:
         test_guard.enter("training")
         if self.folder.plan() is not None:
             training.save_plan = self.folder.write_plan
-            return training, training.estimate()
+            return training, estimate_cost(training)
         plan = plan_training(plan, training)
         if plan.cache_mib < training.plan.cache_mib:
             training = self.training(head, recipe, plan, phase)
-        training.follow(plan)
-        estimate = training.estimate(probes=1)  # another one found the pieces
+        training.use_plan(plan)
+        estimate = estimate_cost(training, probes=1)  # another one found the pieces
         budget_s = self.job.config.time_budget_s
         if budget_s is not None and estimate.seconds > budget_s:
             scale = training.plan.steps_scale * budget_s / estimate.seconds
-            training.follow(training.plan.model_copy(update={"steps_scale": scale}))
+            training.use_plan(training.plan.model_copy(update={"steps_scale": scale}))
             estimate = replace(estimate, steps=training.total, seconds=budget_s)
         self.folder.write_plan(training.plan)
         training.save_plan = self.folder.write_plan
@@ -327,13 +328,14 @@ class Execution:
 
     def _inputs(self, examples: Sequence[Example], head: Head, plan: Plan) -> FeatureCache:
         """Return images that are scored once, with what other runs have computed of them."""
-        return FeatureCache.once(
+        return FeatureCache(
             self.model,
             ImageLoader(examples, self.model.preprocess, device=self.model.device),
             find_cuts(self.model, head, self.support.classes).image,
             self.precision,
             budget_bytes=plan.cache_mib * 2**20,
-            store=self.store,
+            once=True,
+            disk_cache=self.store,
             encoding_batch=plan.encoding_batch,
         )
 

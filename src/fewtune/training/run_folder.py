@@ -1,4 +1,4 @@
-"""A run's folder: what is in it, how it is written, and how it is read again.
+"""Run folder: its files, how they are written, and how they are read again.
 
 record.json          spec, plan, environment, metrics, cost: written last, so its presence
                      means that the run is complete
@@ -24,7 +24,8 @@ from typing import Any, TypeVar
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from fewtune.core.errors import AdapterError, RunError
@@ -33,7 +34,7 @@ from fewtune.core.files import read_json, write_json, write_text
 from fewtune.core.spec import Plan, Spec
 from fewtune.core.task import ClassSet, Example, Task
 from fewtune.model.head import Head
-from fewtune.training.tensor_files import misfits, write_tensors
+from fewtune.training.tensor_files import copy_tensors, write_tensors
 
 FORMAT = 1
 
@@ -57,7 +58,7 @@ class RunFolder:
         return self.path / "adapter.safetensors"
 
     def complete(self) -> bool:
-        """Whether the run has ended well."""
+        """Whether the run has ended and its record is written."""
         return (self.path / "record.json").exists()
 
     def begin(self, spec: Spec, task: Task) -> None:
@@ -165,21 +166,16 @@ class RunFolder:
             AdapterError: The file is missing, damaged, or of another strategy or backbone.
         """
         try:
-            with safe_open(self.adapter, "pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = load_file(self.adapter)
         except (SafetensorError, OSError) as error:
             raise AdapterError(
                 f"{self.adapter} cannot be read: {error}.", hint="Train the run again."
             ) from error
-        wanted = head.saved()
-        strange = misfits(wanted, tensors)
-        if strange:
+        if misfits := copy_tensors(tensors, head.saved()):
             raise AdapterError(
-                f"{self.adapter} does not belong to this run: {len(strange)} tensors differ, "
-                f"the first is {strange[0]!r}."
+                f"{self.adapter} does not belong to this run: {len(misfits)} tensors differ, "
+                f"the first is {misfits[0]!r}."
             )
-        for name, value in wanted.items():
-            value.copy_(tensors[name])
 
     def write_predictions(self, examples: Sequence[Example], logits: Tensor) -> None:
         """Write predictions.csv from logits (N, C); labels are class indices."""

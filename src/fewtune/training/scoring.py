@@ -46,7 +46,7 @@ def scores(
         RunError: A score is NaN or infinite.
     """
     model = head.model
-    inputs = FeatureCache.once(model, images) if isinstance(images, ImageLoader) else images
+    inputs = FeatureCache(model, images) if isinstance(images, ImageLoader) else images
     parts = []
     with model.merged(), torch.inference_mode(), autocast(model.device, precision):
         if text is None:

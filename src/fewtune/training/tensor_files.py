@@ -1,4 +1,4 @@
-"""Files of tensors: written whole or not at all, and checked before they replace anything."""
+"""Files of tensors: written whole or not at all, and copied whole or not at all."""
 
 from __future__ import annotations
 
@@ -29,8 +29,11 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: dict[str, str
     write_atomic(path, write)
 
 
-def misfits(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
-    """Return the names of tensors, of any shape, that only one side has or that differ in shape."""
-    names = sorted(set(wanted) ^ set(found))
-    shared = sorted(set(wanted) & set(found))
-    return names + [name for name in shared if wanted[name].shape != found[name].shape]
+def copy_tensors(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> list[str]:
+    """Copy tensors of any shape by name, or none; return the names that do not fit each other."""
+    misfits = sorted(set(target) ^ set(source))
+    shared = sorted(set(target) & set(source))
+    misfits += [name for name in shared if target[name].shape != source[name].shape]
+    for name in () if misfits else shared:
+        target[name].copy_(source[name])
+    return misfits

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from fewtune.core.errors import DataError
-from fewtune.data.decode import InMemory, inspect_image, open_image
+from fewtune.data.decode import InMemory, open_image
+from fewtune.data.image_facts import inspect_image
 from fixtures import encoded, picture, write_image
 
 

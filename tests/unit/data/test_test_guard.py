@@ -12,7 +12,8 @@ import pytest
 from fewtune.core.errors import DataError, RunError
 from fewtune.core.task import Example
 from fewtune.data import test_guard
-from fewtune.data.decode import InMemory, inspect_image, open_image
+from fewtune.data.decode import InMemory, open_image
+from fewtune.data.image_facts import inspect_image
 from fewtune.data.packed_images import BitSlice, FileSlice, GreySlice
 from fewtune.datasets.readers.regenerated import Sprite
 from fixtures import write_image

@@ -15,8 +15,9 @@ from fewtune.core.errors import DataError
 from fewtune.core.paths import cache_dir
 from fewtune.core.task import ClassSet, Example, Task, with_test_split
 from fewtune.data import verify as verify_module
-from fewtune.data.decode import ImageFacts, InMemory, inspect_image
+from fewtune.data.decode import InMemory
 from fewtune.data.findings import DataReport, Finding
+from fewtune.data.image_facts import ImageFacts, inspect_image
 from fewtune.data.layouts import open_task
 from fewtune.data.packed_images import FileSlice
 from fewtune.data.verify import repair, verify

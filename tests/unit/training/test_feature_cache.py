@@ -1,4 +1,4 @@
-"""Activations that are kept: equal to streamed ones, computed once, and never a run's downfall."""
+"""Cached activations: equal to streamed ones, computed once, and no run fails because of them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ from fewtune.strategies.clip_lora import ClipLora
 from fewtune.strategies.linear_probe import LinearProbe
 from fewtune.testing import tiny_clip, tiny_clip_folder, tiny_task
 from fewtune.training import disk_cache
+from fewtune.training.cache_key import image_identity
 from fewtune.training.disk_cache import FILE, DiskCache, entries, prune
-from fewtune.training.feature_cache import FeatureCache, identity
+from fewtune.training.feature_cache import FeatureCache
 from fewtune.training.image_loader import ImageLoader
 from fewtune.training.job import Job
 from fewtune.training.run import run
@@ -47,7 +48,7 @@ def _keep_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk_cache, "READING_BYTES_PER_S", float("inf"))
 
 
-def store(folder: Path, notes: list[str] | None = None, **options: Any) -> DiskCache:
+def disk_cache_in(folder: Path, notes: list[str] | None = None, **options: Any) -> DiskCache:
     return DiskCache(folder, ([] if notes is None else notes).append, **{"least_s": 0, **options})
 
 
@@ -57,7 +58,7 @@ def once(value: Tensor) -> Callable[[], Tensor]:
     return lambda: left.pop()
 
 
-def inputs(
+def features(
     model: DualEncoder,
     cut: int = END,
     budget_bytes: float = 1e9,
@@ -65,9 +66,9 @@ def inputs(
     seed: int = 0,
     shared: DiskCache | None = None,
 ) -> FeatureCache:
-    pixels = ImageLoader(TASK.train, model.preprocess, recipe, seed)
+    images = ImageLoader(TASK.train, model.preprocess, recipe, seed)
     return FeatureCache(
-        model, pixels, cut, "fp32", views=recipe.views, budget_bytes=budget_bytes, store=shared
+        model, images, cut, "fp32", views=recipe.views, budget_bytes=budget_bytes, disk_cache=shared
     )
 
 
@@ -75,21 +76,21 @@ def inputs(
 def test_what_is_stored_is_read(tmp_path: Path, dtype: torch.dtype) -> None:
     value = torch.randn(5, 3).to(dtype)
     compute = once(value)
-    assert torch.equal(store(tmp_path).get({"a": 1}, compute), value)
-    found = store(tmp_path).get({"a": 1}, compute)
+    assert torch.equal(disk_cache_in(tmp_path).get({"a": 1}, compute), value)
+    found = disk_cache_in(tmp_path).get({"a": 1}, compute)
     assert found.dtype == dtype
     assert torch.equal(found, value)
     assert [entry.about for entry in entries(tmp_path)] == [{"a": 1}]
 
 
 def test_what_is_computed_quickly_is_not_stored(tmp_path: Path) -> None:
-    store(tmp_path, least_s=60).get({}, once(torch.ones(2)))
+    disk_cache_in(tmp_path, least_s=60).get({}, once(torch.ones(2)))
     assert not list(tmp_path.iterdir())
 
 
 def test_damaged_and_foreign_entries_are_made_again(tmp_path: Path) -> None:
     notes: list[str] = []
-    shared = store(tmp_path, notes)
+    shared = disk_cache_in(tmp_path, notes)
     for number in (1, 2):
         shared.get({"a": number}, once(torch.full((4,), float(number))))
     one, two = (e.folder / FILE for e in sorted(entries(tmp_path), key=lambda e: e.about["a"]))
@@ -104,7 +105,7 @@ def test_damaged_and_foreign_entries_are_made_again(tmp_path: Path) -> None:
 
 
 def test_the_entries_that_were_not_used_for_longest_go_first(tmp_path: Path) -> None:
-    shared = store(tmp_path, limit_bytes=3 * 4000 + 2000)
+    shared = disk_cache_in(tmp_path, limit_bytes=3 * 4000 + 2000)
     for number in range(3):
         shared.get({"n": number}, once(torch.ones(1000)))
         entry = next(e for e in entries(tmp_path) if e.about["n"] == number)
@@ -125,14 +126,14 @@ def test_a_full_disk_costs_the_entry_and_nothing_else(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
-        value = store(tmp_path, notes).get({}, once(torch.ones(1000)))
+        value = disk_cache_in(tmp_path, notes).get({}, once(torch.ones(1000)))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert value.sum() == 1000
     assert "going on without the cache" in notes[0]
     assert not list(tmp_path.iterdir())
     (tmp_path / "file").write_text("")
-    assert store(tmp_path / "file", notes).get({}, once(torch.ones(1))).tolist() == [1]
+    assert disk_cache_in(tmp_path / "file", notes).get({}, once(torch.ones(1))).tolist() == [1]
     assert len(notes) == 2
 
 
@@ -147,7 +148,7 @@ def test_of_two_at_a_time_one_computes(tmp_path: Path) -> None:
 
     # Each opens the lock file of its own, as two processes would.
     threads = [
-        threading.Thread(target=lambda: found.append(store(tmp_path).get({}, compute)))
+        threading.Thread(target=lambda: found.append(disk_cache_in(tmp_path).get({}, compute)))
         for _ in range(3)
     ]
     for thread in threads:
@@ -161,22 +162,22 @@ def test_of_two_at_a_time_one_computes(tmp_path: Path) -> None:
 def test_an_image_is_known_by_its_file_or_its_contents(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(b"x")
-    of_file = identity(Example("a", 0, path))
+    of_file = image_identity(Example("a", 0, path))
     os.utime(path, (1, 1))
-    assert identity(Example("a", 0, path)) != of_file
+    assert image_identity(Example("a", 0, path)) != of_file
     other = tiny_task(seed=1).train[0]
     assert TASK.train[0] == other  # the keys are equal, the pixels are not
-    assert identity(TASK.train[0]) != identity(other)
-    assert identity(Example("gone", 0, tmp_path / "gone.png")) == ["gone"]
+    assert image_identity(TASK.train[0]) != image_identity(other)
+    assert image_identity(Example("gone", 0, tmp_path / "gone.png")) == ["gone"]
 
 
 @pytest.mark.parametrize(("cut", "fits"), [(END, 3), (END, 1), (MIDDLE, 3), (MIDDLE, 2), (0, 3)])
 def test_kept_equals_streamed(backbone: Path, cut: int, fits: int) -> None:
     model = tiny_clip(backbone)
-    streamed = inputs(model, cut, budget_bytes=0)
-    every = inputs(model, cut)
+    streamed = features(model, cut, budget_bytes=0)
+    every = features(model, cut)
     view_bytes = len(TASK.train) * (3 * 32 * 32 if cut == 0 else every.batch([0]).x.nbytes)
-    kept = inputs(model, cut, fits * view_bytes + view_bytes // 2)
+    kept = features(model, cut, fits * view_bytes + view_bytes // 2)
     assert (every.kept, kept.kept, streamed.kept) == (3, fits, 0)
     for epoch in range(4):
         kept.prefetch([5, 2], epoch)
@@ -190,26 +191,26 @@ def test_pixels_are_kept_where_no_block_is_below_and_they_are_smaller(backbone: 
     model = tiny_clip(backbone)
     model.net.double()  # activations of 4,352 bytes, pixels of 3,072
     model.add_hook(model.image, "embed", lambda x, rows: x.double())
-    roomy, tight, streamed = (inputs(model, 2, size * 12 * 3) for size in (4352, 3072, 0))
+    roomy, tight, streamed = (features(model, 2, size * 12 * 3) for size in (4352, 3072, 0))
     assert [(i.at, i.kept) for i in (roomy, tight, streamed)] == [(2, 3), (0, 3), (2, 0)]
     assert torch.equal(tight.batch([1, 4], 5).x, streamed.batch([1, 4], 5).x)
-    assert inputs(model, MIDDLE, 3072 * 12 * 3).at == MIDDLE
+    assert features(model, MIDDLE, 3072 * 12 * 3).at == MIDDLE
 
 
 def test_a_new_view_every_epoch_is_streamed_and_the_plain_view_is_one(backbone: Path) -> None:
     model = tiny_clip(backbone)
-    fresh = inputs(model, recipe=Recipe(views=0))
+    fresh = features(model, recipe=Recipe(views=0))
     assert fresh.kept == 0
     assert not torch.equal(fresh.batch([0], 0).x, fresh.batch([0], 1).x)
     for views in (0, 4):
-        plain = inputs(model, recipe=Recipe(views=views, crop_scale=None))
+        plain = features(model, recipe=Recipe(views=views, crop_scale=None))
         assert plain.kept == 1
         assert torch.equal(plain.batch([3], 0).x, plain.batch([3], 7).x)
 
 
 def test_entries_differ_by_all_that_decides_the_bits(backbone: Path, tmp_path: Path) -> None:
     model = tiny_clip(backbone)
-    shared = store(tmp_path)
+    shared = disk_cache_in(tmp_path)
     for recipe, seed, cut in (
         (RECIPE, 0, END),
         (RECIPE, 1, END),
@@ -217,11 +218,11 @@ def test_entries_differ_by_all_that_decides_the_bits(backbone: Path, tmp_path: P
         (RECIPE.model_copy(update={"flip": False}), 0, END),
         (RECIPE.model_copy(update={"crop_scale": None}), 0, END),
     ):
-        inputs(model, cut, recipe=recipe, seed=seed, shared=shared).batch([0])
+        features(model, cut, recipe=recipe, seed=seed, shared=shared).batch([0])
     model.preprocess = replace(model.preprocess, policy="squash")
-    inputs(model, shared=shared).batch([0])
+    features(model, shared=shared).batch([0])
     model.revision = "another"
-    inputs(model, shared=shared).batch([0])
+    features(model, shared=shared).batch([0])
     assert len(entries(tmp_path)) == 7
 
 
@@ -231,12 +232,12 @@ def test_what_a_strategy_has_changed_below_the_cut_is_not_shared(
     def brighter(x: Tensor, rows: TokenBatch | None) -> Tensor:
         return x + 1
 
-    shared = store(tmp_path)
-    plain = inputs(tiny_clip(backbone), shared=shared).batch([0]).x
+    shared = disk_cache_in(tmp_path)
+    plain = features(tiny_clip(backbone), shared=shared).batch([0]).x
     assert len(entries(tmp_path)) == 1
     model = tiny_clip(backbone)
     model.add_hook(model.image, "block.1", brighter)
-    assert not torch.equal(inputs(model, shared=shared).batch([0]).x, plain)
+    assert not torch.equal(features(model, shared=shared).batch([0]).x, plain)
     assert len(entries(tmp_path)) == 1
 
 

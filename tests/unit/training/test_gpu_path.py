@@ -58,8 +58,8 @@ def test_a_step_waits_for_its_loss_alone(
     # The seeds of dropout masks are drawn and read on the host.
     strategy = kind(**({"dropout": 0.0} if "dropout" in kind.model_fields else {}))
     head = attach(strategy, tiny_clip(folder), TASK.support().classes, RECIPE, 0)
-    for pieces in ({}, {"micro_batch": 3, "text_chunk": 2}):
-        plan = Plan(device="cpu", threads=1, **pieces)
+    for sizes in ({}, {"micro_batch": 3, "text_chunk": 2}):
+        plan = Plan(device="cpu", threads=1, **sizes)
         training = Training(head, TASK.support(), RECIPE, plan, "bf16", 0, 0)
         prepare(training, Tracker())
         training.step(0)

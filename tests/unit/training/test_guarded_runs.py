@@ -30,7 +30,7 @@ from fewtune.training.image_loader import ImageLoader
 from fewtune.training.job import Job
 from fewtune.training.run import run
 from fewtune.training.tracking import Step, Tracker
-from fewtune.training.vmapped.vmapped_runs import run_batched
+from fewtune.training.vmapped.vmapped_runs import run_vmapped
 
 RECIPE = Recipe(batch_size=4, length=3, length_unit="steps", views=1)
 END = 8  # stages of the tiny image tower
@@ -38,7 +38,7 @@ END = 8  # stages of the tiny image tower
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_clip_folder(tmp_path_factory.mktemp("seal") / "clip")
+    return tiny_clip_folder(tmp_path_factory.mktemp("guarded") / "clip")
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ class CheatingHead(Head):
 
 
 class Cheating(Strategy):
-    """A strategy with test images at hand."""
+    """A strategy that knows where the test images are."""
 
     title = "Cheating"
     recipe = RECIPE
@@ -122,11 +122,12 @@ def test_what_is_cached_of_test_images_is_refused_too(
 ) -> None:
     monkeypatch.setattr(disk_cache, "READING_BYTES_PER_S", float("inf"))
     monkeypatch.setattr("fewtune.training.run.DiskCache", functools.partial(DiskCache, least_s=0))
-    store = DiskCache(tmp_path / "cache", lambda text: None, least_s=0)
+    shared = DiskCache(tmp_path / "cache", lambda text: None, least_s=0)
 
     def steal(model: DualEncoder) -> Tensor:
-        pixels = ImageLoader(task.test, model.preprocess)
-        return FeatureCache.once(model, pixels, END, budget_bytes=1e9, store=store).batch([0]).x
+        images = ImageLoader(task.test, model.preprocess)
+        cache = FeatureCache(model, images, END, budget_bytes=1e9, disk_cache=shared)
+        return cache.batch([0]).x
 
     monkeypatch.setitem(CHEATS, "prepare", steal)
     cheating = job(backbone, task, tmp_path, Cheating())
@@ -164,7 +165,7 @@ def test_runs_at_once_are_guarded_too(
     monkeypatch.setitem(CHEATS, "prepare", lambda model: open_image(task.test[-1].source))
     jobs = [job(backbone, task, tmp_path, Cheating(), seed=seed) for seed in (1, 2)]
     with pytest.raises(RunError, match="while training"):
-        run_batched(jobs, Tracker())
+        run_vmapped(jobs, Tracker())
 
 
 def test_an_image_in_two_splits_is_named_before_anything_is_trained(

@@ -1,4 +1,4 @@
-"""A step in parts equals the whole step, and the parts follow from the memory there is."""
+"""Micro-batches and text chunks give the gradients of the whole step and follow from the budget."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STRATEGIES = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_clip_folder(tmp_path_factory.mktemp("split") / "clip")
+    return tiny_clip_folder(tmp_path_factory.mktemp("memory") / "clip")
 
 
 def ready(strategy: Strategy, folder: Path, **plan: int) -> Training:
@@ -71,7 +71,7 @@ def assert_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
     [*STRATEGIES, ClipFit(regulariser="squared"), VptDeep(dropout=0.0)],
     ids=lambda s: f"{s.name()}-{s.type}",
 )
-def test_parts_of_a_batch_give_the_gradients_of_the_whole(strategy: Strategy, folder: Path) -> None:
+def test_micro_batches_give_the_gradients_of_the_whole(strategy: Strategy, folder: Path) -> None:
     whole = gradients(ready(strategy, folder))
     assert_equal(whole, gradients(ready(strategy, folder, micro_batch=3, text_chunk=2)))
 
@@ -124,27 +124,27 @@ def fake_needs(monkeypatch: pytest.MonkeyPatch, held_mib: float, images: Need, t
 
 
 @pytest.mark.parametrize(
-    ("memory", "cache", "pieces"),
+    ("memory", "cache", "sizes"),
     [
         (1000, 0, (0, 0, 0)),  # all fits: 7 images of 10, 5 prompts of 100
         (1000, 330, (0, 0, 330)),
-        (700, 60, (4, 0, 60)),  # fewer images beside all prompts ...
+        (700, 60, (4, 0, 60)),  # fewer images next to all prompts ...
         (500, 0, (0, 3, 0)),  # ... before prompts in chunks, all images then
         (220, 0, (0, 1, 0)),
         (200, 90, (0, 1, 0)),  # what is kept yields to the work
     ],
 )
-def test_pieces_follow_from_the_budget(
+def test_micro_batches_and_chunks_follow_from_the_budget(
     memory: int,
     cache: int,
-    pieces: tuple[int, int, int],
+    sizes: tuple[int, int, int],
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fake_needs(monkeypatch, 100, Need(0, 10), Need(0, 100))
     plan = PLAN.model_copy(update={"memory_mib": memory, "cache_mib": cache})
     found = memory_plan.plan_training(plan, ready(ClipLora(), folder))
-    assert (found.micro_batch, found.text_chunk, found.cache_mib) == pieces
+    assert (found.micro_batch, found.text_chunk, found.cache_mib) == sizes
 
 
 def test_too_small_a_budget_names_one_that_works(

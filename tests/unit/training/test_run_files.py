@@ -29,6 +29,7 @@ from fewtune.strategies.clipfit import ClipFit
 from fewtune.strategies.vpt_deep import VptDeep
 from fewtune.testing import tiny_clip, tiny_clip_folder, tiny_task
 from fewtune.training.checkpoints import Checkpoints
+from fewtune.training.estimate import estimate_cost
 from fewtune.training.job import Job
 from fewtune.training.load_run import load_run
 from fewtune.training.loop import Training, epoch_order, tune
@@ -126,7 +127,7 @@ def test_resuming_at_every_step_gives_the_same_tensors(backbone: Path, tmp_path:
     for step in range(1, STEPS + 1):
         resumed, checkpoints = training(backbone, ClipLora()), Checkpoints(tmp_path / str(step))
         if step == 2:
-            resumed.estimate()
+            estimate_cost(resumed)
         tune(resumed, "tune", checkpoints, Stop(step, AssertionError("a step was repeated")))
         assert equal(values(resumed.head), values(whole.head)), step
 

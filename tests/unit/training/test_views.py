@@ -164,8 +164,8 @@ def test_half_of_the_views_are_mirrored() -> None:
     image = Image.new("RGB", (24, 24))
     image.paste((255, 255, 255), (12, 0, 24, 24))
     # A whole-image crop never fits a ratio other than 1, so every view is the whole image.
-    pixels = ImageLoader(examples(image), preprocess(), Recipe(crop_scale=1.0))
-    left = [bool(pixels.batch([0], view)[0, 0, 0, 0] > 0) for view in range(400)]
+    images = ImageLoader(examples(image), preprocess(), Recipe(crop_scale=1.0))
+    left = [bool(images.batch([0], view)[0, 0, 0, 0] > 0) for view in range(400)]
     assert 160 < sum(left) < 240
     never = ImageLoader(examples(image), preprocess(), Recipe(crop_scale=1.0, flip=False))
     assert not any(bool(never.batch([0], view)[0, 0, 0, 0] > 0) for view in range(40))
@@ -173,5 +173,5 @@ def test_half_of_the_views_are_mirrored() -> None:
 
 def test_without_a_crop_scale_every_view_is_the_test_transform() -> None:
     image = noise(50, 40)
-    pixels = ImageLoader(examples(image), preprocess(), Recipe(crop_scale=None))
-    assert torch.equal(pixels.batch([0], 3), pixels.batch([0], None))
+    images = ImageLoader(examples(image), preprocess(), Recipe(crop_scale=None))
+    assert torch.equal(images.batch([0], 3), images.batch([0], None))

@@ -26,7 +26,7 @@ from fewtune.training.run_model import load_backbone
 from fewtune.training.tracking import Tracker
 from fewtune.training.vmapped import vmapped_runs
 from fewtune.training.vmapped.run_stack import RunStack
-from fewtune.training.vmapped.vmapped_runs import SharedInputs, _together, run_batched
+from fewtune.training.vmapped.vmapped_runs import SharedInputs, _run_group, run_vmapped
 
 TASK = tiny_task()
 
@@ -44,7 +44,7 @@ class Notes(Tracker):
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_clip_folder(tmp_path_factory.mktemp("batched") / "clip")
+    return tiny_clip_folder(tmp_path_factory.mktemp("vmapped") / "clip")
 
 
 def jobs(
@@ -85,7 +85,7 @@ def test_at_once_equals_one_by_one(
     backbone: Path, tmp_path: Path, strategy: Strategy, rates: dict[float, dict[str, Any]]
 ) -> None:
     notes = Notes()
-    together = run_batched(jobs(backbone, tmp_path / "together", strategy, rates), notes)
+    together = run_vmapped(jobs(backbone, tmp_path / "together", strategy, rates), notes)
     assert notes.said(f"training {2 * len(rates)} runs")
     alone = [run(job, Tracker()) for job in jobs(backbone, tmp_path / "alone", strategy, rates)]
     for one, two in zip(together, alone, strict=True):
@@ -117,55 +117,55 @@ def test_a_stack_that_is_too_large_becomes_several(
     train = RunStack.train
 
     def tight(self: RunStack) -> None:
-        if len(self.members) > 2:
+        if len(self.runs) > 2:
             raise torch.OutOfMemoryError("out of memory")
         train(self)
 
     monkeypatch.setattr(RunStack, "train", tight)
     rates: dict[float, dict[str, Any]] = {1e-2: {}, 0.1: {}}
-    parts = run_batched(jobs(backbone, tmp_path / "parts", ClipAdapter(), rates), Tracker())
+    parts = run_vmapped(jobs(backbone, tmp_path / "parts", ClipAdapter(), rates), Tracker())
     assert [r.record["cost"]["runs_at_once"] for r in parts] == [2] * 4
     assert [r.record["spec"]["seed"] for r in parts] == [1, 2, 1, 2]
     notes = Notes()
     monkeypatch.setattr(vmapped_runs, "plan_runs", lambda *_: 1)
-    run_batched(jobs(backbone, tmp_path / "none", ClipAdapter(), {1e-2: {}}), notes)
+    run_vmapped(jobs(backbone, tmp_path / "none", ClipAdapter(), {1e-2: {}}), notes)
     assert notes.said("there is memory for one run at a time: 2 runs one by one")
 
 
 def test_what_a_stack_takes_is_known_from_two_runs(backbone: Path, tmp_path: Path) -> None:
     asked = jobs(backbone, tmp_path, ClipAdapter(reduction=1), {1e-2: {}, 0.1: {}, 1.0: {}})
     model = load_backbone(asked[0], Tracker())
-    members = SharedInputs(2).members([Execution(job, model, Tracker()) for job in asked])
-    for member in members:
-        member.training.inputs.batch(range(1))  # kept from now on
-    need = measure(lambda rows: RunStack(members[:rows]).step(0))
+    runs = SharedInputs(2).stacked_runs([Execution(job, model, Tracker()) for job in asked])
+    for stacked in runs:
+        stacked.training.features.batch(range(1))  # kept from now on
+    need = measure(lambda rows: RunStack(runs[:rows]).step(0))
     with LiveBytes() as live:
-        RunStack(members).step(0)
-    assert need.mib(len(members)) == pytest.approx(live.peak / MIB, rel=0.1)
+        RunStack(runs).step(0)
+    assert need.mib(len(runs)) == pytest.approx(live.peak / MIB, rel=0.1)
     values = 2 * model.dim**2
     assert need.slope_mib > 4 * 4 * values / MIB  # values, gradients and two averages
 
 
-def test_what_cannot_be_batched_runs_one_by_one(
+def test_what_cannot_be_stacked_runs_one_by_one(
     backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes = Notes()
     lora = jobs(backbone, tmp_path, ClipLora(rank=1), {1e-3: {}})
     probe = jobs(backbone, tmp_path, LinearProbe(), {1e-2: {}})
-    results = run_batched([lora[0], probe[0], lora[1], probe[0]], notes)
+    results = run_vmapped([lora[0], probe[0], lora[1], probe[0]], notes)
     assert notes.said("clip-lora does not work on finished features alone: 2 runs one by one")
     assert not notes.said("at once")
     strategies = [result.record["spec"]["strategy"] for result in results]
     assert strategies == ["clip-lora", "linear-probe", "clip-lora", "linear-probe"]
     assert "runs_at_once" not in results[0].record["cost"]
     refused = jobs(backbone, tmp_path / "refused", ClipLora(rank=1), {1e-3: {}})
-    assert _together(refused, notes) == [None, None]
+    assert _run_group(refused, notes) == [None, None]
     assert not list(tmp_path.glob("refused/clip-lora-*/plan.json"))  # each run makes its own
-    again = run_batched([lora[1], lora[0]], notes)
+    again = run_vmapped([lora[1], lora[0]], notes)
     assert [result.fresh for result in again] == [False, False]
     losses = RunStack._losses
     monkeypatch.setattr(RunStack, "_losses", lambda *arguments: 1.1 * losses(*arguments))
-    run_batched(jobs(backbone, tmp_path / "other", LinearProbe(), {1e-2: {}}), notes)
+    run_vmapped(jobs(backbone, tmp_path / "other", LinearProbe(), {1e-2: {}}), notes)
     assert notes.said("stacked losses differ")
 
 
@@ -174,12 +174,12 @@ def dropping(self: AdapterHead, z: Tensor) -> Tensor:
     return z + functional.dropout(self.up(self.down(z)), 0.5, self.training)
 
 
-def test_a_head_with_dropout_is_not_batched(
+def test_a_head_with_dropout_is_not_stacked(
     backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(AdapterHead, "image", dropping)
     notes = Notes()
-    run_batched(jobs(backbone, tmp_path, ClipAdapter(), {1e-3: {}}), notes)
+    run_vmapped(jobs(backbone, tmp_path, ClipAdapter(), {1e-3: {}}), notes)
     assert notes.said("the head cannot be stacked")
     assert not notes.said("at once")
 
@@ -188,6 +188,6 @@ def test_a_run_that_diverges_does_not_take_the_others_along(backbone: Path, tmp_
     constant = {"optimizer": "sgd", "schedule": "constant", "length": 40}
     rates = {1e6: {**constant, "weight_decay": 1e6}, 1e-2: constant}
     with pytest.raises(RunError, match=r"The loss became (inf|nan) at step .* lr 1e\+06"):
-        run_batched(jobs(backbone, tmp_path, LinearProbe(), rates), Tracker())
+        run_vmapped(jobs(backbone, tmp_path, LinearProbe(), rates), Tracker())
     records = [read_json(path) for path in tmp_path.glob("linear-probe-*/record.json")]
     assert [record["spec"]["recipe"]["lr"] for record in records] == [0.01, 0.01]

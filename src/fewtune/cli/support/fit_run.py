@@ -41,7 +41,7 @@ def fit_and_show(config: RunConfig, seeds: Sequence[int], console: Console) -> N
     from fewtune.training.prepare import Preparation
     from fewtune.training.run import run
     from fewtune.training.tracking import Trackers, make_tracker
-    from fewtune.training.vmapped.vmapped_runs import run_batched
+    from fewtune.training.vmapped.vmapped_runs import run_vmapped
 
     if seeds:
         refuse_seeds(config)
@@ -55,7 +55,7 @@ def fit_and_show(config: RunConfig, seeds: Sequence[int], console: Console) -> N
         return
     jobs = [preparation.job(config.changed(seed=seed)) for seed in seeds]
     with make_terminal(console) as terminal:
-        results = run_batched(jobs, Trackers([terminal, tracker]))
+        results = run_vmapped(jobs, Trackers([terminal, tracker]))
     show_seeds(results, console)
 
 

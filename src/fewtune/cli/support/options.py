@@ -74,7 +74,7 @@ class Group(click.Group):
         return super().resolve_command(ctx, args)
 
 
-class Value(click.ParamType[Any]):
+class ValueType(click.ParamType[Any]):
     """Values of one type, refused in words.
 
     Args:
@@ -104,7 +104,7 @@ class Value(click.ParamType[Any]):
         return self.parser.parse(value, param.opts[-1] if param else "value")
 
 
-class Several(Value):
+class Several(ValueType):
     """Values with commas between them.
 
     Args:
@@ -136,9 +136,9 @@ class Several(Value):
         return found
 
 
-def choice(*names: str) -> Value:
+def choice(*names: str) -> ValueType:
     """Return the type of a value that is one of these names, in any case."""
-    return Value(Literal[names])
+    return ValueType(Literal[names])
 
 
 def field_options(
@@ -182,7 +182,7 @@ def _option(name: str, field: FieldInfo, section: str, default: Any) -> Option:
     shown = how.shown or ("" if default in ("", ()) else show(default))
     if not how.shown and parser.bounds():
         shown += f"; {parser.bounds()}"
-    kind = Value(field.annotation)
+    kind = ValueType(field.annotation)
     kind.parser, kind.name = parser, parser.name
     if how.metavar:
         rest["metavar"] = how.metavar

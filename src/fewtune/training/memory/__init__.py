@@ -1,1 +1,1 @@
-"""What a run takes, and the pieces in which it fits into memory."""
+"""Memory: what a run takes, and the plan with which it fits."""

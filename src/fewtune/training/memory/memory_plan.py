@@ -1,10 +1,10 @@
-"""Into which pieces a run's work is split so that it fits into memory.
+"""Memory plan of a run: micro-batches, text chunks and encoding batches that fit into a budget.
 
 The budget is what the process may hold: resident on a CPU, allocated on a GPU. Small probes tell
-what an image and a class prompt take; the pieces are the largest that fit beside what is held
-already and beside what is kept for speed, and what is kept yields before a run is refused. The
-pieces are stored in the plan. A step's batch stays what the recipe says: its gradient is the sum
-over the pieces (`Head.loss` says why).
+what an image and a class prompt take. The sizes are the largest that fit next to what is held
+already and next to the feature cache, and the cache shrinks before a run is refused. They are
+stored in the plan. A step's batch stays what the recipe says: its gradient is the sum over the
+micro-batches (`Head.loss` says why).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from fewtune.training.memory.memory_probe import (
     used_mib,
 )
 
-SPREAD = 1.3  # resident size over the tensors alive: gaps that the allocator leaves
+SPREAD = 1.3  # resident size over the size of live tensors: the allocator leaves gaps
 WORKSPACE_MIB = 64.0  # of matrix libraries and of threads that read images
 FREE_SHARE = 0.9  # of free memory, where no budget is given
 SCORE_BYTES = 24  # of an image and a class, until metrics and predictions are written
@@ -45,9 +45,9 @@ _known: WeakKeyDictionary[DualEncoder, dict[tuple[Prompts, Precision], tuple[Nee
 
 
 def budget_mib(asked: float | None, device: torch.device) -> int:
-    """Return what this process may hold: what was asked for, else most of what is free.
+    """Return what this process may hold, in MiB: what was asked for, else most of what is free.
 
-    0 means that it is unknown, and nothing is split.
+    0 means that it is unknown, and nothing is planned.
     """
     if asked is not None:
         return math.ceil(asked)
@@ -63,7 +63,7 @@ def budget_mib(asked: float | None, device: torch.device) -> int:
 def plan_encoding(
     plan: Plan, model: DualEncoder, prompts: Prompts, precision: Precision, scores: int
 ) -> Plan:
-    """Return the plan with the number of images that are encoded at a time without gradient.
+    """Return the plan with its encoding batch: images encoded at a time without gradient.
 
     Args:
         scores: Test images times classes.
@@ -85,7 +85,7 @@ def plan_encoding(
 def _encoding_needs(
     model: DualEncoder, prompts: Prompts, precision: Precision
 ) -> tuple[Need, Need]:
-    """Return what images and prompts take without gradient; asked again, the answer is the same."""
+    """Return what images and prompts take without gradient, measured once for each model."""
     known = _known.setdefault(model, {})
     key = (prompts, precision)
     if key not in known:
@@ -103,7 +103,7 @@ def _encoding_needs(
 
 
 def plan_training(plan: Plan, training: Training) -> Plan:
-    """Return the plan with the images and the class prompts that a step works on at a time.
+    """Return the plan with its micro-batch and text chunk: images and prompts taken at a time.
 
     The images of a batch share one pass of the class prompts, so taking fewer at a time costs
     little. Prompts in chunks are computed twice, so that comes second.
@@ -119,7 +119,7 @@ def plan_training(plan: Plan, training: Training) -> Plan:
     prompts = len(training.classes.x) if training.classes else 0
     least = max(images.mib(fewest), texts.mib(min(1, prompts)))
     room = _room(plan, training.model.device, least)
-    count = max(fewest, room.largest(images, size, beside_mib=texts.mib(prompts)))
+    count = max(fewest, room.largest(images, size, other_mib=texts.mib(prompts)))
     if room.holds(images.mib(count) + texts.mib(prompts)):
         chunk, taken_mib = 0, images.mib(count) + texts.mib(prompts)
     else:
@@ -133,12 +133,13 @@ def plan_training(plan: Plan, training: Training) -> Plan:
 def plan_runs(
     plan: Plan, device: torch.device, step: Callable[[int], object], run_mib: float, runs: int
 ) -> int:
-    """Return how many runs are trained in one stack: all, or half of them, ..., as many as fit.
+    """Return how many runs fit into one stack: all, else half, a quarter, ..., at least 1.
 
     Args:
-        plan: With what is kept of the images of all of them.
-        step: Makes a training step of so many runs.
-        run_mib: What each run holds beside that.
+        plan: Its `cache_mib` is that of all runs together.
+        step: Makes a training step of the given number of runs.
+        run_mib: What each run holds besides.
+        runs: How many there are.
     """
     if not plan.memory_mib:
         return runs
@@ -161,7 +162,7 @@ def _needs(training: Training) -> tuple[Need, Need]:
             shape = (len(classes.x), training.model.dim)
             x = torch.ones(shape, device=classes.x.device, requires_grad=True)
             stand_in = replace(classes, x=x, at=len(classes.tower.stages()))
-        output = head(training.inputs.batch(range(rows)), stand_in)
+        output = head(training.features.batch(range(rows)), stand_in)
         head.backward(head.loss(output, training.labels[:rows]))
 
     def texts(rows: int) -> None:
@@ -172,7 +173,7 @@ def _needs(training: Training) -> tuple[Need, Need]:
 
     training_mode(head, True)
     seed_step(training.seed, training.phase, 0)
-    training.inputs.batch(range(1))  # what is kept of all images is made now, and not counted
+    training.features.batch(range(1))  # fills the cache now, so that it is not counted
     with autocast(training.model.device, training.precision):
         found = measure(images), measure(texts)
     training.optimizer.zero_grad()
@@ -182,12 +183,12 @@ def _needs(training: Training) -> tuple[Need, Need]:
 
 @dataclass(frozen=True)
 class _Room:
-    """What the budget leaves beside what is held now.
+    """What the budget leaves next to what is held now.
 
     Attributes:
-        free_mib: For tensors and for what is kept for speed.
-        cache_mib: For the latter.
-        spread: Memory that tensors take over their own size.
+        free_mib: For tensors and for the feature cache.
+        cache_mib: For the cache alone.
+        spread: Resident size of tensors over their own size.
     """
 
     free_mib: float
@@ -198,15 +199,15 @@ class _Room:
         """Whether tensors of this size fit."""
         return self.spread * mib <= self.free_mib - self.cache_mib
 
-    def largest(self, need: Need, most: int, *, beside_mib: float = 0.0) -> int:
+    def largest(self, need: Need, most: int, *, other_mib: float = 0.0) -> int:
         """Return the first of most, most / 2, most / 4, ... that fits, or 1 (0 of nothing)."""
-        while most > 1 and not self.holds(need.mib(most) + beside_mib):
+        while most > 1 and not self.holds(need.mib(most) + other_mib):
             most = math.ceil(most / 2)
         return most
 
 
 def _room(plan: Plan, device: torch.device, least_mib: float) -> _Room:
-    """Return the room for a computation that takes `least_mib` in its smallest pieces.
+    """Return the room for a computation that takes `least_mib` at least.
 
     Raises:
         ConfigError: There is none, with the smallest budget that would do.
@@ -226,7 +227,7 @@ def _room(plan: Plan, device: torch.device, least_mib: float) -> _Room:
     return _Room(free_mib, min(plan.cache_mib, free_mib - spread * least_mib), spread)
 
 
-def _settled(plan: Plan, room: _Room, taken_mib: float, **pieces: int) -> Plan:
-    """Return the plan with its pieces; what they leave is the most that may be kept."""
+def _settled(plan: Plan, room: _Room, taken_mib: float, **sizes: int) -> Plan:
+    """Return the plan with these sizes; what they leave is the most that the cache may take."""
     left_mib = int(room.free_mib - room.spread * taken_mib)
-    return plan.model_copy(update={**pieces, "cache_mib": max(0, min(plan.cache_mib, left_mib))})
+    return plan.model_copy(update={**sizes, "cache_mib": max(0, min(plan.cache_mib, left_mib))})

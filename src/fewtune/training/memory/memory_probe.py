@@ -1,4 +1,4 @@
-"""What a computation takes: bytes of tensors that are alive at a time, and what the process holds.
+"""Memory probes: bytes of the tensors alive in a computation, and what the process holds.
 
 Tensors are counted where they are made, so the count is exact, the same on every device, and known
 from a computation that is far too small to be seen in the size of the process.
@@ -26,7 +26,7 @@ _KEEP_BYTES = 1 << 30
 
 
 def used_mib(device: torch.device) -> float:
-    """Return what this process holds now: allocated on a GPU, resident elsewhere."""
+    """Return the MiB that this process holds now: allocated on a GPU, resident elsewhere."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device) / MIB
     try:
@@ -37,7 +37,7 @@ def used_mib(device: torch.device) -> float:
 
 
 def peak_mib(device: torch.device) -> float:
-    """Return the most that this process has held: allocated on a GPU, resident elsewhere."""
+    """Return the most MiB that this process has held: allocated on a GPU, resident elsewhere."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / MIB
     try:
@@ -50,7 +50,7 @@ def peak_mib(device: torch.device) -> float:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep what tensors leave, instead of asking the kernel for it every step.
+    """Let the C library keep freed memory instead of asking the kernel for it in every step.
 
     Pages that come back are filled with zeros one by one, which takes time; and with thresholds
     that do not move, large tensors leave fewer gaps. Other C libraries than glibc do without.
@@ -62,17 +62,17 @@ def keep_freed_memory() -> None:
 
 
 def release_freed_memory() -> None:
-    """Give back to the system what tensors have left."""
+    """Give freed memory back to the system."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of the tensors that come to life within this context.
+    """Counts the bytes of the tensors that are created within this context.
 
     Attributes:
-        now: Bytes alive.
-        peak: Most bytes alive at a time.
+        now: Bytes alive now.
+        peak: Most bytes alive at the same time.
     """
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class Need:
     slope_mib: float = 0.0
 
     def mib(self, rows: int) -> float:
-        """Return what so many rows take."""
+        """Return the MiB that a number of rows takes."""
         return self.fixed_mib + self.slope_mib * rows
 
 

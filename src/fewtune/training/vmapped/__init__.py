@@ -1,1 +1,1 @@
-"""Several runs in one program: stacked tensors, one step for all."""
+"""Vmapped runs: several runs in one process, one step for all."""

@@ -1,9 +1,9 @@
-"""Many runs at once: seeds and rates of a strategy that works on finished features, in one program.
+"""Vmapped runs: seeds and rates of a strategy that works on finished features, trained at once.
 
-Where the cut is the finished embedding on both sides, a step is so small that calling it costs more
-than computing it. Here the trained tensors of M runs are stacked (M, ...), a step of all of them is
-one `vmap`, and torch's own optimizer updates the stack, whose rule treats each element alone. Every
-run keeps its draw, batch order and schedule, and writes an ordinary folder.
+Where the cut is the finished embedding in both towers, calling a step costs more than computing it.
+Here the trained tensors of M runs are stacked (M, ...), a step of all of them is one `vmap`, and
+torch's own optimizer, which treats each element alone, updates the stack. Every run keeps its draw,
+batch order and schedule, and writes an ordinary folder.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from fewtune.training.run_model import load_backbone
 from fewtune.training.tracking import Tracker
 from fewtune.training.vmapped.run_stack import RunStack, StackedRun
 
-# What may differ between runs of a batch, beside the seed: it acts on the optimizer alone.
+# What may differ between runs of a stack, apart from the seed: it acts on the optimizer alone.
 RATE_FIELDS = {
     "lr",
     "min_lr",
@@ -49,31 +49,31 @@ RATE_FIELDS = {
 }
 
 
-def run_batched(jobs: Sequence[Job], tracker: Tracker) -> list[Result]:
+def run_vmapped(jobs: Sequence[Job], tracker: Tracker) -> list[Result]:
     """Execute jobs, those that differ in seed and rates alone at once, and return their results.
 
-    What cannot be batched (another strategy, one that tunes the encoders, an interrupted run) is
-    executed one by one. An interrupted batch starts again.
+    What cannot be stacked (another strategy, one that tunes the encoders, an interrupted run) is
+    executed one by one. An interrupted stack starts again.
 
     Raises:
         DataError: A task has no test images or no training images.
         RunError: Training of some run failed, or a folder cannot be written; the other runs of its
-            batch are complete.
+            stack are complete.
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for index, job in enumerate(jobs):
-        groups[likeness(job)].append(index)
+        groups[stack_key(job)].append(index)
     results: dict[int, Result] = {}
     for indices in groups.values():
         alike = [jobs[index] for index in indices]
-        found = _together(alike, tracker) if len(alike) > 1 else [None] * len(alike)
+        found = _run_group(alike, tracker) if len(alike) > 1 else [None] * len(alike)
         for index, job, result in zip(indices, alike, found, strict=True):
             results[index] = result or run(job, tracker)
     return [results[index] for index in range(len(jobs))]
 
 
-def likeness(job: Job) -> str:
-    """Return a digest that is equal for jobs which may be batched."""
+def stack_key(job: Job) -> str:
+    """Return a digest that is equal for jobs which may be trained in one stack."""
     recipe = job.resolved_recipe()
     config, spec = job.config, job.spec("", job.config.backbone, "fp32")
     alone = recipe is None or config.time_budget_s is not None or not job.task.test
@@ -87,8 +87,8 @@ def likeness(job: Job) -> str:
     )
 
 
-def _together(jobs: Sequence[Job], tracker: Tracker) -> list[Result | None]:
-    """Train what can be trained at once, and return the results of the runs that are complete."""
+def _run_group(jobs: Sequence[Job], tracker: Tracker) -> list[Result | None]:
+    """Train at once what can be, and return the result of each job whose run is complete."""
     model = load_backbone(jobs[0], tracker)
     zero = Execution(jobs[0].baseline(), model, tracker)
     executions = [Execution(job, model, tracker) for job in jobs]
@@ -106,7 +106,7 @@ def _together(jobs: Sequence[Job], tracker: Tracker) -> list[Result | None]:
             left = [e for e in fresh.values() if not e.folder.complete()]
             for execution in left[:1]:  # all have the same test images
                 stack.enter_context(execution.guarded())
-            _fill(left, zero.folder.record(), tracker)
+            _train_group(left, zero.folder.record(), tracker)
     return [
         Result(e.folder.path, e.folder.record(), zero.folder.record(), e.folder.path in fresh)
         if e.folder.complete() and zero.folder.complete()
@@ -115,21 +115,23 @@ def _together(jobs: Sequence[Job], tracker: Tracker) -> list[Result | None]:
     ]
 
 
-def _fill(executions: Sequence[Execution], zero_shot: dict[str, Any], tracker: Tracker) -> None:
-    """Train runs at once, as many as fit into memory, and write their folders.
+def _train_group(
+    executions: Sequence[Execution], zero_shot: dict[str, Any], tracker: Tracker
+) -> None:
+    """Train runs in stacks of as many as fit into memory, and write their folders.
 
-    Those for which that cannot be done are left.
+    Runs that cannot be stacked are left to the caller.
 
     Raises:
         RunError: Training of some run failed, or a folder cannot be written.
     """
-    # Runs whose optimizer has equal settings stand side by side in the stack.
+    # Runs with equal optimizer settings are neighbours in the stack.
     left = sorted(executions, key=lambda e: digest(e.spec.model_dump(mode="json")["recipe"]))
-    team = SharedInputs(len({execution.job.config.seed for execution in left}))
-    pair = team.members(left[:2])
+    shared = SharedInputs(len({execution.job.config.seed for execution in left}))
+    pair = shared.stacked_runs(left[:2])
     reason = _refusal(pair)
-    size = 0 if reason else _fitting(pair, team.seeds, len(left))
-    team.ready = {member.execution.folder.path: member for member in pair}
+    size = 0 if reason else _runs_that_fit(pair, shared.seeds, len(left))
+    shared.ready = {stacked.execution.folder.path: stacked for stacked in pair}
     del pair
     errors: list[RunError] = []
     while left and not reason:
@@ -138,7 +140,7 @@ def _fill(executions: Sequence[Execution], zero_shot: dict[str, Any], tracker: T
             break
         part = left[:size]
         try:
-            reason = _fill_part(team, part, zero_shot, tracker, errors)
+            reason = _train_stack(shared, part, zero_shot, tracker, errors)
             left = left[size:]
         except torch.OutOfMemoryError:
             size = math.ceil(size / 2)
@@ -148,8 +150,8 @@ def _fill(executions: Sequence[Execution], zero_shot: dict[str, Any], tracker: T
         raise errors[0]
 
 
-def _fill_part(
-    team: SharedInputs,
+def _train_stack(
+    shared: SharedInputs,
     executions: Sequence[Execution],
     zero_shot: dict[str, Any],
     tracker: Tracker,
@@ -157,40 +159,38 @@ def _fill_part(
 ) -> str:
     """Train runs in one stack and write their folders; return why that cannot be done, or ""."""
     began = time.perf_counter()
-    members = team.members(executions)
-    reason = _refusal(members)
-    if reason:
+    runs = shared.stacked_runs(executions)
+    if reason := _refusal(runs):
         return reason
-    batch = RunStack(members)
-    reason = batch.refusal()
-    if reason:
+    stack = RunStack(runs)
+    if reason := stack.refusal():
         return reason
-    for member in members:
-        member.execution.folder.write_plan(member.plan)
-    first = members[0]
-    tracker.status(f"training {len(members)} runs of {first.execution.spec.strategy} at once")
-    batch.train()
+    for stacked in runs:
+        stacked.execution.folder.write_plan(stacked.plan)
+    first = runs[0]
+    tracker.status(f"training {len(runs)} runs of {first.execution.spec.strategy} at once")
+    stack.train()
     cost = {
         "steps": first.training.total,
-        "training_s": round((time.perf_counter() - began) / len(members), 3),
-        "runs_at_once": len(members),
+        "training_s": round((time.perf_counter() - began) / len(runs), 3),
+        "runs_at_once": len(runs),
     }
-    images, text = team.evaluation(first)
-    for index, member in enumerate(members):
-        batch.unstack(index)
-        member.execution.images, member.execution.text = images, text
+    images, text = shared.evaluation(first)
+    for index, stacked in enumerate(runs):
+        stack.unstack(index)
+        stacked.execution.images, stacked.execution.text = images, text
         try:
-            member.finish(zero_shot, cost)
+            stacked.finish(zero_shot, cost)
         except RunError as error:  # the other runs are not to be lost
             errors.append(error)
     return ""
 
 
-def _fitting(pair: Sequence[StackedRun], seeds: int, runs: int) -> int:
-    """Return how many of so many runs fit into memory at once, from what two of them take."""
+def _runs_that_fit(pair: Sequence[StackedRun], seeds: int, runs: int) -> int:
+    """Return how many of `runs` runs fit into memory at once, from what two of them take."""
     first = pair[0]
-    for member in pair:
-        member.training.inputs.batch(range(1))  # what is kept is made now, and not counted
+    for stacked in pair:
+        stacked.training.features.batch(range(1))  # fills the cache now, so that it is not counted
 
     def step(rows: int) -> None:
         RunStack(pair[:rows]).step(0)
@@ -201,34 +201,34 @@ def _fitting(pair: Sequence[StackedRun], seeds: int, runs: int) -> int:
 
 
 class SharedInputs:
-    """What the runs of a batch share: images of a seed, class prompts, what they are scored on.
+    """What the runs of a group share: training images of a seed, class prompts, test images.
 
     Attributes:
-        seeds: How many seeds there are; each has images of its own to keep.
-        ready: Members that are prepared already, by their folders.
+        seeds: How many seeds there are; each has a feature cache of its own.
+        ready: Runs that are prepared already, by their folders.
     """
 
     def __init__(self, seeds: int) -> None:
         self.seeds = seeds
         self.ready: dict[Path, StackedRun] = {}
-        self._inputs: dict[int, FeatureCache] = {}
+        self._features: dict[int, FeatureCache] = {}
         self._first: Training | None = None
         self._evaluation: tuple[FeatureCache, Activations | None] | None = None
 
-    def members(self, executions: Sequence[Execution]) -> list[StackedRun]:
-        """Attach and prepare each run; the list ends with the first that cannot be batched."""
-        members: list[StackedRun] = []
+    def stacked_runs(self, executions: Sequence[Execution]) -> list[StackedRun]:
+        """Attach and prepare each run; the list ends with the first that cannot be stacked."""
+        runs: list[StackedRun] = []
         for execution in executions:
-            member = self.ready.pop(execution.folder.path, None)
-            members.append(member or self._member(execution))
-            if member:
+            ready = self.ready.pop(execution.folder.path, None)
+            runs.append(ready or self._attached(execution))
+            if ready:
                 continue
-            if _refusal(members):  # what tunes the encoders is attached once at most
+            if _refusal(runs):  # what tunes the encoders is attached once at most
                 break
-            prepare(members[-1].training, execution.tracker)
-        return members
+            prepare(runs[-1].training, execution.tracker)
+        return runs
 
-    def _member(self, execution: Execution) -> StackedRun:
+    def _attached(self, execution: Execution) -> StackedRun:
         job, plan = execution.job, execution.begin()
         plan = plan.model_copy(update={"cache_mib": plan.cache_mib // self.seeds})
         recipe = job.resolved_recipe()
@@ -236,17 +236,17 @@ class SharedInputs:
         phase = job.strategy.phases(recipe)[0]
         head = execution.attached(phase, 0, None)
         training = execution.training(head, phase.recipe, plan, 0)
-        training.inputs = self._inputs.setdefault(job.config.seed, training.inputs)
+        training.features = self._features.setdefault(job.config.seed, training.features)
         if self._first is None:
             self._first = training
         else:
             training.classes = self._first.classes
         return StackedRun(execution, training, plan, phase.name)
 
-    def evaluation(self, member: StackedRun) -> tuple[FeatureCache, Activations | None]:
+    def evaluation(self, stacked: StackedRun) -> tuple[FeatureCache, Activations | None]:
         """Return test images and class prompts that are encoded once for all runs."""
         if self._evaluation is None:
-            execution, training = member.execution, member.training
+            execution, training = stacked.execution, stacked.training
             model, test = execution.model, execution.task.test
             execution.tracker.status(f"encoding {len(test):,} test images")
             images = FeatureCache(
@@ -254,10 +254,9 @@ class SharedInputs:
                 ImageLoader(test, model.preprocess, device=model.device),
                 len(model.image.stages()),
                 execution.precision,
-                views=1,
-                budget_bytes=member.plan.cache_mib * 2**20,
-                store=execution.store,
-                encoding_batch=member.plan.encoding_batch,
+                budget_bytes=stacked.plan.cache_mib * 2**20,
+                disk_cache=execution.store,
+                encoding_batch=stacked.plan.encoding_batch,
             )
             classes = execution.support.classes
             text = scoring.encode_classes(model, training.head, classes, execution.precision)
@@ -265,10 +264,10 @@ class SharedInputs:
         return self._evaluation
 
 
-def _refusal(members: Sequence[StackedRun]) -> str:
-    """Return why runs cannot be batched; "" if nothing speaks against it."""
-    first = members[0].training
-    job, model = members[0].execution.job, first.model
+def _refusal(runs: Sequence[StackedRun]) -> str:
+    """Return why runs cannot be stacked, or ""."""
+    first = runs[0].training
+    job, model = runs[0].execution.job, first.model
     if len(job.strategy.phases(first.recipe)) > 1:
         return f"{job.strategy.name()} is trained in several phases"
     text = first.cuts.text
@@ -279,6 +278,6 @@ def _refusal(members: Sequence[StackedRun]) -> str:
     kind = type(first.head)
     if kind.backward is not Head.backward or kind.epoch_end is not Head.epoch_end:
         return f"{job.strategy.name()} has a training loop of its own"
-    if len({(m.training.count, m.training.total) for m in members}) > 1:
+    if len({(r.training.count, r.training.total) for r in runs}) > 1:
         return "draws differ in size"
     return "" if first.total else "nothing is trained"

@@ -1,0 +1,81 @@
+"""Facts of image files, for the report on a dataset: what one complete decode tells of each."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fewtune.data.decode import Unreadable, open_stored, to_rgb
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True, slots=True)  # ImageNet has 1.3 million of them
+class ImageFacts:
+    """What one decode tells of an image.
+
+    Attributes:
+        format: Pillow's name of the file format ("PNG"); empty for arrays and unread files.
+        mode: Pillow's name of the pixel format as stored ("RGB", "L", "P", "CMYK", "I;16").
+        width: Pixels, after the orientation in EXIF is applied.
+        height: Pixels, after the orientation in EXIF is applied.
+        frames: Pictures in the file; the first is used.
+        bits: Bits of one channel as stored: 8 or 16.
+        transparent: True if transparency was dropped.
+        digest: Hash of size and decoded RGB pixels: equal for what a model sees as equal.
+        error: Why the image cannot be read, or None.
+    """
+
+    format: str = ""
+    mode: str = ""
+    width: int = 0
+    height: int = 0
+    frames: int = 1
+    bits: int = 8
+    transparent: bool = False
+    digest: str = ""
+    error: str | None = None
+
+
+def inspect_image(source: Any) -> ImageFacts:
+    """Decode the image completely and return what was found; never raises for a bad image."""
+    try:
+        stored = open_stored(source)
+        bits = 16 if _is_16_bit(stored) else 8
+        image = to_rgb(stored)
+    except Unreadable as reason:
+        return ImageFacts(error=str(reason))
+    return ImageFacts(
+        format=stored.format or "",
+        mode=stored.mode,
+        width=image.width,
+        height=image.height,
+        frames=_frames(stored),
+        bits=bits,
+        transparent=stored.has_transparency_data,
+        digest=_digest(image),
+    )
+
+
+def _is_16_bit(image: Image) -> bool:
+    """Ask before `load`, which forgets how 16-bit colour was stored."""
+    tiles = getattr(image, "tile", ())
+    return image.mode.startswith("I") or any(";16" in str(tile) for tile in tiles)
+
+
+def _frames(image: Image) -> int:
+    # Telephones store a preview or a second eye in MPO files: photos, not animations.
+    if image.format in (None, "MPO"):
+        return 1
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # later frames are damaged; the first, which is used, is not
+        return 2
+
+
+def _digest(image: Image) -> str:
+    hashed = hashlib.blake2b(f"{image.width} {image.height} ".encode(), digest_size=16)
+    hashed.update(image.tobytes())
+    return hashed.hexdigest()

@@ -1,0 +1,21 @@
+"""Estimate of a phase before its first step: seconds and memory, from probe steps."""
+
+from __future__ import annotations
+
+import time
+
+from fewtune.training.loop import Training
+from fewtune.training.memory.memory_probe import peak_mib
+from fewtune.training.tracking import Estimate
+
+
+def estimate_cost(training: Training, probes: int = 2) -> Estimate:
+    """Time probe steps that change nothing; the fastest counts."""
+    seconds = []
+    for _ in range(probes if training.total else 0):
+        started = time.perf_counter()
+        training.gradients(0)
+        training.optimizer.zero_grad()
+        seconds.append(time.perf_counter() - started)
+    memory = peak_mib(training.model.device)
+    return Estimate(training.total, min(seconds, default=0.0) * training.total, memory)
