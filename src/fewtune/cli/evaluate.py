@@ -15,7 +15,7 @@ import click
 
 from fewtune.cli.support.console import Console
 from fewtune.cli.support.find_runs import baseline_record, find_run
-from fewtune.cli.support.options import Command, Option, compute_options
+from fewtune.cli.support.options import Command, Option, compute_options, moved_backbone
 from fewtune.core.errors import RunError
 
 if TYPE_CHECKING:
@@ -38,12 +38,7 @@ OPTIONS = (
         "with --type vision.",
     ),
     *compute_options(),
-    Option(
-        ["--backbone"],
-        metavar="PATH",
-        shown="where the run found it",
-        help="Where the run's backbone is now, if it has moved.",
-    ),
+    moved_backbone(),
     Option(
         ["machine", "--json"],
         is_flag=True,

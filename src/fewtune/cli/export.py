@@ -15,7 +15,7 @@ import click
 
 from fewtune.cli.support.console import Console
 from fewtune.cli.support.find_runs import find_run
-from fewtune.cli.support.options import Command, Option, choice
+from fewtune.cli.support.options import Command, Option, choice, moved_backbone
 
 OPTIONS = (
     click.Argument(["folder"], metavar="RUN"),
@@ -28,12 +28,7 @@ OPTIONS = (
         help="Folder to write.",
     ),
     Option(["machine", "--json"], is_flag=True, help="Print one JSON object on stdout."),
-    Option(
-        ["--backbone"],
-        metavar="PATH",
-        shown="where the run found it",
-        help="Where the run's backbone is now, if it has moved.",
-    ),
+    moved_backbone(),
 )
 
 

@@ -100,7 +100,7 @@ def run(
     _require_some(targets)
     tuned = _classifier(paths, classes, backbone, templates, compute)
     style = style or SUFFIXES.get(output.suffix.lower() if output else "", "table")
-    skipped = Skipped()
+    skipped = UnreadImages()
     predictions = skipped.watch(_predictions(tuned, targets, batch, top, skipped))
     if output is None:
         _write(sys.stdout, style, predictions, tuned, top)
@@ -120,7 +120,7 @@ def run(
 command = Command("predict", params=list(OPTIONS), callback=run, help=__doc__)
 
 
-class Skipped:
+class UnreadImages:
     """Reports what cannot be read, and counts it."""
 
     def __init__(self) -> None:
@@ -184,7 +184,7 @@ def _classifier(
 
 
 def _predictions(
-    tuned: Tuned, targets: Sequence[str], batch: int, top: int, skipped: Skipped
+    tuned: Tuned, targets: Sequence[str], batch: int, top: int, skipped: UnreadImages
 ) -> Iterator[Prediction]:
     from fewtune.training.prediction import expand, predict
 

@@ -32,7 +32,7 @@ from fewtune.training.checkpoints import Checkpoints
 from fewtune.training.estimate import estimate_cost
 from fewtune.training.job import Job
 from fewtune.training.load_run import load_run
-from fewtune.training.loop import Training, epoch_order, tune
+from fewtune.training.loop import Training, tune
 from fewtune.training.run import train
 from fewtune.training.run_folder import RunFolder
 from fewtune.training.run_model import attach
@@ -389,12 +389,3 @@ def test_a_changed_backbone_is_refused(copy: Path, tmp_path: Path) -> None:
 def test_nothing_to_train_is_an_error(backbone: Path, tmp_path: Path, strategy: Strategy) -> None:
     with pytest.raises(ConfigError, match="nothing to train"):
         train(job(backbone, tmp_path, strategy), Tracker())
-
-
-@pytest.mark.parametrize("seed", [0, -1, 2**31, 2**63, 10**30])
-def test_any_seed_gives_an_order(seed: int) -> None:
-    order = epoch_order(seed, 3, 20)
-    assert sorted(order) == list(range(20))
-    assert order == epoch_order(seed, 3, 20)
-    assert order != epoch_order(seed, 4, 20)
-    assert order != epoch_order(seed + 1, 3, 20)

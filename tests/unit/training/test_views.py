@@ -1,4 +1,4 @@
-"""Views and transforms against torchvision and transformers, and that they are pure functions."""
+"""Views and transforms against torchvision and transformers; views and orders as pure functions."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from fewtune.core.spec import Recipe
 from fewtune.core.task import Example
 from fewtune.data.decode import InMemory
 from fewtune.training.image_loader import ImageLoader, random_crop, view_rng
+from fewtune.training.loop import epoch_order
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -175,3 +176,12 @@ def test_without_a_crop_scale_every_view_is_the_test_transform() -> None:
     image = noise(50, 40)
     images = ImageLoader(examples(image), preprocess(), Recipe(crop_scale=None))
     assert torch.equal(images.batch([0], 3), images.batch([0], None))
+
+
+@pytest.mark.parametrize("seed", [0, -1, 2**31, 2**63, 10**30])
+def test_any_seed_gives_an_order(seed: int) -> None:
+    order = epoch_order(seed, 3, 20)
+    assert sorted(order) == list(range(20))
+    assert order == epoch_order(seed, 3, 20)
+    assert order != epoch_order(seed, 4, 20)
+    assert order != epoch_order(seed + 1, 3, 20)

@@ -202,6 +202,16 @@ def compute_options() -> Iterator[Option]:
             yield option
 
 
+def moved_backbone() -> Option:
+    """Return --backbone of the commands that read a run."""
+    return Option(
+        ["--backbone"],
+        metavar="PATH",
+        shown="where the run found it",
+        help="Where the run's backbone is now, if it has moved.",
+    )
+
+
 def given(ctx: click.Context, names: Sequence[str]) -> dict[str, Any]:
     """Return those of the named values that stand on the command line or in its config file."""
     return {name: ctx.params[name] for name in names if ctx.get_parameter_source(name) in GIVEN}
