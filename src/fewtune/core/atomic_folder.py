@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fewtune.core.errors import ConfigError, RunError
+from fewtune.core.files import remove_leftovers, temporary_sibling
 
 
 def write_folder(path: Path, fill: Callable[[Path], object]) -> Path:
@@ -19,21 +20,20 @@ def write_folder(path: Path, fill: Callable[[Path], object]) -> Path:
             is left behind.
     """
     refuse_used(path)
-    out = path.expanduser().absolute()
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    out = Path(os.path.realpath(path.expanduser()))
+    remove_leftovers(out)
     try:
-        temporary.mkdir(parents=True)
-        fill(temporary)
-        if out.exists():
-            out.rmdir()
-        os.replace(temporary, out)
+        with temporary_sibling(out) as temporary:
+            temporary.mkdir(parents=True)
+            fill(temporary)
+            if out.exists():
+                out.rmdir()
+            os.replace(temporary, out)
     except (OSError, shutil.Error) as error:
         raise RunError(
             f"Cannot write {out}: {getattr(error, 'strerror', None) or error}.",
             hint="Free some space or choose another folder.",
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return out
 
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
+import glob
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +22,84 @@ from fewtune.core.errors import RunError
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary sibling of `path`, then move it into place.
 
+    A link is followed, so that what it points to is replaced; a device or a pipe is written to.
+
     Raises:
         RunError: The disk is full or the folder is not writable; `path` is as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        if path.exists() and not path.is_file():  # /dev/stdout, a pipe: nothing can take its place
+            _write_through(path, write)
+            return
+        target = Path(os.path.realpath(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(target)
+        with temporary_sibling(target) as temporary:
+            temporary.touch()
+            mode = temporary.stat().st_mode
+            write(temporary)
+            temporary.chmod(mode)  # that of the user's umask, whatever `write` made of it
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
     except OSError as error:
         raise RunError(
             f"Cannot write {path}: {error.strerror or error}.",
             hint="Free some space or choose another folder; what was written before is intact.",
         ) from error
+
+
+def _write_through(path: Path, write: Callable[[Path], None]) -> None:
+    """Write to what is no regular file, through a temporary one."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder) / "content"
+        write(temporary)
+        with temporary.open("rb") as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target)
+
+
+@contextlib.contextmanager
+def temporary_sibling(target: Path) -> Iterator[Path]:
+    """Yield a path next to `target` that belongs to this process; what is left there is removed."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{_machine()}.tmp")
+    try:
+        yield temporary
     finally:
+        _remove(temporary)
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove what processes of this machine that are dead have left next to `target`."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*-{_machine()}.tmp"):
+        number = left.name.rpartition("-")[0].rpartition(".")[2]
+        if number.isdecimal() and not _is_alive(int(number)):
+            _remove(left)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
         with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
+
+
+@functools.cache
+def _machine() -> str:
+    """Return what tells this machine from others that see the same folder."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 
 
 def write_bytes(path: Path, data: bytes) -> None:

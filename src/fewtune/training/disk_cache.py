@@ -38,7 +38,7 @@ READING_BYTES_PER_S = 200e6  # of a slow disk; what is computed faster is not st
 
 
 _ENTRY = re.compile(r"[0-9a-f]{32}")
-_TEMPORARY = re.compile(rf"\.{re.escape(FILE)}\.\d+\.tmp")
+_TEMPORARY = re.compile(rf"\.{re.escape(FILE)}\.\d+(-[0-9a-f]{{6}})?\.tmp")
 
 
 @dataclass(frozen=True)
