@@ -173,7 +173,7 @@ def evaluate(job: Job) -> tuple[Path, dict[str, float]]:
             f"There is no complete run of these flags ({folder}).",
             hint="Type the command without --evluate first.",
         )
-    return folder, fewtune.evaluate(folder, job.task)[job.strategy.name()]
+    return folder, fewtune.evaluate(folder, job.task).metrics[job.strategy.name()]
 
 
 def train(job: Job) -> tuple[Path, dict[str, float]]:

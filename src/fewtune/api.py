@@ -36,7 +36,7 @@ from fewtune.sweeps.make_runs import Sweep
 from fewtune.sweeps.place import SweepPlace
 from fewtune.sweeps.sources import SweepFile
 from fewtune.training import prediction
-from fewtune.training.evaluation import match_classes, measure
+from fewtune.training.evaluation import Evaluation, evaluate_run
 from fewtune.training.load_run import load_run
 from fewtune.training.prediction import Prediction
 from fewtune.training.prepare import Preparation
@@ -140,8 +140,8 @@ def evaluate(
     precision: AskedPrecision = "auto",
     threads: int | None = None,
     backbone: str | None = None,
-) -> dict[str, dict[str, float]]:
-    """Measure a run on other images; return metrics in [0, 1] by row, zero-shot first.
+) -> Evaluation:
+    """Measure a run on other images, next to zero-shot; those it has learned from are left out.
 
     Args:
         data: As of `fit`; its test images, or all where it has none.
@@ -156,7 +156,7 @@ def evaluate(
     if not task.benchmark and not isinstance(data, Task):
         task = repair(task, Preparation(listener).check(task, None))
     tuned = load_run(Path(run), device, precision, threads, backbone)
-    return measure(*match_classes(tuned, task, new_classes))
+    return evaluate_run(tuned, Path(run), task, new_classes)
 
 
 def export(run: str | Path, to: str, out: str | Path, images: Sequence[Path] = ()) -> Path:

@@ -55,7 +55,7 @@ def test_a_run_from_folder_to_prediction(images: Path, backbone: str, tmp_path: 
     predictions = fewtune.predict(result.folder, files, top=2, threads=1)
     assert [p.source for p in predictions] == files
     assert all(len(p.top) == 2 for p in predictions)
-    rows = fewtune.evaluate(result.folder, images, device="cpu", precision="fp32")
+    rows = fewtune.evaluate(result.folder, images, device="cpu", precision="fp32").metrics
     assert list(rows) == ["zero-shot", "clip-adapter"]
     assert rows["clip-adapter"] == pytest.approx(result.record["metrics"])
     right = sum(p.name == p.source.parent.name for p in predictions) / len(files)

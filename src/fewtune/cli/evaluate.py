@@ -97,7 +97,7 @@ def _measured(
     from fewtune.cli.support.data_checks import ShownOnConsole
     from fewtune.cli.support.result_tables import show_metrics
     from fewtune.data.verify import repair
-    from fewtune.training.evaluation import match_classes, measure
+    from fewtune.training.evaluation import evaluate_run
     from fewtune.training.load_run import load_run
     from fewtune.training.prepare import Preparation
 
@@ -105,19 +105,22 @@ def _measured(
     tuned = load_run(path, **{k: v for k, v in compute.items() if v is not None})
     if not task.benchmark:
         task = repair(task, Preparation(ShownOnConsole(console)).check(task, None))
-    tuned, examples = match_classes(tuned, task, new_classes)
-    metrics = measure(tuned, examples)
+    found = evaluate_run(tuned, path, task, new_classes)
     if console.machine:
         console.json(
             {
                 "folder": str(path),
                 "data": data,
-                "images": len(examples),
-                "classes": list(tuned.classes.names),
-                "metrics": metrics,
+                "images": found.images,
+                "left_out": found.left_out,
+                "similar": list(found.similar),
+                "classes": list(found.classes),
+                "metrics": found.metrics,
             }
         )
         return
     console.line()
-    console.line(f"{task.name}, {len(tuned.classes)} classes, {len(examples):,} images")
-    show_metrics(console, metrics)
+    console.line(f"{task.name}, {len(found.classes)} classes, {found.images:,} images")
+    for note in found.notes:
+        console.line(f"  {note}")
+    show_metrics(console, found.metrics)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fewtune.core.files import read_json, write_json
 from fewtune.core.spec import ZERO_SHOT
@@ -53,12 +54,19 @@ def measure(job: Job, run: Path, others: Mapping[Path, Task]) -> None:
     transfer.measure(job, run, list(others.values()), Tracker())
     after = transfer.read_scores(run)
     kept = read_kept(run) | {
-        task.name: Kept(read_json(folder / "record.json")["metrics"]["top1"], top1)
+        task.name: Kept(_before(folder, after[task.name]), top1)
         for folder, task in others.items()
         if (top1 := after[task.name]["top1"]) is not None
     }
     if kept:
         write_json(run / RETENTION, {name: vars(value) for name, value in sorted(kept.items())})
+
+
+def _before(zero_shot: Path, score: Mapping[str, Any]) -> float:
+    """Return the zero-shot score on the images that the tuned model was scored on."""
+    if "zero_shot" in score:
+        return float(score["zero_shot"])
+    return float(read_json(zero_shot / "record.json")["metrics"]["top1"])
 
 
 def measure_all(entries: Iterable[SweepRun]) -> None:

@@ -2,11 +2,13 @@
 
 Scores stand in `elsewhere.json` beside the record, by name of the task. What stands there is not
 computed again. A strategy that only knows its training classes has null where there are others.
+Images that the run has learned from are left out, and zero-shot is scored on the others too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import torch
 from fewtune.core.files import read_json, write_json
 from fewtune.core.lock import locked
 from fewtune.core.task import Task
+from fewtune.strategies.zero_shot import ZeroShot
 from fewtune.training import scoring
 from fewtune.training.cut import find_cuts
 from fewtune.training.device import free_memory_mib
@@ -24,6 +27,7 @@ from fewtune.training.image_loader import ImageLoader
 from fewtune.training.job import Job
 from fewtune.training.load_run import Tuned, load_run
 from fewtune.training.run_model import used_classes
+from fewtune.training.seen_images import DividedImages, SeenImages
 from fewtune.training.tracking import Tracker
 
 FILE = "elsewhere.json"
@@ -59,12 +63,24 @@ def measure(job: Job, run: Path, tasks: Sequence[Task], tracker: Tracker) -> Non
             torch.set_num_threads(job.config.threads)
         for task in unmeasured(run, tasks):
             tracker.status(f"scoring on {task.name}")
-            score = {
+            seen = SeenImages.read(run)
+            divided = seen.divide(task.test) if seen else DividedImages(task.test, 0)
+            scored = replace(task, test=divided.new)
+            score: dict[str, Any] = {
                 "data": task.fingerprint(),
-                "images": len(task.test),
-                "top1": _top1(tuned, task, job, tracker),
+                "images": len(scored.test),
+                "top1": _top1(tuned, scored, job, tracker) if scored.test else None,
             }
+            if divided.seen:
+                score |= {"left_out": divided.seen, "zero_shot": _zero_shot(tuned, scored, job)}
             write_json(run / FILE, read_scores(run) | {task.name: score})
+
+
+def _zero_shot(tuned: Tuned, task: Task, job: Job) -> float | None:
+    """Return what zero-shot scores on the images that are left, which are fewer than its run's."""
+    with tuned.head.model.original():
+        untouched = ZeroShot().attach(tuned.head.model, tuned.classes).eval()
+        return _top1(replace(tuned, head=untouched), task, job, Tracker())
 
 
 def _top1(tuned: Tuned, task: Task, job: Job, tracker: Tracker) -> float | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +12,53 @@ from fewtune.core.errors import DataError, did_you_mean
 from fewtune.core.task import Example, Task
 from fewtune.strategies.zero_shot import ZeroShot
 from fewtune.training.load_run import Tuned
+from fewtune.training.run_folder import RunFolder
 from fewtune.training.scoring import metrics
+from fewtune.training.seen_images import DividedImages, SeenImages
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a run is worth on other images.
+
+    Attributes:
+        classes: Names of the classes it chose among.
+        images: How many images were scored.
+        left_out: How many were not, since the run has learned from them.
+        similar: Keys of scored images that look like training images.
+        metrics: Shares in [0, 1] by name ("top1"), by row: zero-shot first, then the run.
+        notes: What must be said of the images, in sentences.
+    """
+
+    classes: tuple[str, ...]
+    images: int
+    left_out: int
+    similar: tuple[str, ...]
+    metrics: dict[str, dict[str, float]]
+    notes: tuple[str, ...]
+
+
+def evaluate_run(tuned: Tuned, folder: Path, task: Task, new_classes: bool = False) -> Evaluation:
+    """Measure a run on the test images of a task, or on all where it has none.
+
+    Images that the run has learned from are left out.
+
+    Args:
+        new_classes: Choose among the classes of the task, not among those of training.
+
+    Raises:
+        DataError: A class of the task is unknown to the run, or all images were learned from.
+    """
+    chosen, examples = match_classes(tuned, task, new_classes)
+    divided = new_images(RunFolder(folder), examples)
+    return Evaluation(
+        chosen.classes.names,
+        len(divided.new),
+        divided.seen,
+        divided.similar,
+        measure(chosen, divided.new),
+        tuple(divided.notes()),
+    )
 
 
 def match_classes(tuned: Tuned, task: Task, new_classes: bool) -> tuple[Tuned, tuple[Example, ...]]:
@@ -41,6 +88,30 @@ def match_classes(tuned: Tuned, task: Task, new_classes: bool) -> tuple[Tuned, t
             )
         labels.append(label)
     return tuned, tuple(replace(example, label=labels[example.label]) for example in examples)
+
+
+def new_images(folder: RunFolder, examples: tuple[Example, ...]) -> DividedImages:
+    """Return which images a run has not learned from.
+
+    Runs of versions that stored nothing of their images are known by the names of theirs.
+
+    Raises:
+        DataError: It has learned from all of them.
+    """
+    seen = SeenImages.read(folder.path)
+    if seen is not None:
+        divided = seen.divide(examples)
+    else:
+        drawn = folder.drawn_keys()
+        new = tuple(example for example in examples if example.key not in drawn)
+        divided = DividedImages(new, len(examples) - len(new))
+    if examples and not divided.new:
+        raise DataError(
+            f"The run has learned from all of these {len(examples):,} images: they say nothing of "
+            "how it does on others.",
+            hint="Give it images that it has not seen: --data DIR",
+        )
+    return divided
 
 
 def measure(tuned: Tuned, examples: tuple[Example, ...]) -> dict[str, dict[str, float]]:

@@ -43,6 +43,7 @@ from fewtune.training.memory.memory_plan import budget_mib, plan_encoding, plan_
 from fewtune.training.memory.memory_probe import peak_mib, used_mib
 from fewtune.training.run_folder import RunFolder, environment
 from fewtune.training.run_model import load_backbone, used_classes
+from fewtune.training.seen_images import store_seen
 from fewtune.training.tracking import Estimate, JsonLines, Tracker, Trackers
 
 
@@ -160,6 +161,8 @@ class Execution:
         source = resolve_backbone(self.job.config.backbone)
         if source.kind == "local":
             self.folder.write_backbone(source.path, self.model.revision)
+        if self.spec.recipe is not None:
+            store_seen(self.folder.path, (*self.support.train, *self.support.val))
         plan = self.folder.plan() or self._plan()
         torch.set_num_threads(plan.threads)
         return plan

@@ -5,6 +5,7 @@ record.json          spec, plan, environment, metrics, cost: written last, so it
 spec.json plan.json  what was asked for, and how it was executed
 task.json            classes, prompts and the drawn training images
 backbone.json        where the backbone was found, if it is not a published one
+seen.json            what the training and validation images are known by
 adapter.safetensors  the tensors that differ from the backbone, nothing frozen
 predictions.csv      key, label, prediction and confidence of every test image
 metrics.jsonl        loss and rate of every step
@@ -153,6 +154,11 @@ class RunFolder:
                 f"{path} does not describe the classes of a run.",
                 hint="Restore the file, or remove the folder and train again.",
             ) from error
+
+    def drawn_keys(self) -> frozenset[str]:
+        """Return the keys of the images that the run was trained and validated on."""
+        drawn = read_json(self.path / "task.json").get("drawn", {})
+        return frozenset(key for split in drawn.values() for key, _ in split)
 
     def save_adapter(self, head: Head) -> None:
         """Write the trained tensors."""

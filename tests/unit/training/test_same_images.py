@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import fewtune
 from fewtune.core.draws import few_shot
+from fewtune.core.errors import DataError
+from fewtune.core.files import read_json
 from fewtune.core.task import part_of
 from fewtune.testing import tiny_clip_folder, tiny_task
+from fixtures import class_folders, picture, write_image
 
 SETTINGS = {"precision": "fp32", "threads": 1, "length": 2, "length_unit": "steps"}
 
@@ -38,3 +43,59 @@ def test_zero_shot_is_scored_on_the_validation_images_that_are_drawn(
 
 def _rows(folder: Path) -> list[str]:
     return (folder / "predictions.csv").read_text(encoding="utf-8").splitlines()[1:]
+
+
+def test_images_of_training_are_left_out_whatever_their_names(
+    backbone: str, tmp_path: Path
+) -> None:
+    photos = class_folders(tmp_path / "photos", {"cat": 10, "dog": 10})
+    asked = {"backbone": backbone, "runs": tmp_path / "runs", **SETTINGS}
+    result = fewtune.fit(photos, "clip-adapter", shots=2, **asked)
+    renamed = tmp_path / "renamed"
+    for file in photos.rglob("*.png"):
+        target = renamed / file.parent.name / f"copy of {file.stem}.bmp"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(file).convert("RGB").save(target)
+    found = fewtune.evaluate(result.folder, renamed, threads=1)
+    # Without a test split all twenty are measured, but for the four that were drawn.
+    drawn = sum(len(split) for split in _drawn(result.folder).values())
+    assert (found.left_out, found.images) == (drawn, 20 - drawn)
+    assert found.notes[0].startswith(f"{drawn} of 20 images were learned from")
+    (result.folder / "seen.json").unlink()  # as runs of an earlier version: by name
+    by_name = fewtune.evaluate(result.folder, photos, threads=1)
+    assert by_name.left_out == drawn
+
+
+def test_copies_that_were_resized_are_reported(backbone: str, tmp_path: Path) -> None:
+    photos, copies = tmp_path / "photos", tmp_path / "copies"
+    for name in ("cat", "dog"):
+        for index in range(4):
+            path = write_image(photos / name / f"{index}.png")
+            large = picture((name, index), (7, 6)).resize((96, 96), Image.Resampling.BICUBIC)
+            large.save(path)
+            small = write_image(copies / name / f"small-{index}.jpg")
+            large.resize((48, 48), Image.Resampling.LANCZOS).save(small, quality=85)
+            other = write_image(copies / name / f"other-{index}.png")
+            picture((name, "other", index), (7, 6)).resize((96, 96), 3).save(other)
+    asked = {"backbone": backbone, "runs": tmp_path / "runs", **SETTINGS}
+    result = fewtune.fit(photos, "clip-adapter", shots=3, **asked)
+    drawn = {tuple(key.split("/")) for key, _ in _drawn(result.folder)["train"]}
+    found = fewtune.evaluate(result.folder, copies, threads=1)
+    wanted = {f"{name}/small-{file.removesuffix('.png')}.jpg" for name, file in drawn}
+    assert wanted
+    assert {key for key in found.similar if "other" in key} == set()
+    assert set(found.similar) <= wanted
+    assert found.left_out == 0
+
+
+def test_a_run_that_knows_all_images_is_told_so(backbone: str, tmp_path: Path) -> None:
+    task = tiny_task()
+    result = fewtune.fit(task, "clip-adapter", backbone=backbone, runs=tmp_path, **SETTINGS)
+    again = replace(task, test=task.train, train=())
+    with pytest.raises(DataError, match="has learned from all of these 12 images"):
+        fewtune.evaluate(result.folder, again)
+
+
+def _drawn(folder: Path) -> dict[str, list[tuple[str, int]]]:
+    drawn: dict[str, list[tuple[str, int]]] = read_json(folder / "task.json")["drawn"]
+    return drawn
