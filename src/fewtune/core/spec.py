@@ -116,6 +116,8 @@ class Spec(TrainingSettings):
         recipe: The resolved recipe: the paper's, overridden by files and flags.
         data: Fingerprint of the whole task, before few-shot draws.
         drawn: Hash of what was drawn, where that depends on more than keys and seed; else "".
+        content: Digest of the images' bytes, where images of the same names and sizes have other
+            bytes than those of a run that is there already; else "".
         templates: Use the first prompt template, or average over all of them.
         resize: Crop or squash test images; None as the checkpoint says.
         interpolation: Resampling filter; None as the checkpoint says.
@@ -133,6 +135,7 @@ class Spec(TrainingSettings):
     revision: str
     precision: Precision
     drawn: str = ""
+    content: str = ""
     templates: Templates = "all"
     resize: ResizePolicy | None = None
     interpolation: Interpolation | None = None

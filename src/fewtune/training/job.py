@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from fewtune.backbones.checkpoint import describe
-from fewtune.core.draws import DEFAULT_DRAW, drawn_digest
+from fewtune.core.draws import DEFAULT_DRAW, drawn_digest, few_shot
 from fewtune.core.errors import ConfigError
 from fewtune.core.preprocess import POLICIES, preprocessing
 from fewtune.core.run_config import RunConfig, TrainingSettings
@@ -18,6 +18,7 @@ from fewtune.core.task import Task
 from fewtune.model.strategy import Strategy
 from fewtune.strategies.zero_shot import ZeroShot
 from fewtune.training.device import choose_device, choose_precision
+from fewtune.training.image_stamp import changed_content
 from fewtune.training.run_folder import RunFolder
 
 Record = dict[str, Any]
@@ -107,7 +108,11 @@ class Job:
             templates="all" if config.ensemble else "first",
             **preprocessing(config.preprocess, config.resize),
         )
-        return spec if spec.recipe else spec.untrained()
+        spec = spec if spec.recipe else spec.untrained()
+        drawn = few_shot(self.task, spec.shots, spec.seed, spec.draw)
+        learned = (*drawn.train, *drawn.val) if spec.recipe else ()
+        content = changed_content(config.runs / spec.folder(), learned, drawn.test)
+        return spec.model_copy(update={"content": content}) if content else spec
 
     def folder(self) -> Path:
         """Return the folder of the run, whether it is made or not.

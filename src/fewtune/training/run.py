@@ -37,6 +37,7 @@ from fewtune.training.disk_cache import DiskCache, activations_dir
 from fewtune.training.estimate import estimate_cost
 from fewtune.training.feature_cache import FeatureCache
 from fewtune.training.image_loader import ImageLoader
+from fewtune.training.image_stamp import store_stamp
 from fewtune.training.job import Job
 from fewtune.training.loop import Training, prepare, seed_step, tune
 from fewtune.training.memory.memory_plan import budget_mib, plan_encoding, plan_training
@@ -128,6 +129,11 @@ class Execution:
         support = replace(self.task.support(), drawn=self.spec.shots)
         self.support = replace(support, classes=used_classes(support.classes, self.spec.templates))
 
+    @property
+    def learned(self) -> tuple[Example, ...]:
+        """Training and validation images; none where nothing is trained."""
+        return (*self.support.train, *self.support.val) if self.spec.recipe else ()
+
     def execute(self, zero_shot: dict[str, Any] | None) -> None:
         """Train (where there is something to train), evaluate, write the folder.
 
@@ -161,8 +167,8 @@ class Execution:
         source = resolve_backbone(self.job.config.backbone)
         if source.kind == "local":
             self.folder.write_backbone(source.path, self.model.revision)
-        if self.spec.recipe is not None:
-            store_seen(self.folder.path, (*self.support.train, *self.support.val))
+        store_seen(self.folder.path, self.learned)
+        store_stamp(self.folder.path, self.learned)
         plan = self.folder.plan() or self._plan()
         torch.set_num_threads(plan.threads)
         return plan
@@ -179,6 +185,7 @@ class Execution:
         self.folder.save_adapter(head)
         with test_guard.allowed():
             results = self._results(head, plan)
+        store_stamp(self.folder.path, self.learned, self.task.test)
         record = {
             "spec": self.spec.model_dump(mode="json"),
             "hash": self.spec.hash(),

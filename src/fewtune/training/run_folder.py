@@ -5,6 +5,7 @@ record.json          spec, plan, environment, metrics, cost: written last, so it
 spec.json plan.json  what was asked for, and how it was executed
 task.json            classes, prompts and the drawn training images
 backbone.json        where the backbone was found, if it is not a published one
+images.json          whether the images are still those that the run was made with
 seen.json            what the training and validation images are known by
 adapter.safetensors  the tensors that differ from the backbone, nothing frozen
 predictions.csv      key, label, prediction and confidence of every test image

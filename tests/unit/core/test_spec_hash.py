@@ -34,6 +34,7 @@ CHANGES: dict[str, Any] = {
     "shots": None,
     "seed": 2,
     "draw": "coop",
+    "content": "abc",
     "drawn": "f" * 64,
     "templates": "first",
     "resize": "squash",

@@ -154,6 +154,7 @@ def test_a_worker_makes_a_run_in_a_folder_of_its_own_and_stores_it(
     assert read_json(stored_there / "record.json") == report.record
     assert {path.name for path in stored_there.iterdir()} == {
         "backbone.json",
+        "images.json",
         "adapter.safetensors", "metrics.jsonl", "predictions.csv", "record.json", "spec.json",
         "task.json",
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from fewtune.core.errors import DataError
 from fewtune.core.files import read_json
 from fewtune.core.task import part_of
 from fewtune.testing import tiny_clip_folder, tiny_task
-from fixtures import class_folders, picture, write_image
+from fixtures import class_folders, picture, split_folders, write_image
 
 SETTINGS = {"precision": "fp32", "threads": 1, "length": 2, "length_unit": "steps"}
 
@@ -99,3 +100,33 @@ def test_a_run_that_knows_all_images_is_told_so(backbone: str, tmp_path: Path) -
 def _drawn(folder: Path) -> dict[str, list[tuple[str, int]]]:
     drawn: dict[str, list[tuple[str, int]]] = read_json(folder / "task.json")["drawn"]
     return drawn
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_images_with_other_pixels_are_another_run(
+    backbone: str, tmp_path: Path, split: str
+) -> None:
+    photos = split_folders(
+        tmp_path / "photos", train={"cat": 2, "dog": 2}, test={"cat": 2, "dog": 2}
+    )
+    for file in list(photos.rglob("*.png")):
+        Image.open(file).convert("RGB").save(file.with_suffix(".bmp"))
+        file.unlink()
+
+    def fit() -> fewtune.Result:
+        asked = {"backbone": backbone, "runs": tmp_path / "runs", **SETTINGS}
+        return fewtune.fit(photos, "clip-adapter", **asked)
+
+    first = fit()
+    for file in photos.rglob("*.bmp"):
+        os.utime(file, ns=(1, 1))  # as a copy or a checkout does: the same images
+    assert (fit().folder, fit().fresh) == (first.folder, False)
+    for file in (photos / split).rglob("*.bmp"):
+        Image.open(file).rotate(180).save(file)
+    second = fit()
+    assert second.fresh
+    assert second.folder != first.folder
+    assert (first.folder / "record.json").exists()
+    assert second.record["spec"]["content"]
+    assert not fit().fresh
+    assert fit().folder == second.folder
