@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal, Protocol
@@ -30,6 +31,22 @@ class Tokenize(Protocol):
 
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return ids and end positions; a text longer than `context` raises DataError."""
+
+
+class Exclusive:
+    """A lock that one thread may take several times, and that a copy has anew."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def __reduce__(self) -> tuple[type[Exclusive], tuple[()]]:
+        return Exclusive, ()
 
 
 class DualEncoder:
@@ -70,6 +87,7 @@ class DualEncoder:
         self.revision = revision
         self.initial: dict[str, Tensor] = {}
         self._injected: dict[str, tuple[nn.Module, nn.Module]] = {}
+        self._exclusive = Exclusive()  # towers are switched in place, so one thread uses them
 
     @property
     def device(self) -> torch.device:
@@ -187,39 +205,44 @@ class DualEncoder:
 
     @contextlib.contextmanager
     def merged(self) -> Iterator[None]:
-        """Within this context plain layers stand in for the injected ones that can be merged."""
-        plain = {
-            name: merged()
-            for name, (_, replacement) in self._injected.items()
-            if callable(merged := getattr(replacement, "merged", None))
-        }
-        try:
-            for name, layer in plain.items():
-                self._place(name, layer)
-            yield
-        finally:
-            for name in plain:
-                self._place(name, self._injected[name][1])
+        """Within this context plain layers stand in for the injected ones that can be merged.
+
+        One thread at a time is in it, or in `original`.
+        """
+        with self._exclusive:
+            plain = {
+                name: merged()
+                for name, (_, replacement) in self._injected.items()
+                if callable(merged := getattr(replacement, "merged", None))
+            }
+            try:
+                for name, layer in plain.items():
+                    self._place(name, layer)
+                yield
+            finally:
+                for name in plain:
+                    self._place(name, self._injected[name][1])
 
     @contextlib.contextmanager
     def original(self) -> Iterator[None]:
         """Within this context the towers compute what the untouched backbone computes."""
-        hooks = (self.image.hooks, self.text.hooks)
-        parameters = dict(self.net.named_parameters())
-        tuned = {name: parameters[name].data for name in self.initial}
-        try:
-            self.image.hooks, self.text.hooks = {}, {}
-            for name, value in self.initial.items():
-                parameters[name].data = value.to(self.device)
-            for name, (module, _) in self._injected.items():
-                self._place(name, module)
-            yield
-        finally:
-            self.image.hooks, self.text.hooks = hooks
-            for name, value in tuned.items():
-                parameters[name].data = value
-            for name, (_, replacement) in self._injected.items():
-                self._place(name, replacement)
+        with self._exclusive:
+            hooks = (self.image.hooks, self.text.hooks)
+            parameters = dict(self.net.named_parameters())
+            tuned = {name: parameters[name].data for name in self.initial}
+            try:
+                self.image.hooks, self.text.hooks = {}, {}
+                for name, value in self.initial.items():
+                    parameters[name].data = value.to(self.device)
+                for name, (module, _) in self._injected.items():
+                    self._place(name, module)
+                yield
+            finally:
+                self.image.hooks, self.text.hooks = hooks
+                for name, value in tuned.items():
+                    parameters[name].data = value
+                for name, (_, replacement) in self._injected.items():
+                    self._place(name, replacement)
 
     def _touched(self) -> tuple[str, ...]:
         return (*self.initial, *self._injected)

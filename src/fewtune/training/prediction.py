@@ -120,8 +120,9 @@ def predict(
     """
     head = tuned.head
     iterator = iter(sources)
-    with head.model.merged(), ThreadPoolExecutor(min(READERS, os.cpu_count() or 1)) as pool:
+    with head.model.merged():
         text = scoring.encode_classes(head.model, head, tuned.classes, tuned.precision)
+    with ThreadPoolExecutor(min(READERS, os.cpu_count() or 1)) as pool:
         while chunk := list(itertools.islice(iterator, batch)):
             images = list(pool.map(_read, chunk))
             readable = [image for image in images if not isinstance(image, str)]
@@ -146,7 +147,7 @@ def _score(tuned: Tuned, text: Activations | None, images: Sequence[Any]) -> Ten
     model = tuned.head.model
     examples = [Example(str(i), 0, InMemory(image)) for i, image in enumerate(images)]
     pixels = ImageLoader(examples, model.preprocess).batch(range(len(examples)), None)
-    with torch.inference_mode(), autocast(model.device, tuned.precision):
+    with model.merged(), torch.inference_mode(), autocast(model.device, tuned.precision):
         logits: Tensor = tuned.head(model.pixels(pixels), text).logits.float().cpu()
     return logits.softmax(1)
 
