@@ -4,9 +4,9 @@
     python examples/dsprites.py --test 0 --steps 3000    # the whole test split, longer
 
 Nothing is downloaded: images are drawn from their factors. Learning rates are chosen on VTAB's
-800 + 200 images, then each method is trained on the 1,000 with the chosen rate and tested once. No
-augmentation: a crop or a mirror image changes the label. Prints a Markdown table. Runs are ordinary
-run folders: complete ones are not computed again.
+800 + 200 images. Then each method is trained on all 1,000 with its best rate and tested once. There
+is no augmentation, because a crop or a mirror image changes the label. Prints a Markdown table.
+Runs are ordinary run folders, so complete ones are not computed again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fewtune.training.tracking import Tracker
 
 NAME = "vtab/dsprites-location"
 CHANCE = 1 / 16
-# As on VTAB, a linear head is trained beside whatever else a method trains.
+# As on VTAB, a linear head is trained next to what the method trains.
 METHODS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
     "linear-probe": ({}, (1e-3, 1e-2, 1e-1)),
     "vpt-deep": ({"type": "vision"}, (3e-3, 1e-2)),
@@ -38,12 +38,12 @@ PLAIN = {"crop_scale": None, "flip": False, "views": 1, "batch_size": 16}
 
 
 def load(subset: Subset) -> Task:
-    """Return the task, drawn anew although other forms may lie on this machine."""
+    """Return the task, drawn from its factors even if files of it are on this machine."""
     return resolve(NAME, subset=subset, layout="regenerated dSprites")
 
 
 def shortened(task: Task, images: int) -> Task:
-    """Return the task with so many test images, chosen by a hash of their keys; 0 for all."""
+    """Return the task with `images` test images, chosen by a hash of their keys; 0 for all."""
     chosen = draw_order(task.test, 0, "examples/dsprites")
     return replace(task, test=tuple(chosen[:images])) if images else task
 

