@@ -86,6 +86,8 @@ def open_stored(source: Any) -> Image:
     """
     refuse_test_image(source)
     _silence_pillow()
+    if isinstance(source, str | Path) and _is_special(Path(source)):
+        raise Unreadable("it is no regular file")
     try:
         payload = _payload(source)
     except Exception as error:  # a source may read anything: a disk, an archive, a network
@@ -96,6 +98,11 @@ def open_stored(source: Any) -> Image:
     if image.width * image.height > MAX_PIXELS:
         raise Unreadable(_too_large(image.width, image.height))
     return image
+
+
+def _is_special(path: Path) -> bool:
+    """Whether this is a pipe, a socket or a device, which may block its reader for ever."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def to_rgb(stored: Image) -> Image:

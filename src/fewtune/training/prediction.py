@@ -149,6 +149,7 @@ def _score(tuned: Tuned, text: Activations | None, images: Sequence[Any]) -> Ten
     pixels = ImageLoader(examples, model.preprocess).batch(range(len(examples)), None)
     with model.merged(), torch.inference_mode(), autocast(model.device, tuned.precision):
         logits: Tensor = tuned.head(model.pixels(pixels), text).logits.float().cpu()
+    scoring.require_finite(logits)
     return logits.softmax(1)
 
 

@@ -199,6 +199,7 @@ class Execution:
                 "scored": scored_digest(self.task),
             },
             **results,
+            "files": self.folder.checksums(),
             "cost": {
                 **_parameters(head),
                 **cost,

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import hashlib
 import io
 import platform
 from collections.abc import Sequence
@@ -182,6 +183,34 @@ class RunFolder:
             raise AdapterError(
                 f"{self.adapter} does not belong to this run: {len(misfits)} tensors differ, "
                 f"the first is {misfits[0]!r}."
+            )
+        self._check(self.adapter.name)
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+            raise AdapterError(
+                f"{self.adapter} holds values that are not finite.",
+                hint="Train the run again, with a lower learning rate (--lr) if that is why.",
+            )
+
+    def checksums(self) -> dict[str, str]:
+        """Return the SHA-256 of the files that a record vouches for, by name."""
+        files = (self.adapter, self.path / "predictions.csv")
+        return {
+            file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in files
+            if file.exists()
+        }
+
+    def _check(self, name: str) -> None:
+        """Refuse a file that is not the one of the record; older records name none.
+
+        Raises:
+            AdapterError: It was changed or damaged.
+        """
+        stored = self.record().get("files", {}).get(name) if self.complete() else None
+        if stored is not None and self.checksums().get(name) != stored:
+            raise AdapterError(
+                f"{self.path / name} is not what the run wrote: it was changed or damaged.",
+                hint="Restore it, or remove the folder and train again.",
             )
 
     def write_predictions(self, examples: Sequence[Example], logits: Tensor) -> None:

@@ -54,12 +54,21 @@ def scores(
         for batch in inputs.batches():
             parts.append(head(batch, text).logits.float().cpu())
     logits = torch.cat(parts) if parts else torch.empty(0, len(classes))
+    require_finite(logits)
+    return logits
+
+
+def require_finite(logits: Tensor) -> None:
+    """Refuse scores (N, C) that are no numbers.
+
+    Raises:
+        RunError: A score is NaN or infinite.
+    """
     if not bool(logits.isfinite().all()):
         raise RunError(
             "The classifier's scores are not finite numbers: its training diverged.",
             hint="Train with a lower learning rate (--lr).",
         )
-    return logits
 
 
 def metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:

@@ -157,12 +157,13 @@ class JsonLines(Tracker):
         if not self._path.exists():
             return
         kept = []
-        for line in self._path.read_text(encoding="utf-8").splitlines():
+        for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 value = json.loads(line)
-            except ValueError:  # the last line of a killed run may be torn
+                again = value["phase"] == phase and value["step"] >= step
+            except (ValueError, KeyError, TypeError):  # torn by a kill, damaged, or the results
                 continue
-            if "step" in value and (value["phase"] != phase or value["step"] < step):
+            if not again:
                 kept.append(line)
         write_text(self._path, "".join(line + "\n" for line in kept))
 
