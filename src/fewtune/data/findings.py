@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from typing import Any, Literal
@@ -132,15 +132,7 @@ def name_findings(task: Task) -> Iterator[Finding]:
 
 def _unreadable(facts: Mapping[str, ImageFacts]) -> Iterator[Finding]:
     bad = {key: fact.error for key, fact in facts.items() if fact.error is not None}
-    if bad:
-        yield Finding(
-            "error",
-            "unreadable",
-            f"{counted(len(bad), 'image')} cannot be read: "
-            f"{shown(f'{key} ({reason})' for key, reason in bad.items())}",
-            tuple(bad),
-            "Replace or remove them; `fit` leaves them out.",
-        )
+    yield from _found("unreadable", "image", [f"{k} ({why})" for k, why in bad.items()], bad)
 
 
 def _duplicates(task: Task, facts: Mapping[str, ImageFacts]) -> Iterator[Finding]:
@@ -157,14 +149,28 @@ def _duplicates(task: Task, facts: Mapping[str, ImageFacts]) -> Iterator[Finding
             keys = tuple(key for _, key, _ in same)
             for kind in _kinds_of_duplicate(same):
                 groups[kind].append(keys)
-    for kind, (level, text, hint) in _DUPLICATES.items():
-        if kind in groups:
-            pairs = (" = ".join(keys[:2]) for keys in groups[kind])
-            found = f"{counted(len(groups[kind]), 'picture')} {text}: {shown(pairs)}"
-            yield Finding(level, kind, found, tuple(chain(*groups[kind])), hint)
+    for kind in ("leak", "conflict", "validation-leak", "duplicate"):
+        pairs = [" = ".join(keys[:2]) for keys in groups[kind]]
+        yield from _found(kind, "picture", pairs, chain(*groups[kind]))
 
 
-_DUPLICATES: dict[str, tuple[Level, str, str]] = {
+def _found(
+    kind: str, noun: str, examples: Sequence[str], keys: Iterable[str] = ()
+) -> Iterator[Finding]:
+    """Yield a finding of this kind if there are examples of it."""
+    if examples:
+        level, text, hint = _TEXTS[kind]
+        number = counted(len(examples), noun, "classes" if noun == "class" else "")
+        yield Finding(level, kind, f"{number} {text}: {shown(examples)}", tuple(keys), hint)
+
+
+# Level, text after the number of examples, and hint.
+_TEXTS: dict[str, tuple[Level, str, str]] = {
+    "unreadable": (
+        "error",
+        "cannot be read",
+        "Replace or remove them; `fit` leaves them out.",
+    ),
     "leak": (
         "error",
         "both in the test split and in another",
@@ -177,6 +183,28 @@ _DUPLICATES: dict[str, tuple[Level, str, str]] = {
         "Validation scores count remembered images; remove one copy.",
     ),
     "duplicate": ("warning", "more than once in a split", "Remove the copies."),
+    "no-training-images": (
+        "warning",
+        "without training images",
+        "Such classes are known by their prompts alone.",
+    ),
+    "tiny": (
+        "warning",
+        f"smaller than {TINY_PX} pixels per side",
+        "Little can be seen in them; check where they come from.",
+    ),
+    "animated": ("info", "with several frames or pages", "The first one is used."),
+    "16-bit": ("info", "with 16 bits per channel", "They are scaled to 8 bits."),
+    "transparent": (
+        "info",
+        "with transparency",
+        "It is dropped: the colours stored under it show.",
+    ),
+    "wrong-suffix": (
+        "info",
+        "named after another format than they have",
+        "They are read by content; rename them if other programs shall read them.",
+    ),
 }
 
 
@@ -207,13 +235,7 @@ def _balance(counts: Mapping[str, Mapping[str, int]], shots: int | None) -> Iter
     train = counts.get("train", {})
     filled = {name: number for name, number in train.items() if number}
     empty = [name for name in train if name not in filled]
-    if empty:
-        yield Finding(
-            "warning",
-            "no-training-images",
-            f"{counted(len(empty), 'class', 'classes')} without training images: {shown(empty)}",
-            hint="Such classes are known by their prompts alone.",
-        )
+    yield from _found("no-training-images", "class", empty)
     if shots is not None:
         few = [f"{name} ({number})" for name, number in filled.items() if number < shots]
         if few:
@@ -244,10 +266,8 @@ def _oddities(facts: Mapping[str, ImageFacts]) -> Iterator[Finding]:
     for key, fact in facts.items():
         for kind in _oddities_of(key, fact):
             odd[kind].append(key)
-    for kind, (level, text, hint) in _ODDITIES.items():
-        if kind in odd:
-            found = f"{counted(len(odd[kind]), 'image')} {text}: {shown(odd[kind])}"
-            yield Finding(level, kind, found, tuple(odd[kind]), hint)
+    for kind in ("tiny", "animated", "16-bit", "transparent", "wrong-suffix"):
+        yield from _found(kind, "image", odd[kind], odd[kind])
     modes = {key: fact.mode for key, fact in facts.items() if fact.mode not in ("", "RGB")}
     if modes:
         common = Counter(modes.values()).most_common()
@@ -277,24 +297,3 @@ def _oddities_of(key: str, fact: ImageFacts) -> Iterator[str]:
     # Records of larger files have no suffix of their own.
     if suffix not in allowed and suffix in chain(*_SUFFIXES.values()):
         yield "wrong-suffix"
-
-
-_ODDITIES: dict[str, tuple[Level, str, str]] = {
-    "tiny": (
-        "warning",
-        f"smaller than {TINY_PX} pixels per side",
-        "Little can be seen in them; check where they come from.",
-    ),
-    "animated": ("info", "with several frames or pages", "The first one is used."),
-    "16-bit": ("info", "with 16 bits per channel", "They are scaled to 8 bits."),
-    "transparent": (
-        "info",
-        "with transparency",
-        "It is dropped: the colours stored under it show.",
-    ),
-    "wrong-suffix": (
-        "info",
-        "named after another format than they have",
-        "They are read by content; rename them if other programs shall read them.",
-    ),
-}

@@ -24,12 +24,12 @@ from fewtune.data.label_table import counted, plain
 Examples = tuple[Example, ...]
 
 
+@dataclasses.dataclass(eq=False)
 class _Guard:
     """Locations that must not be read, and what the run is doing."""
 
-    def __init__(self, places: Set[Hashable]) -> None:
-        self.places = places
-        self.activity = "training"
+    places: Set[Hashable]
+    activity: str = "training"
 
 
 _active: list[_Guard] = []
