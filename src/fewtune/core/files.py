@@ -89,10 +89,8 @@ def _remove(path: Path) -> None:
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # somebody else's
-        return True
+    except OSError as error:  # another user's process may not be signalled
+        return not isinstance(error, ProcessLookupError)
     return True
 
 

@@ -32,7 +32,7 @@ _WHOLE = re.compile(r"(-?\d+)\.0*")
 
 
 def with_class_names(table: LabelTable, folder: Path) -> LabelTable:
-    """Return the table with the names in the folder's classnames.txt, and a note that says so.
+    """Return the table with the names from the folder's classnames.txt, and a note on them.
 
     Raises:
         DataError: The file does not name each class once.

@@ -26,7 +26,7 @@ from fewtune.data.label_table import plain
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# 537 MiB as RGB. A 108-megapixel telephone photo passes; a decompression bomb does not.
+# 537 MiB as RGB: enough for 108-megapixel phone photos, too little for decompression bombs.
 MAX_PIXELS = 178_956_970
 
 # What files that are not images usually are, by their first bytes.

@@ -18,7 +18,7 @@ from fewtune.data.own_folders import is_run_or_cache, is_written_by_fewtune
 
 SHOWN = 5
 
-# HEIC is here though Pillow cannot read it: such photos are reported, not passed over.
+# Pillow cannot read HEIC, but such photos are reported instead of ignored.
 _IMAGE_NAME = re.compile(
     r".\.(jpe?g|jpe|jfif|mpo|a?png|webp|bmp|dib|gif|tiff?|p[pgbn]m|avif|hei[cf]|jp2|tga|ico)$",
     re.IGNORECASE,

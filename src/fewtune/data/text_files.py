@@ -72,7 +72,7 @@ def records(path: Path) -> Iterator[Record]:
     """Yield the rows of a csv, tsv or jsonl file; column names are in lower case.
 
     Raises:
-        DataError: The file is not such a table; the message names the line.
+        DataError: The file is malformed; the message names the line.
     """
     text = read_text(path)
     if path.suffix.lower() == ".jsonl":
