@@ -20,8 +20,9 @@ from fewtune.cli.support.options import Command, Option, Several, field_options,
 from fewtune.core.defaults import DEFAULT_STRATEGY
 from fewtune.core.discovery import strategy_names
 from fewtune.core.errors import ConfigError
+from fewtune.core.fields import parse_values
 from fewtune.core.run_config import EXECUTION, RunConfig
-from fewtune.core.toml import parse_file, read_toml
+from fewtune.core.toml import named_in, read_toml
 from fewtune.model.load_strategy import load_strategy
 
 if TYPE_CHECKING:
@@ -165,7 +166,8 @@ def file_defaults(
     shown = {name: values[key] for key, name in printed.items() if key in values}
     rest = {key: value for key, value in values.items() if key not in printed}
     unknown = f"{path} has the unknown key"
-    return shown | parse_file(rest, path, models, unknown)
+    with named_in(str(path), unknown):
+        return shown | parse_values(rest, models, unknown)
 
 
 def strategy_options(strategy: type[Strategy]) -> list[Option]:

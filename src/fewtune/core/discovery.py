@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 ENTRY_POINTS = "fewtune.strategies"
 
@@ -31,6 +34,12 @@ def strategy_names() -> dict[str, str]:
     for entry in entry_points(group=ENTRY_POINTS):
         names.setdefault(entry.name, f"plug-in {entry.value}")
     return names
+
+
+def defined_in(module: ModuleType, base: type[Any]) -> list[Any]:
+    """Return the subclasses of `base` that a module defines itself."""
+    classes = (member for _, member in inspect.getmembers(module, inspect.isclass))
+    return [c for c in classes if issubclass(c, base) and c.__module__ == module.__name__]
 
 
 def _first_line(file: Path) -> str:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from fewtune.core.errors import ConfigError, did_you_mean
 from fewtune.core.files import digest
@@ -166,4 +166,3 @@ _DRAWS: dict[Draw, Callable[[Task, int, int], Drawn]] = {
     "clip-lora": _clip_lora,
     "published": _published,
 }
-DRAWS: tuple[Draw, ...] = get_args(Draw)

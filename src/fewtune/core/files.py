@@ -19,7 +19,7 @@ from typing import Any
 from fewtune.core.errors import RunError
 
 
-def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary sibling of `path`, then move it into place.
 
     A link is followed, so that what it points to is replaced; a device or a pipe is written to.
@@ -49,7 +49,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         ) from error
 
 
-def _write_through(path: Path, write: Callable[[Path], None]) -> None:
+def _write_through(path: Path, write: Callable[[Path], object]) -> None:
     """Write to what is no regular file, through a temporary one."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
@@ -89,10 +89,8 @@ def _remove(path: Path) -> None:
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # somebody else's
-        return True
+    except OSError as error:  # another user's process may not be signalled
+        return not isinstance(error, ProcessLookupError)
     return True
 
 
@@ -104,7 +102,7 @@ def _machine() -> str:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path` atomically."""
-    write_atomic(path, lambda temporary: _discard(temporary.write_bytes(data)))
+    write_atomic(path, lambda temporary: temporary.write_bytes(data))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -135,7 +133,3 @@ def digest(value: Any) -> str:
     """Return the SHA-256 (hex) of the canonical JSON of `value`: sorted keys, no spaces."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _discard(_: Any) -> None:
-    """Turn an expression into a statement for callbacks that return nothing."""

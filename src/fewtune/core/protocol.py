@@ -8,7 +8,6 @@ plain values that survive JSON, so they can be sent to another process or machin
 from __future__ import annotations
 
 import importlib
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from statistics import mean, stdev
@@ -16,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, ValidationError
 
-from fewtune.core.discovery import plugins, strategy_names
+from fewtune.core.discovery import defined_in, plugins, strategy_names
 from fewtune.core.draws import DEFAULT_DRAW, Draw
 from fewtune.core.errors import ConfigError, did_you_mean
 from fewtune.core.fields import Frozen
@@ -323,13 +322,24 @@ class Protocol(Frozen, ABC):
             Case(strategy=strategy, data=data, seed=seed, **shared, **fields) for seed in self.seeds
         )
 
-    def rows(self, values: Callable[[str], Sequence[Value | None]]) -> tuple[ScoreRow, ...]:
-        """Return a row for each strategy that has a value."""
-        every = [(strategy, tuple(values(strategy))) for strategy in self.strategies]
-        return tuple(ScoreRow(label=s, values=v) for s, v in every if any(v))
+    def table(
+        self,
+        name: str,
+        title: str,
+        columns: tuple[str, ...],
+        values: Callable[[str], Sequence[Value | None]],
+        notes: Sequence[str] = (),
+    ) -> ScoreTable:
+        """Return a table with a row for each strategy that has a value.
 
-    def notes(self, rows: Iterable[ScoreRow]) -> tuple[str, ...]:
-        """Return what must stand below a table: papers differ in these choices."""
+        Its notes begin with the choices in which papers differ.
+
+        Args:
+            name: Follows the protocol's name in that of the table.
+            title: Follows the protocol's title.
+        """
+        every = [(strategy, tuple(values(strategy))) for strategy in self.strategies]
+        rows = tuple(ScoreRow(label=s, values=v) for s, v in every if any(v))
         prompts = self.prompts or "each dataset's default"
         conditions = f"Draw: {self.draw}; prompts: {prompts}; the model of the last step."
         fewer = sorted(
@@ -340,8 +350,14 @@ class Protocol(Frozen, ABC):
                 if row.label != ZERO_SHOT and value and 0 < value.seeds < len(self.seeds)
             }
         )
-        missing = f"Not all {len(self.seeds)} seeds: {', '.join(fewer)}."
-        return (conditions, missing) if fewer else (conditions,)
+        missing = [f"Not all {len(self.seeds)} seeds: {', '.join(fewer)}."] if fewer else []
+        return ScoreTable(
+            name=f"{self.name()}{name}",
+            title=f"{self.title}{title}",
+            columns=columns,
+            rows=rows,
+            notes=(conditions, *missing, *notes),
+        )
 
 
 def load_protocol(name: str) -> type[Protocol]:
@@ -355,9 +371,5 @@ def load_protocol(name: str) -> type[Protocol]:
     if folded not in known:
         raise ConfigError(f"There is no protocol {name!r}.", hint=did_you_mean(name, known))
     module = importlib.import_module(f"fewtune.protocols.{folded.replace('-', '_')}")
-    found: list[type[Protocol]] = [
-        member
-        for _, member in inspect.getmembers(module, inspect.isclass)
-        if issubclass(member, Protocol) and member.__module__ == module.__name__
-    ]
-    return found[0]
+    found: type[Protocol] = defined_in(module, Protocol)[0]
+    return found

@@ -360,7 +360,8 @@ def _set_aside(task: Task, split: Split) -> Task:
             )
         of_class = draw_order((e for e in task.train if e.label == label), 0, split)
         held.update(e.key for e in of_class[: max(1, round(HELD_SHARE * counts[label]))])
-    note = f"own stratified {_LONG[split]} split ({HELD_SHARE:.0%} of each class)"
+    kind = "validation" if split == "val" else "test"
+    note = f"own stratified {kind} split ({HELD_SHARE:.0%} of each class)"
     taken = tuple(e for e in task.train if e.key in held)
     return replace(
         task,
@@ -369,6 +370,3 @@ def _set_aside(task: Task, split: Split) -> Task:
         test=taken if split == "test" else task.test,
         notes=(*task.notes, note),
     )
-
-
-_LONG: dict[Split, str] = {"test": "test", "val": "validation"}

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from fewtune.core.errors import ConfigError
-from fewtune.core.fields import parse_values
 from fewtune.core.naming import dashed
 
 
@@ -39,18 +36,6 @@ def _dashed(values: Any) -> Any:
     if not isinstance(values, dict):
         return values
     return {dashed(key): _dashed(value) for key, value in values.items()}
-
-
-def parse_file(
-    values: Mapping[str, Any], path: Path, models: Sequence[type[BaseModel]], unknown: str
-) -> dict[str, Any]:
-    """Return the values of a file by field name, as of `core.fields.parse_values`.
-
-    Raises:
-        ConfigError: A key is unknown, or a value is not valid; the file is named.
-    """
-    with named_in(str(path), unknown):
-        return parse_values(values, models, unknown)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Images and labels that a program holds in memory, checked and made into examples."""
+"""In-memory images and labels, checked and turned into examples."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def as_images(images: Any) -> list[Any]:
     """Return the images as a list.
 
     Raises:
-        DataError: There is none, or one is of another kind; its place is named.
+        DataError: There is no image, or one has a wrong type; its index is named.
     """
     if isinstance(images, str | Path | bytes) or hasattr(images, "getbands"):
         raise DataError("X is a single image.", hint="Put it into a list: [image].")
@@ -47,10 +47,10 @@ def as_images(images: Any) -> list[Any]:
 
 
 def as_labels(labels: Any) -> NDArray[Any]:
-    """Return the labels as an array of texts or of whole numbers.
+    """Return the labels as an array of strings or of integers.
 
     Raises:
-        DataError: They are of another kind, or mixed.
+        DataError: They have another type, or mixed types.
     """
     try:
         found = list(labels.tolist() if hasattr(labels, "tolist") else labels)
@@ -95,8 +95,7 @@ def class_names(
 def training_examples(images: Sequence[Any], codes: NDArray[Any]) -> tuple[Example, ...]:
     """Return the examples in an order that depends on contents and labels alone.
 
-    The key is a hash of the contents, since a run is named by its keys: other pixels are another
-    run.
+    Keys are hashes of the contents, since a run's name depends on keys: other pixels, other run.
     """
     seen: Counter[str] = Counter()
     examples = []

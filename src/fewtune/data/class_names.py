@@ -1,19 +1,27 @@
-"""Class names from classnames.txt, which stands next to the images or their table.
+"""Class names from classnames.txt next to the images or their table.
 
-One name per line: the first is that of label 0, or of the first label or class folder in sorted
-order where labels are no numbers. Or one line per label, in any order: the label, a tab or a comma,
-and the name.
+Either one name per line, in label order; where labels are not numbers, in the order of the sorted
+labels or class folders. Or lines of a label, a tab or a comma, and a name, in any order.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from fewtune.core.errors import DataError
-from fewtune.data.label_table import LabelledRow, LabelTable, counted, is_number, plain, sort_names
+from fewtune.data.label_table import (
+    LabelledRow,
+    LabelTable,
+    counted,
+    is_number,
+    plain,
+    shown,
+    sort_names,
+)
 from fewtune.data.prompt_words import fold
 from fewtune.data.text_files import read_class_names
 
@@ -24,7 +32,7 @@ _WHOLE = re.compile(r"(-?\d+)\.0*")
 
 
 def with_class_names(table: LabelTable, folder: Path) -> LabelTable:
-    """Return the table with the names in the folder's classnames.txt, and a note that says so.
+    """Return the table with the names from the folder's classnames.txt, and a note on them.
 
     Raises:
         DataError: The file does not name each class once.
@@ -33,7 +41,7 @@ def with_class_names(table: LabelTable, folder: Path) -> LabelTable:
     if not file.is_file():
         return table
     lines = read_class_names(file)
-    labels = table.classes or sort_names(row.class_name for row in table.rows)
+    labels = table.names
     classes = table.classes
     pairs = _pairs(lines)
     if pairs is not None and not pairs.keys().isdisjoint(labels):
@@ -50,21 +58,25 @@ def with_class_names(table: LabelTable, folder: Path) -> LabelTable:
     else:
         raise DataError(
             f"{file} has {counted(len(lines), 'name')}, but there are {len(labels)} classes: "
-            f"{', '.join(labels[:3])}{', ...' if len(labels) > 3 else ''}.",
+            f"{shown(labels)}.",
             hint="Write one name per line in the order of the sorted classes, or lines "
             "'label<TAB>name'; or remove the file.",
         )
-    _refuse_repeated(classes or list(names.values()), file)
+    name, count = Counter(classes or names.values()).most_common(1)[0]
+    if count > 1:
+        raise DataError(
+            f"{file} gives the name {name!r} to two classes.",
+            hint="Give each class a name of its own, or give its images one label.",
+        )
     rows = tuple(replace(row, class_name=names[row.class_name]) for row in table.rows)
-    shown = ", ".join(f"{label} = {name}" for label, name in list(names.items())[:3])
-    dots = ", ..." if len(names) > 3 else ""
-    return _noted(replace(table, rows=rows, classes=classes), f"names from {FILE}: {shown}{dots}")
+    pairs_shown = shown(f"{label} = {name}" for label, name in names.items())
+    return _noted(replace(table, rows=rows, classes=classes), f"names from {FILE}: {pairs_shown}")
 
 
 def whole_labels(rows: Sequence[LabelledRow]) -> tuple[list[LabelledRow], tuple[str, ...]]:
-    """Return rows whose labels 0.0, 1.0, ... are 0, 1, ..., and a note if there are such.
+    """Return the rows with labels 0.0, 1.0, ... as 0, 1, ..., and a note if there were any.
 
-    Programs write whole numbers so where a label is missing. Other labels stay as they are.
+    Programs write integers like this if a label is missing in the column.
     """
     whole = {name: _WHOLE.fullmatch(name) for name in {row.class_name for row in rows}}
     if not any(whole.values()) or not all(found or is_number(n) for n, found in whole.items()):
@@ -97,7 +109,7 @@ def _of_labels(labels: Sequence[str], pairs: Mapping[str, str], file: Path) -> d
 
 
 def _of_numbers(rows: Sequence[LabelledRow], lines: Sequence[str], file: Path) -> dict[str, str]:
-    """Return the name of each number; labels from 1 to the number of names begin at line 1."""
+    """Return the name of each number; labels from 1 to the number of names start at line 1."""
     numbers = {int(row.class_name) for row in rows}
     first = 1 if min(numbers) > 0 and max(numbers) == len(lines) else 0
     for row in rows:
@@ -110,14 +122,3 @@ def _of_numbers(rows: Sequence[LabelledRow], lines: Sequence[str], file: Path) -
     return {
         label: lines[int(label) - first] for label in sort_names(row.class_name for row in rows)
     }
-
-
-def _refuse_repeated(names: Sequence[str], file: Path) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise DataError(
-                f"{file} gives the name {name!r} to two classes.",
-                hint="Give each class a name of its own, or give its images one label.",
-            )
-        seen.add(name)

@@ -1,13 +1,13 @@
-"""Any image file, buffer or array to 8-bit RGB, or an error that says why not.
+"""Image decoding: any image file, buffer or array as 8-bit RGB, or an error that says why not.
 
-The rules, so that pixels are those of the field's pipelines (`Image.open(path).convert("RGB")`)
-wherever those are right:
+Pixels are those of `Image.open(path).convert("RGB")`, which most pipelines use, except:
 
-- The orientation in EXIF is applied: a photo is seen as its owner sees it.
-- Transparency is dropped, not composited; the colours stored under it show. `verify` counts them.
+- The EXIF orientation is applied.
 - 16-bit grey is scaled to 8 bits (65535 becomes 255); plain `convert` would clip it to white.
-- Of an animation, or of a file with several pages, the first picture is used.
 - Floating-point pixels are refused, since their range is unknown.
+
+Transparency is dropped, not composited: the colours stored under it show. The first frame or page
+of a file is used.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from fewtune.data.label_table import plain
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# 537 MiB as RGB. A 108-megapixel telephone photo passes; a decompression bomb does not.
+# 537 MiB as RGB: enough for 108-megapixel phone photos, too little for decompression bombs.
 MAX_PIXELS = 178_956_970
 
-# What files that are not images most often are, by their first bytes.
+# What files that are not images usually are, by their first bytes.
 _IMPOSTORS: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs", "a Git LFS pointer (run `git lfs pull`)"),
     (b"<!doctype html", "a web page (a failed download?)"),
@@ -65,7 +65,7 @@ def open_image(source: Any) -> Image:
 
     Raises:
         DataError: The image cannot be read; the message has its path and the reason.
-        RunError: It is a test image of a run that is not evaluated yet.
+        RunError: It is a test image of a run that is still in training.
     """
     try:
         return to_rgb(open_stored(source))
@@ -76,13 +76,11 @@ def open_image(source: Any) -> Image:
 
 
 def open_stored(source: Any) -> Image:
-    """Return the image as it is stored; its pixels may not be decoded yet.
-
-    Args are those of `open_image`.
+    """Return the image as stored, possibly still encoded; sources are those of `open_image`.
 
     Raises:
-        Unreadable: It is not an image, or too large a one.
-        RunError: It is a test image of a run that is not evaluated yet.
+        Unreadable: It is not an image, or too large.
+        RunError: It is a test image of a run that is still in training.
     """
     refuse_test_image(source)
     _silence_pillow()
@@ -106,7 +104,7 @@ def _is_special(path: Path) -> bool:
 
 
 def to_rgb(stored: Image) -> Image:
-    """Decode the pixels of a stored image and return it upright, as 8-bit RGB.
+    """Decode a stored image and return it upright, as 8-bit RGB.
 
     Raises:
         Unreadable: The file is damaged, or its pixels are floating-point numbers.
@@ -121,10 +119,10 @@ def to_rgb(stored: Image) -> Image:
 
 
 def refuse_test_image(source: Any) -> None:
-    """Raise an error if this is a test image and the run is not evaluated yet.
+    """Refuse a test image of a run that is still in training.
 
     Raises:
-        RunError: It is; the message names the image and what the run was doing.
+        RunError: It is one; the message names the image and what the run was doing.
     """
     doing = test_guard.activity(source)
     if doing:
@@ -197,12 +195,12 @@ def _from_array(array: Any) -> Image:
 
 
 def _upright(image: Image) -> Image:
-    """Apply the orientation in EXIF; a damaged EXIF block says nothing."""
+    """Apply the EXIF orientation; a damaged EXIF block is ignored."""
     from PIL import ImageOps
 
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # the picture is sound, only its notes are not
+    except Exception:  # only the metadata is damaged, not the pixels
         return image
 
 
@@ -228,10 +226,10 @@ def _scale_to_8_bits(image: Image) -> Image:
 
 
 def _silence_pillow() -> None:
-    """Let Pillow's remarks on size and metadata pass: this module checks what matters.
+    """Silence Pillow's warnings about size and metadata; this module checks what matters.
 
-    The filters are process-wide and set again when someone restored others (`catch_warnings`
-    itself is not safe in threads); the test makes that cheap.
+    Filters are process-wide, and `catch_warnings` is not thread-safe. They are set again if other
+    code has restored its own.
     """
     from PIL import Image as pillow
 

@@ -1,11 +1,12 @@
-"""Names of files and folders: which ones say a split, and which ones are hidden.
+"""File and folder names: which ones stand for a split, and which ones are hidden.
 
-Every reader of folders, tables and lists asks here, so that all of them agree.
+Readers of folders, tables and lists all use these rules, so that they agree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import compress, takewhile
 
 SPLITS = ("train", "val", "test")
 SPLIT_ALIASES = {
@@ -35,12 +36,12 @@ _SYSTEM_SUFFIXES = (".lrdata",)  # Lightroom's previews
 
 
 def split_of(folder: str) -> str:
-    """Return the split that a folder's name says; "" if it says none."""
+    """Return the split that a folder is named after; "" if none."""
     return SPLIT_ALIASES.get(folder.lower(), "")
 
 
 def is_system_name(name: str) -> bool:
-    """Return whether a system or a photo program keeps a file or folder of this name."""
+    """Return whether an operating system or a photo program makes files of this name."""
     name = name.lower()
     return (
         name in _SYSTEM_NAMES
@@ -50,28 +51,32 @@ def is_system_name(name: str) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder is passed over because of its name."""
+    """Return whether a file or folder of this name is ignored."""
     return name.startswith(".") or is_system_name(name)
 
 
 def hidden_part(key: str) -> str:
-    """Return the first hidden name in an image's key; "" if there is none.
+    """Return the first hidden file or folder name in an image's key; "" if there is none.
 
-    A key that leads out of the dataset's folder was written by hand: folders there may begin with a
-    dot, as in "/home/me/.cache/photos/1.jpg".
+    Keys outside the dataset's folder were written by hand. Their folders may begin with a dot, as
+    in "/home/me/.cache/photos/1.jpg".
     """
     hidden = is_system_name if _is_outside(key) else is_hidden
     return next((name for name in key.split("/") if hidden(name)), "")
 
 
 def splits_in(keys: Sequence[str], labels: Sequence[str]) -> list[str]:
-    """Return the split that each key's folders say; "" where they say none.
+    """Return the split in the folder names of each key; "" where there is none.
 
-    The first level at which all keys have a folder named as a split says it ("train/cat/1.jpg",
-    "cat/train/1.jpg"), else the first level at which keys differ ("test/1.jpg" next to
-    "more/2.jpg"). A folder that is named as the label of all its images is a class.
+    Splits are read at the first level where every key has a folder named after a split
+    ("train/cat/1.jpg", "cat/train/1.jpg"), else at the first level where keys differ ("test/1.jpg"
+    and "more/2.jpg"). Folders named after the label of all their images are classes, not splits.
     """
-    folders = _below_common(keys)
+    folders = [key.split("/")[:-1] for key in keys]
+    # Keys outside the dataset's folder: what they share says nothing about splits.
+    outside = [_is_outside(key) for key in keys]
+    shared = _shared_depth(compress(folders, outside))
+    folders = [f[shared:] if out else f for f, out in zip(folders, outside, strict=True)]
     for level in range(min(map(len, folders), default=0)):
         if all(split_of(parts[level]) for parts in folders):
             return _at_level(folders, level, labels)
@@ -80,31 +85,16 @@ def splits_in(keys: Sequence[str], labels: Sequence[str]) -> list[str]:
 
 def _at_level(folders: Sequence[list[str]], level: int, labels: Sequence[str]) -> list[str]:
     names = [parts[level] if len(parts) > level else "" for parts in folders]
-    splits = [split_of(name) for name in names]
-    classes = (name.lower() == label.lower() for name, label in zip(names, labels, strict=True))
-    if all(same for same, split in zip(classes, splits, strict=True) if split):
+    labelled = zip(names, labels, strict=True)
+    if all(name.lower() == label.lower() for name, label in labelled if split_of(name)):
         return [""] * len(names)
-    return splits
+    return [split_of(name) for name in names]
 
 
-def _below_common(keys: Sequence[str]) -> list[list[str]]:
-    """Return the folders of each key; of those outside the dataset, without what they share."""
-    folders = [key.split("/")[:-1] for key in keys]
-    outside = [index for index, key in enumerate(keys) if _is_outside(key)]
-    shared = _shared_depth([folders[index] for index in outside])
-    for index in outside:
-        folders[index] = folders[index][shared:]
-    return folders
-
-
-def _shared_depth(folders: Sequence[list[str]]) -> int:
+def _shared_depth(folders: Iterable[list[str]]) -> int:
     """Return how many leading folders are the same in all paths."""
-    depth = 0
-    for names in zip(*folders, strict=False):
-        if len(set(names)) > 1:
-            break
-        depth += 1
-    return depth
+    levels = zip(*folders, strict=False)
+    return len(list(takewhile(lambda names: len(set(names)) == 1, levels)))
 
 
 def _is_outside(key: str) -> bool:

@@ -1,15 +1,16 @@
-"""Findings: what is wrong, doubtful or worth knowing about a task's images, worst first."""
+"""Data findings: problems and oddities of a task's images, worst first."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from typing import Any, Literal
 
 from fewtune.core.task import Task
 from fewtune.data.image_facts import ImageFacts
-from fewtune.data.label_table import counted
+from fewtune.data.label_table import counted, shown
 from fewtune.data.prompt_words import without_words
 
 Level = Literal["error", "warning", "info"]
@@ -17,9 +18,8 @@ LEVELS: tuple[Level, ...] = ("error", "warning", "info")
 
 TINY_PX = 8
 IMBALANCE_RATIO = 10
-SHOWN = 3
 
-# Suffixes that a format may have; formats that are not here are not judged.
+# Suffixes of each format; other formats are not judged.
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "MPO": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
@@ -36,10 +36,10 @@ class Finding:
     """One line of a data report.
 
     Attributes:
-        level: "error" (results would be wrong or a run would stop), "warning" or "info".
-        kind: Short name, stable over releases ("leak").
+        level: "error" (wrong results, or a run that stops), "warning" or "info".
+        kind: Short name, stable across releases ("leak").
         message: What was found, with a few examples.
-        keys: All images concerned.
+        keys: The images it is about.
         hint: What to do about it.
     """
 
@@ -97,7 +97,7 @@ def make_report(task: Task, facts: Mapping[str, ImageFacts], shots: int | None) 
         *_duplicates(task, facts),
         *name_findings(task),
         *_balance(counts, shots),
-        *_oddities(task, facts),
+        *_oddities(facts),
     ]
     if task.benchmark:
         findings = [_of_benchmark(finding) for finding in findings]
@@ -130,23 +130,9 @@ def name_findings(task: Task) -> Iterator[Finding]:
         )
 
 
-def shown(items: Iterable[str]) -> str:
-    """Return the first few items, and dots if there are more."""
-    listed = list(items)
-    return ", ".join(listed[:SHOWN]) + (", ..." if len(listed) > SHOWN else "")
-
-
 def _unreadable(facts: Mapping[str, ImageFacts]) -> Iterator[Finding]:
     bad = {key: fact.error for key, fact in facts.items() if fact.error is not None}
-    if bad:
-        yield Finding(
-            "error",
-            "unreadable",
-            f"{counted(len(bad), 'image')} cannot be read: "
-            f"{shown(f'{key} ({reason})' for key, reason in bad.items())}",
-            tuple(bad),
-            "Replace or remove them; `fit` leaves them out.",
-        )
+    yield from _found("unreadable", "image", [f"{k} ({why})" for k, why in bad.items()], bad)
 
 
 def _duplicates(task: Task, facts: Mapping[str, ImageFacts]) -> Iterator[Finding]:
@@ -163,19 +149,28 @@ def _duplicates(task: Task, facts: Mapping[str, ImageFacts]) -> Iterator[Finding
             keys = tuple(key for _, key, _ in same)
             for kind in _kinds_of_duplicate(same):
                 groups[kind].append(keys)
-    for kind, (level, text, hint) in _DUPLICATES.items():
-        if kind in groups:
-            pairs = (" = ".join(keys[:2]) for keys in groups[kind])
-            yield Finding(
-                level,
-                kind,
-                f"{counted(len(groups[kind]), 'picture')} {text}: {shown(pairs)}",
-                tuple(key for keys in groups[kind] for key in keys),
-                hint,
-            )
+    for kind in ("leak", "conflict", "validation-leak", "duplicate"):
+        pairs = [" = ".join(keys[:2]) for keys in groups[kind]]
+        yield from _found(kind, "picture", pairs, chain(*groups[kind]))
 
 
-_DUPLICATES: dict[str, tuple[Level, str, str]] = {
+def _found(
+    kind: str, noun: str, examples: Sequence[str], keys: Iterable[str] = ()
+) -> Iterator[Finding]:
+    """Yield a finding of this kind if there are examples of it."""
+    if examples:
+        level, text, hint = _TEXTS[kind]
+        number = counted(len(examples), noun, "classes" if noun == "class" else "")
+        yield Finding(level, kind, f"{number} {text}: {shown(examples)}", tuple(keys), hint)
+
+
+# Level, text after the number of examples, and hint.
+_TEXTS: dict[str, tuple[Level, str, str]] = {
+    "unreadable": (
+        "error",
+        "cannot be read",
+        "Replace or remove them; `fit` leaves them out.",
+    ),
     "leak": (
         "error",
         "both in the test split and in another",
@@ -188,11 +183,33 @@ _DUPLICATES: dict[str, tuple[Level, str, str]] = {
         "Validation scores count remembered images; remove one copy.",
     ),
     "duplicate": ("warning", "more than once in a split", "Remove the copies."),
+    "no-training-images": (
+        "warning",
+        "without training images",
+        "Such classes are known by their prompts alone.",
+    ),
+    "tiny": (
+        "warning",
+        f"smaller than {TINY_PX} pixels per side",
+        "Little can be seen in them; check where they come from.",
+    ),
+    "animated": ("info", "with several frames or pages", "The first one is used."),
+    "16-bit": ("info", "with 16 bits per channel", "They are scaled to 8 bits."),
+    "transparent": (
+        "info",
+        "with transparency",
+        "It is dropped: the colours stored under it show.",
+    ),
+    "wrong-suffix": (
+        "info",
+        "named after another format than they have",
+        "They are read by content; rename them if other programs shall read them.",
+    ),
 }
 
 
 def _of_benchmark(finding: Finding) -> Finding:
-    """Return the finding as it is for splits that are compared with those of papers."""
+    """Return the finding for a benchmark, whose splits must stay as published."""
     if finding.kind not in ("leak", "conflict"):
         return finding
     return replace(
@@ -218,13 +235,7 @@ def _balance(counts: Mapping[str, Mapping[str, int]], shots: int | None) -> Iter
     train = counts.get("train", {})
     filled = {name: number for name, number in train.items() if number}
     empty = [name for name in train if name not in filled]
-    if empty:
-        yield Finding(
-            "warning",
-            "no-training-images",
-            f"{counted(len(empty), 'class', 'classes')} without training images: {shown(empty)}",
-            hint="Such classes are known by their prompts alone.",
-        )
+    yield from _found("no-training-images", "class", empty)
     if shots is not None:
         few = [f"{name} ({number})" for name, number in filled.items() if number < shots]
         if few:
@@ -237,7 +248,7 @@ def _balance(counts: Mapping[str, Mapping[str, int]], shots: int | None) -> Iter
             )
     if not filled:
         return
-    most, least = max(filled, key=lambda n: filled[n]), min(filled, key=lambda n: filled[n])
+    most, least = max(filled, key=filled.__getitem__), min(filled, key=filled.__getitem__)
     if filled[most] >= IMBALANCE_RATIO * filled[least]:
         yield Finding(
             "warning",
@@ -249,69 +260,40 @@ def _balance(counts: Mapping[str, Mapping[str, int]], shots: int | None) -> Iter
         )
 
 
-def _oddities(task: Task, facts: Mapping[str, ImageFacts]) -> Iterator[Finding]:
-    """Yield a finding for each property of single images that a user may not expect."""
-    for level, kind, text, hint, test in _ODDITIES:
-        odd = [key for key, fact in facts.items() if fact.error is None and test(key, fact)]
-        if odd:
-            yield Finding(
-                level, kind, f"{counted(len(odd), 'image')} {text}: {shown(odd)}", tuple(odd), hint
-            )
-    modes = Counter(fact.mode for fact in facts.values() if fact.mode not in ("", "RGB"))
+def _oddities(facts: Mapping[str, ImageFacts]) -> Iterator[Finding]:
+    """Yield a finding for each unexpected property of single images."""
+    odd: dict[str, list[str]] = defaultdict(list)
+    for key, fact in facts.items():
+        for kind in _oddities_of(key, fact):
+            odd[kind].append(key)
+    for kind in ("tiny", "animated", "16-bit", "transparent", "wrong-suffix"):
+        yield from _found(kind, "image", odd[kind], odd[kind])
+    modes = {key: fact.mode for key, fact in facts.items() if fact.mode not in ("", "RGB")}
     if modes:
-        kinds = ", ".join(f"{mode} {number:,}" for mode, number in modes.most_common())
-        keys = tuple(key for key, fact in facts.items() if fact.mode not in ("", "RGB"))
+        common = Counter(modes.values()).most_common()
+        kinds = ", ".join(f"{mode} {number:,}" for mode, number in common)
         yield Finding(
             "info",
             "not-rgb",
-            f"{counted(len(keys), 'image')} stored in other modes than RGB ({kinds})",
-            keys,
+            f"{counted(len(modes), 'image')} stored in other modes than RGB ({kinds})",
+            tuple(modes),
             "They are converted to RGB.",
         )
 
 
-def _has_wrong_suffix(key: str, fact: ImageFacts) -> bool:
+def _oddities_of(key: str, fact: ImageFacts) -> Iterator[str]:
+    if fact.error is not None:
+        return
+    if min(fact.width, fact.height) < TINY_PX:
+        yield "tiny"
+    if fact.frames > 1:
+        yield "animated"
+    if fact.bits == 16:
+        yield "16-bit"
+    if fact.transparent:
+        yield "transparent"
     suffix = "." + key.rpartition(".")[2].lower()
-    allowed = _SUFFIXES.get(fact.format, ())
-    # A record of a larger file has no suffix of its own.
-    named = any(suffix in suffixes for suffixes in _SUFFIXES.values())
-    return named and bool(allowed) and suffix not in allowed
-
-
-_ODDITIES: tuple[tuple[Level, str, str, str, Callable[[str, ImageFacts], bool]], ...] = (
-    (
-        "warning",
-        "tiny",
-        f"smaller than {TINY_PX} pixels per side",
-        "Little can be seen in them; check where they come from.",
-        lambda _, fact: min(fact.width, fact.height) < TINY_PX,
-    ),
-    (
-        "info",
-        "animated",
-        "with several frames or pages",
-        "The first one is used.",
-        lambda _, fact: fact.frames > 1,
-    ),
-    (
-        "info",
-        "16-bit",
-        "with 16 bits per channel",
-        "They are scaled to 8 bits.",
-        lambda _, fact: fact.bits == 16,
-    ),
-    (
-        "info",
-        "transparent",
-        "with transparency",
-        "It is dropped: the colours stored under it show.",
-        lambda _, fact: fact.transparent,
-    ),
-    (
-        "info",
-        "wrong-suffix",
-        "named after another format than they have",
-        "They are read by content; rename them if other programs shall read them.",
-        _has_wrong_suffix,
-    ),
-)
+    allowed = _SUFFIXES.get(fact.format, (suffix,))
+    # Records of larger files have no suffix of their own.
+    if suffix not in allowed and suffix in chain(*_SUFFIXES.values()):
+        yield "wrong-suffix"

@@ -1,4 +1,4 @@
-"""Facts of image files, for the report on a dataset: what one complete decode tells of each."""
+"""Image facts for data reports: what decoding shows about each image."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)  # ImageNet has 1.3 million of them
 class ImageFacts:
-    """What one decode tells of an image.
+    """What decoding shows about an image.
 
     Attributes:
-        format: Pillow's name of the file format ("PNG"); empty for arrays and unread files.
-        mode: Pillow's name of the pixel format as stored ("RGB", "L", "P", "CMYK", "I;16").
-        width: Pixels, after the orientation in EXIF is applied.
-        height: Pixels, after the orientation in EXIF is applied.
-        frames: Pictures in the file; the first is used.
-        bits: Bits of one channel as stored: 8 or 16.
+        format: Pillow's file format ("PNG"); empty for arrays and unread files.
+        mode: Pillow's mode as stored ("RGB", "L", "P", "CMYK", "I;16").
+        width: Pixels, with the EXIF orientation applied.
+        height: Pixels, with the EXIF orientation applied.
+        frames: Frames or pages in the file; the first is used.
+        bits: Bits per channel as stored: 8 or 16.
         transparent: True if transparency was dropped.
-        digest: Hash of size and decoded RGB pixels: equal for what a model sees as equal.
+        digest: Hash of size and decoded RGB pixels.
         error: Why the image cannot be read, or None.
     """
 
@@ -40,7 +40,7 @@ class ImageFacts:
 
 
 def inspect_image(source: Any) -> ImageFacts:
-    """Decode the image completely and return what was found; never raises for a bad image."""
+    """Decode the whole image and return what was found; bad images raise no error."""
     try:
         stored = open_stored(source)
         bits = 16 if _is_16_bit(stored) else 8
@@ -60,18 +60,18 @@ def inspect_image(source: Any) -> ImageFacts:
 
 
 def _is_16_bit(image: Image) -> bool:
-    """Ask before `load`, which forgets how 16-bit colour was stored."""
+    """Return whether an image has 16 bits per channel; `load` forgets it for colour images."""
     tiles = getattr(image, "tile", ())
     return image.mode.startswith("I") or any(";16" in str(tile) for tile in tiles)
 
 
 def _frames(image: Image) -> int:
-    # Telephones store a preview or a second eye in MPO files: photos, not animations.
+    # Phones store previews and stereo pairs in MPO files, which are not animations.
     if image.format in (None, "MPO"):
         return 1
     try:
         return int(getattr(image, "n_frames", 1))
-    except Exception:  # later frames are damaged; the first, which is used, is not
+    except Exception:  # later frames are damaged, but only the first is used
         return 2
 
 

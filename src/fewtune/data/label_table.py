@@ -1,8 +1,4 @@
-"""Label tables: what every layout reads into, checked once and made into a `Task`.
-
-A layout is a module in `data/layouts/` with a `Layout` of its own: `detect` says whether a location
-is laid out that way and opens no image, `read` returns a `LabelTable`.
-"""
+"""Label tables: what every layout is read into, checked once and made into a `Task`."""
 
 from __future__ import annotations
 
@@ -26,12 +22,11 @@ from fewtune.data.file_names import SPLITS
 
 @dataclass(frozen=True)
 class LabelledRow:
-    """One labelled image as a layout found it.
+    """One labelled image.
 
     Attributes:
         key: POSIX path relative to the root.
-        class_name: Its class.
-        where: Place that names it, for messages ("labels.csv line 3"); empty for folders.
+        where: Where it is named, for messages ("labels.csv line 3"); empty for folders.
     """
 
     split: str
@@ -47,10 +42,10 @@ class LabelTable:
     """All rows of a dataset.
 
     Attributes:
-        layout: Name of the layout, for people ("class folders").
-        classes: Class names in label order where the dataset gives them; such a class may lack
-            training images. Empty: gather them from the rows and sort them.
-        notes: What a user should know of how it was read.
+        layout: Name of the layout for users ("class folders").
+        classes: Class names in label order, if the dataset lists them; listed classes may have no
+            training images. Empty: the sorted class names of the rows.
+        notes: What users should know about how it was read.
         draws: Few-shot draws that come with the data.
     """
 
@@ -60,14 +55,19 @@ class LabelTable:
     notes: tuple[str, ...] = ()
     draws: tuple[PublishedDraw, ...] = ()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names in label order."""
+        return self.classes or sort_names(row.class_name for row in self.rows)
+
 
 class Layout(Protocol):
-    """One way to lay out a labelled set of images."""
+    """One way to lay out labelled images on disk; each is a module in `data/layouts/`."""
 
     name: str
 
     def detect(self, location: Path) -> bool:
-        """Return whether `location` is laid out this way; cheap, opens no image.
+        """Return whether `location` is laid out this way, without opening an image.
 
         Raises:
             DataError: A folder cannot be read.
@@ -77,15 +77,14 @@ class Layout(Protocol):
         """Return all rows.
 
         Raises:
-            DataError: The location is laid out this way but something in it is wrong.
+            DataError: Something in the location is wrong.
         """
 
 
 def plain(text: str) -> str:
-    """Return `text` in Unicode form NFC and encodable as UTF-8.
+    """Return `text` in Unicode form NFC, with escapes for bytes that are not UTF-8.
 
-    Systems differ in how they spell "é"; draws and fingerprints must not. Bytes of a file name that
-    are no UTF-8 are written as escapes.
+    Systems differ in how they store "é" in file names; draws and fingerprints must not.
     """
     if text.isascii():
         return text
@@ -93,14 +92,14 @@ def plain(text: str) -> str:
 
 
 def sort_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the distinct names: in numeric order if all are numbers, else in text order."""
+    """Return the distinct names, in numeric order if all are numbers, else in text order."""
     distinct = set(names)
     numeric = all(is_number(name) for name in distinct)
     return tuple(sorted(distinct, key=lambda name: (int(name) if numeric else 0, name)))
 
 
 def is_number(name: str) -> bool:
-    """Return whether the name is a label such as "0" or "12"."""
+    """Return whether a name is a label such as "0" or "12"."""
     return name.isascii() and name.isdigit() and len(name) <= 9
 
 
@@ -116,8 +115,8 @@ def to_task(
     """Check the rows and return them as a task.
 
     Raises:
-        DataError: No images, one class, a class that is only in the test split (where the data does
-            not list its classes), or an image that is listed in two ways.
+        DataError: No images, one class, a class without training images (where the data does not
+            list its classes), or an image listed in two ways.
     """
     rows, repeated = _unique(table.rows)
     trained = {row.class_name for row in rows if row.split == "train"}
@@ -128,7 +127,7 @@ def to_task(
         )
     if not table.classes:
         _refuse_untrained(rows, trained)
-    names = table.classes or sort_names(trained)
+    names = table.names
     label = {name: index for index, name in enumerate(names)}
     splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
     for row in rows:
@@ -158,8 +157,14 @@ def counted(number: int, singular: str, plural: str = "") -> str:
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
+def shown(items: Iterable[object], most: int = 3) -> str:
+    """Return the first few items, and dots if there are more."""
+    listed = list(map(str, items))
+    return ", ".join(listed[:most]) + (", ..." if len(listed) > most else "")
+
+
 def _notes(table: LabelTable, repeated: int, untrained: Sequence[str]) -> tuple[str, ...]:
-    """Return what a user should know of how the table became a task."""
+    """Return what users should know about how the table became a task."""
     notes = [f"layout: {table.layout}", *table.notes]
     if repeated:
         notes.append(f"left out {counted(repeated, 'row')} that named an image again")
@@ -167,13 +172,12 @@ def _notes(table: LabelTable, repeated: int, untrained: Sequence[str]) -> tuple[
         notes.append("no training images: a test set for what was trained on other images")
     elif untrained:
         kinds = counted(len(untrained), "class", "classes")
-        named = ", ".join(map(repr, untrained[:3])) + (", ..." if len(untrained) > 3 else "")
-        notes.append(f"{kinds} without training images: {named}")
+        notes.append(f"{kinds} without training images: {shown(map(repr, untrained))}")
     return tuple(notes)
 
 
 def _unique(rows: Sequence[LabelledRow]) -> tuple[list[LabelledRow], int]:
-    """Drop rows that repeat another, and refuse those that contradict one."""
+    """Return the rows without repetitions and their number; refuse contradictions."""
     by_key: dict[str, LabelledRow] = {}
     for row in rows:
         first = by_key.setdefault(row.key, row)
@@ -188,12 +192,12 @@ def _unique(rows: Sequence[LabelledRow]) -> tuple[list[LabelledRow], int]:
 
 
 def _refuse_untrained(rows: Sequence[LabelledRow], trained: set[str]) -> None:
-    """Refuse a class that is only in other splits: most often a misspelt folder."""
+    """Refuse a class that is only in other splits, most often a misspelt folder name."""
     for row in rows:
-        if row.class_name not in trained:
-            name = row.class_name
+        name = row.class_name
+        if name not in trained:
             raise DataError(
                 f"Class {name!r} has images in the {row.split} split but none in the training "
-                f"split.",
+                "split.",
                 hint=f"{did_you_mean(name, trained)} Add training images of it or remove it.",
             )

@@ -1,4 +1,4 @@
-"""Listener of a data report: who is told what is found about images."""
+"""Data listeners: callbacks for what is found about images."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Progress = Callable[[int, int], None]
 
 
 class DataListener:
-    """Who is told what is found about images; every method may be left out."""
+    """Callbacks for what is found about images; by default they do nothing."""
 
     @contextmanager
     def checking(self, images: int) -> Iterator[Progress | None]:
-        """Images are being decoded; yields what is told (done, total), or None."""
+        """Images are being decoded; yields a callback for (done, total), or None."""
         yield None
 
     def opened(self, task: Task) -> None:
@@ -26,10 +26,10 @@ class DataListener:
         """Every image has been decoded."""
 
     def usable(self, task: Task) -> None:
-        """What cannot be used was left out; these are the images and prompts of the runs."""
+        """Unusable images were left out; these are the images and prompts of the runs."""
 
     def note(self, text: str) -> None:
-        """Something was done to the task."""
+        """The task was changed."""
 
     def warn(self, text: str) -> None:
-        """Something is probably not meant."""
+        """Something is probably a mistake."""

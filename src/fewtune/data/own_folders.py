@@ -1,6 +1,6 @@
-"""Folders that FewTune wrote, known by what they hold: runs, caches, reports, exports and figures.
+"""FewTune's own folders: runs, caches, reports, exports and figures, recognised by their files.
 
-Whoever works in the folder of the images gets them next to the class folders.
+They appear next to the class folders when FewTune is run in the folder of the images.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from fewtune.core.paths import cache_dir
 
 _FACTS = re.compile(r"[0-9a-f]{64}\.jsonl")
 _ENTRY = re.compile(r"[0-9a-f]{32}")
-_MARK_BYTES = 4096
+_HEAD_BYTES = 4096
 _DEPTH = 2  # of a folder of runs, and of a cache
 
 
 def is_run_or_cache(folder: Path, names: Collection[str]) -> bool:
-    """Return whether a folder is a run or FewTune's cache: they hold pictures, but no examples.
+    """Return whether a folder is a run or FewTune's cache, whose pictures are not examples.
 
     Args:
-        names: Of the visible entries of the folder.
+        names: Names of the folder's visible entries.
     """
     if "spec.json" in names and "task.json" in names:
         return {"format", "strategy", "data"} <= _keys(folder / "spec.json")
@@ -37,7 +37,7 @@ def is_written_by_fewtune(folder: Path, depth: int = _DEPTH) -> bool:
     """Return whether a folder holds runs, a cache, a report, an export or figures.
 
     Args:
-        depth: Levels of folders below it that are looked at.
+        depth: Levels of subfolders to look into.
     """
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -53,15 +53,14 @@ def is_written_by_fewtune(folder: Path, depth: int = _DEPTH) -> bool:
 
 
 def _is_result(folder: Path, names: Collection[str]) -> bool:
-    """Return whether it is an entry of the cache, a report, an export, or a folder of figures."""
+    """Return whether a folder is a cache entry, a report, an export, or a folder of figures."""
     if "activations.safetensors" in names:
         return _ENTRY.fullmatch(folder.name) is not None
     if {"index.html", "report.md", "runs.csv"} <= set(names):
         return True
     if {"classes.json", "classes.safetensors"} <= set(names):
         return {"names", "templates", "prompts"} <= _keys(folder / "classes.json")
-    figures = (folder / name for name in names if name.endswith(".svg"))
-    return any(_has_mark(figure, b'class="alone"') for figure in figures)
+    return any(_is_figure(folder / name) for name in names if name.endswith(".svg"))
 
 
 def _is_cache(folder: Path, names: Collection[str]) -> bool:
@@ -76,7 +75,7 @@ def _is_cache(folder: Path, names: Collection[str]) -> bool:
 
 
 def _keys(path: Path) -> set[str]:
-    """Return the keys of a file with a JSON object; none if it is another file."""
+    """Return the keys of the JSON object in a file; none if it holds something else."""
     try:
         value: Any = json.loads(path.read_bytes()) if path.is_file() else None
     except (OSError, ValueError, RecursionError):
@@ -84,9 +83,9 @@ def _keys(path: Path) -> set[str]:
     return set(value) if isinstance(value, dict) else set()
 
 
-def _has_mark(path: Path, mark: bytes) -> bool:
+def _is_figure(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return mark in file.read(_MARK_BYTES)
+            return b'class="alone"' in file.read(_HEAD_BYTES)
     except OSError:
         return False

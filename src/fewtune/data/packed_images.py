@@ -1,6 +1,6 @@
-"""Images that lie inside larger files: archives, record files, arrays.
+"""Images inside larger files: archives, record files, arrays.
 
-A source holds a place, never an open file, so it can be sent to other processes and read there.
+Sources hold no open file, so other processes can read them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fewtune.core.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class FileSlice:
-    """An encoded image that is a run of bytes of a file."""
+    """An encoded image: a range of bytes of a file."""
 
     path: Path
     offset: int
@@ -36,7 +36,7 @@ class FileSlice:
 
 @dataclass(frozen=True, slots=True)
 class GreySlice:
-    """A grey image that is a run of bytes of a file, one per pixel."""
+    """A grey image: a range of bytes of a file, one byte per pixel."""
 
     slice: FileSlice
     height: int
@@ -53,15 +53,8 @@ class GreySlice:
 
 
 @dataclass(frozen=True, slots=True)
-class BitSlice:
-    """A black and white image that is a run of bytes of a file, eight pixels per byte."""
-
-    slice: FileSlice
-    height: int
-    width: int
-
-    def __str__(self) -> str:
-        return str(self.slice)
+class BitSlice(GreySlice):
+    """A black and white image: a range of bytes of a file, eight pixels per byte."""
 
     def read(self) -> Any:
         """Return an array (height, width) of uint8, 0 or 255."""
@@ -73,7 +66,7 @@ class BitSlice:
 
 @dataclass(frozen=True, slots=True)
 class ZeroOneSlice:
-    """An encoded image whose pixels are 0 and 1, as TFDS stores dSprites; 1 is shown as white."""
+    """An encoded image with pixels 0 and 1, as TFDS stores dSprites; 1 is read as white."""
 
     slice: FileSlice
 

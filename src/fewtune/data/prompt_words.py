@@ -1,10 +1,10 @@
-"""Words for prompts: what a class is called in "a photo of a {}.", made from its name.
+"""Prompt words: what replaces "{}" in "a photo of a {}.", made from the class name.
 
     n03147509_cup                  cup                       a WordNet number
     001.Black_footed_Albatross     Black_footed_Albatross    a count, if all classes have one
-    AnnualCrop                     Annual Crop               words that are written together
+    AnnualCrop                     Annual Crop               words written together
 
-The name stays the label. Words that would make two classes alike are not used.
+Class names stay as they are. Words that two classes would share are not used.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NUMBERED = re.compile(r"([^\W\d_]+)[ _-]?\d+")  # "class_3", "c7"
 
 
 def prompt_words(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the word of each class for prompts; () if all are the names."""
+    """Return the word of each class for prompts; () if all equal the class names."""
     words = [_WORD_END.sub(" ", _WORDNET.sub("", name, count=1)) for name in _uncounted(names)]
     alike = Counter(map(fold, words))
     words = [w if alike[fold(w)] == 1 else name for w, name in zip(words, names, strict=True)]
@@ -33,12 +33,12 @@ def prompt_words(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def fold(text: str) -> str:
-    """Return the form in which CLIP's tokenizer sees a text: lower case, "_" and spaces alike."""
+    """Return a text as CLIP's prompts see it: lower case, "_" as spaces."""
     return " ".join(text.lower().replace("_", " ").split())
 
 
 def refuse_same_prompts(classes: ClassSet) -> None:
-    """Refuse classes that no prompt tells apart.
+    """Refuse classes with the same prompts.
 
     Raises:
         DataError: Two classes have the same prompts; both are named.
@@ -57,9 +57,9 @@ def refuse_same_prompts(classes: ClassSet) -> None:
 
 
 def without_words(classes: ClassSet) -> tuple[str, ...]:
-    """Return the names of the classes whose prompts hold a number or a code in place of words.
+    """Return the names of the classes whose prompts have a number or a code instead of words.
 
-    These are numbers, WordNet numbers, and names that differ in a number alone ("c0", "c1").
+    These are numbers, WordNet numbers, and names that differ only in a number ("c0", "c1").
     """
     described = classes.descriptions or ((),) * len(classes)
     words = {
@@ -74,9 +74,9 @@ def without_words(classes: ClassSet) -> tuple[str, ...]:
 
 
 def _uncounted(names: Sequence[str]) -> list[str]:
-    """Return the names without the count in front, if all have one ("001.Black_footed_Albatross").
+    """Return the names without leading counts, if all have one ("001.Black_footed_Albatross").
 
-    Numbers that mean something stay: "10_euro" and "50_euro" are not counted.
+    Numbers with a meaning stay: "10_euro" and "50_euro" are not counts.
     """
     found = [_COUNT.match(name) for name in names]
     counts = [match[1] for match in found if match]

@@ -1,4 +1,4 @@
-"""Image files below folders: links are followed, loops are cut, what is left out is counted."""
+"""Folder scans: all images below a folder, and a count of what was left out."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 
 from fewtune.core.errors import DataError
 from fewtune.data.file_names import is_hidden
-from fewtune.data.label_table import counted, plain
+from fewtune.data.label_table import counted, plain, shown
 from fewtune.data.own_folders import is_run_or_cache, is_written_by_fewtune
 
 SHOWN = 5
 
-# HEIC is here though Pillow cannot read it: such photos are reported, not passed over.
+# Pillow cannot read HEIC, but such photos are reported instead of ignored.
 _IMAGE_NAME = re.compile(
     r".\.(jpe?g|jpe|jfif|mpo|a?png|webp|bmp|dib|gif|tiff?|p[pgbn]m|avif|hei[cf]|jp2|tga|ico)$",
     re.IGNORECASE,
@@ -27,7 +27,7 @@ _IMAGE_NAME = re.compile(
 
 @dataclass(frozen=True)
 class ScannedImage:
-    """A file: its path, the same relative to where the walk began, and its size (0 if missing)."""
+    """A file: its path, the path relative to the scanned folder, and its size (0 if missing)."""
 
     path: Path
     relative: str
@@ -36,14 +36,14 @@ class ScannedImage:
 
 @dataclass
 class Skipped:
-    """What a walk left out.
+    """What a scan left out.
 
     Attributes:
-        kinds: Files that are no images, by suffix.
-        hidden_folders: Hidden and system folders, by name; they are not entered.
-        hidden_images: Hidden files with the suffix of an image.
-        special: Pipes, sockets and devices with the suffix of an image, by relative path.
-        own: Runs and caches of FewTune, by name.
+        kinds: Files that are not images, by suffix.
+        hidden_folders: Hidden and system folders, by name.
+        hidden_images: Hidden files with an image suffix.
+        special: Pipes, sockets and devices with an image suffix, by relative path.
+        own: FewTune's own runs and caches, by name.
     """
 
     kinds: Counter[str] = field(default_factory=Counter)
@@ -53,12 +53,12 @@ class Skipped:
     own: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Skipped) -> None:
-        """Count what another walk left out."""
+        """Add the counts of another scan."""
         for each in fields(self):
             setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
     def notes(self) -> tuple[str, ...]:
-        """Return one note for each kind of what was left out."""
+        """Return one note for each kind of file or folder that was left out."""
         notes = []
         if self.kinds:
             notes.append(
@@ -77,9 +77,7 @@ class Skipped:
             notes.append(f"left out {number}, which cannot be read as images: {min(self.special)}")
         if self.own:
             number = counted(self.own.total(), "folder")
-            dots = ", ..." if len(self.own) > SHOWN else ""
-            names = ", ".join(sorted(self.own)[:SHOWN])
-            notes.append(f"ignored {number} that FewTune wrote: {names}{dots}")
+            notes.append(f"ignored {number} that FewTune wrote: {shown(sorted(self.own), SHOWN)}")
         return tuple(notes)
 
 
@@ -90,7 +88,7 @@ def _most(counts: Counter[str] | dict[str, int]) -> str:
 
 
 def is_image_name(name: str) -> bool:
-    """Return whether the suffix is one of an image."""
+    """Return whether the name has an image suffix."""
     return _IMAGE_NAME.search(name) is not None
 
 
@@ -98,7 +96,7 @@ def entries(folder: Path, skipped: Skipped | None = None) -> list[os.DirEntry[st
     """Return the visible entries of a folder, sorted by name.
 
     Args:
-        skipped: Counts what is hidden.
+        skipped: Hidden entries are counted here.
 
     Raises:
         DataError: The folder cannot be read.
@@ -124,39 +122,45 @@ def entries(folder: Path, skipped: Skipped | None = None) -> list[os.DirEntry[st
 
 
 def subfolders(folder: Path, skipped: Skipped | None = None) -> list[Path]:
-    """Return the visible subfolders of a folder, links to folders included, sorted by name."""
+    """Return the visible subfolders, links to folders included, sorted by name."""
     return [Path(entry.path) for entry in entries(folder, skipped) if _is_dir(entry)]
 
 
 def images_in(folder: Path) -> list[str]:
-    """Return the names of the images that lie directly in a folder, sorted."""
+    """Return the names of the images directly in a folder, sorted."""
     return [e.name for e in entries(folder) if is_image_name(e.name) and not _is_dir(e)]
 
 
 def images_below(folder: Path, skipped: Skipped) -> list[ScannedImage]:
     """Return all images at any depth, sorted by path; what is left out is counted.
 
-    Only regular files are returned, after links are followed: a pipe would block its reader. A
-    broken link with an image's suffix is returned with size 0, so that a report can name it.
+    Links are followed. Pipes are left out, since reading one blocks. A broken link with an image
+    suffix is returned with size 0, so that reports can name it.
     """
     found = []
     for entry, relative in _walk(folder, "", (), skipped):
         if not is_image_name(entry.name):
             skipped.kinds[os.path.splitext(entry.name)[1].lower()] += 1
-        elif _is_special(entry):
-            skipped.special[f"{plain(folder.name)}/{plain(relative)}"] += 1
+            continue
+        try:
+            info = entry.stat()
+        except OSError:
+            found.append(ScannedImage(Path(entry.path), relative, 0))
+            continue
+        if stat.S_ISREG(info.st_mode):
+            found.append(ScannedImage(Path(entry.path), relative, info.st_size))
         else:
-            found.append(ScannedImage(Path(entry.path), relative, _size(entry)))
+            skipped.special[f"{plain(folder.name)}/{plain(relative)}"] += 1
     return sorted(found, key=lambda file: file.relative)
 
 
 def is_own(folder: Path) -> bool:
-    """Return whether FewTune wrote a folder, and nobody put images into it."""
+    """Return whether FewTune wrote this folder and it holds no other images."""
     return is_written_by_fewtune(folder) and not images_below(folder, Skipped())
 
 
 def count_images_next_to(paths: Iterable[Path]) -> int:
-    """Return the number of images in the folders of these files that are none of them."""
+    """Return the number of further images in the folders of these files."""
     listed: dict[str, set[str]] = {}
     for path in paths:
         folder, name = os.path.split(os.path.normpath(path))
@@ -176,7 +180,7 @@ def listed_file(folder: Path, relative: str, where: str) -> ScannedImage:
     """Return the file that a list names by its path relative to a folder.
 
     Args:
-        where: What names it, for messages ("test.txt line 3").
+        where: Where it is named, for messages ("test.txt line 3").
 
     Raises:
         DataError: The path leads out of the folder, or there is no such file.
@@ -198,15 +202,11 @@ def listed_file(folder: Path, relative: str, where: str) -> ScannedImage:
 
 
 def _walk(
-    folder: Path, prefix: str, above: tuple[tuple[int, int], ...], skipped: Skipped
+    folder: Path, prefix: str, above: tuple[str, ...], skipped: Skipped
 ) -> Iterator[tuple[os.DirEntry[str], str]]:
-    """Yield files with their relative paths; a folder that contains itself is entered once."""
-    try:
-        info = os.stat(folder)
-    except OSError as error:
-        raise DataError(f"Cannot read folder {folder}: {error.strerror or error}.") from error
-    identity = (info.st_dev, info.st_ino)
-    if identity in above:
+    """Yield files with their relative paths; a folder linked into itself is entered once."""
+    real = os.path.realpath(folder)
+    if real in above:
         return
     found = entries(folder, skipped)
     if is_run_or_cache(folder, {entry.name for entry in found}):
@@ -215,7 +215,7 @@ def _walk(
     for entry in found:
         if _is_dir(entry):
             inner = f"{prefix}{entry.name}/"
-            yield from _walk(Path(entry.path), inner, (*above, identity), skipped)
+            yield from _walk(Path(entry.path), inner, (*above, real), skipped)
         else:
             yield entry, prefix + entry.name
 
@@ -225,19 +225,3 @@ def _is_dir(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself
         return False
-
-
-def _is_special(entry: os.DirEntry[str]) -> bool:
-    """Return whether it is a pipe, socket or device, which would block a reader."""
-    try:
-        mode = entry.stat().st_mode
-    except OSError:
-        return False
-    return not stat.S_ISREG(mode)
-
-
-def _size(entry: os.DirEntry[str]) -> int:
-    try:
-        return entry.stat().st_size
-    except OSError:
-        return 0

@@ -1,15 +1,15 @@
-"""Split files in the format of CoOp: one JSON object with lists of images by split.
+"""Split files in CoOp's format: a JSON object with a list of images for each split.
 
     {"train": [["banded/banded_0002.jpg", 0, "banded"], ...], "val": [...], "test": [...]}
 
-An entry is a path, a label from 0 up, and the name of the class. The order of entries is kept,
-since the papers' draws depend on it.
+Each entry is a path, a label from 0 up, and a class name. The order of entries is kept, since the
+papers' draws depend on it.
 """
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ class SplitEntry:
 
     Attributes:
         path: POSIX path relative to the folder of the images.
-        where: Its place, for messages ("split_zhou_DTD.json, train entry 3").
+        where: Where it stands, for messages ("split_zhou_DTD.json, train entry 3").
     """
 
     split: str
@@ -41,8 +41,8 @@ def read_split_json(path: Path) -> tuple[SplitEntry, ...]:
     """Return the entries of a split file, in its order.
 
     Raises:
-        DataError: The file is not of this format, a path leads out of its folder, a label has two
-            names or a name two labels, or a label is missing between others.
+        DataError: The file has another format, a path leads out of its folder, a label has two
+            names or a name two labels, or a label is missing.
     """
     value = parse_json(read_text(path), str(path))
     if not isinstance(value, dict) or "train" not in value:
@@ -86,11 +86,10 @@ def class_names(entries: Iterable[SplitEntry], path: Path) -> tuple[str, ...]:
 
 
 def inside(path: str, where: str) -> str:
-    """Return a path that a file names, in POSIX form without "." and "..".
+    """Return a path named in a file, in POSIX form without "." and "..".
 
     Raises:
-        DataError: It is empty, absolute, leads out of the folder that it is relative to, or cannot
-            be a path.
+        DataError: The path is empty, absolute, not valid, or leads out of its folder.
     """
     key = posixpath.normpath(path.replace("\\", "/"))
     outside = key in (".", "..") or key.startswith(("/", "../")) or key[1:3] == ":/"
@@ -105,7 +104,7 @@ def inside(path: str, where: str) -> str:
 def locate(
     entries: Iterable[SplitEntry], folder: Path, name_of: Callable[[SplitEntry], str], file: Path
 ) -> list[LabelledRow]:
-    """Return the entries as rows; their images lie below `folder`.
+    """Return the entries as rows; their images are below `folder`.
 
     Raises:
         DataError: Images are missing; the first is named.
@@ -113,43 +112,22 @@ def locate(
     rows: list[LabelledRow] = []
     missing: list[str] = []
     for entry in entries:
-        source = folder / entry.path
-        size_bytes = size_of(source)
-        if size_bytes is None:
-            missing.append(entry.path)
-        rows.append(
-            LabelledRow(
-                entry.split,
-                plain(entry.path),
-                name_of(entry),
-                source,
-                size_bytes or 0,
-                entry.where,
-            )
+        key, source = plain(entry.path), folder / entry.path
+        size = size_of(source)
+        if size is None:
+            missing.append(key)
+        rows.append(LabelledRow(entry.split, key, name_of(entry), source, size or 0, entry.where))
+    if missing:
+        raise DataError(
+            f"{len(missing):,} of {len(rows):,} images listed in {file} do not exist in {folder}: "
+            f"'{missing[0]}'{', ...' if len(missing) > 1 else ''}.",
+            hint="Unpack all images there; `fewtune data info NAME` says where to get them.",
         )
-    refuse_missing(missing, len(rows), file, folder)
     return rows
 
 
-def refuse_missing(missing: Sequence[str], listed: int, file: Path, folder: Path) -> None:
-    """Refuse a list that names images that are not there."""
-    if missing:
-        raise DataError(
-            f"{len(missing):,} of {listed:,} images listed in {file} do not exist in {folder}: "
-            f"'{plain(missing[0])}'{', ...' if len(missing) > 1 else ''}.",
-            hint="Unpack all images there; `fewtune data info NAME` says where to get them.",
-        )
-
-
 def _entry(item: Any, split: str, where: str) -> SplitEntry:
-    if (
-        not isinstance(item, list)
-        or len(item) != 3
-        or not isinstance(item[0], str)
-        or not isinstance(item[1], int)
-        or isinstance(item[1], bool)
-        or not isinstance(item[2], str)
-    ):
+    if not isinstance(item, list) or [type(part) for part in item] != [str, int, str]:
         raise DataError(
             f"{where} is {str(item)[:60]!r}, expected [path, label, class name] such as "
             '["cat/1.jpg", 0, "cat"].'

@@ -1,9 +1,9 @@
-"""Guard of test images: nobody reads them from the start of a run to its evaluation.
+"""Test image guard: test images cannot be read from the start of a run to its evaluation.
 
-Training is given no test images. A guard catches code that finds them by itself, in their files or
-in the cache, by mistake or to cheat: whatever hands out pixels asks here first. An image is known
-by its place, so another spelling of its path, or a link to its folder, is the same image. A guard
-holds in all threads of the process. It does not see code that opens files without FewTune.
+Training gets no test images. The guard catches code that reads them anyway, from their files or
+from the cache, by mistake or to cheat. Everything that returns pixels asks here first. Images are
+identified by location: other spellings of a path, or links to its folder, are the same image. The
+guard works in all threads of the process, but not for code that opens files without FewTune.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from fewtune.data.label_table import counted, plain
 Examples = tuple[Example, ...]
 
 
+@dataclasses.dataclass(eq=False)
 class _Guard:
-    """Places that are not to be read, and what the run is doing meanwhile."""
+    """Locations that must not be read, and what the run is doing."""
 
-    def __init__(self, places: Set[Hashable]) -> None:
-        self.places = places
-        self.activity = "training"
+    places: Set[Hashable]
+    activity: str = "training"
 
 
 _active: list[_Guard] = []
@@ -40,10 +40,10 @@ def guarded(test: Examples, support: Iterable[Example] = ()) -> Iterator[None]:
     """Refuse to read test images within the context.
 
     Args:
-        support: Training and validation images, which must be other ones.
+        support: Training and validation images.
 
     Raises:
-        DataError: An image stands in both.
+        DataError: An image is in both.
     """
     guard = _Guard(_places_of(test))
     both = [example for example in support if test and place(example.source) in guard.places]
@@ -62,7 +62,7 @@ def guarded(test: Examples, support: Iterable[Example] = ()) -> Iterator[None]:
 
 @contextmanager
 def allowed() -> Iterator[None]:
-    """Let test images be read within the context: the run is evaluated."""
+    """Allow test images to be read within the context, for evaluation."""
     kept, _active[:] = list(_active), []
     try:
         yield
@@ -71,13 +71,13 @@ def allowed() -> Iterator[None]:
 
 
 def enter(name: str) -> None:
-    """Say what the run is doing, for the message of a broken guard."""
+    """Set what the run is doing, for the error message."""
     if _active:
         _active[-1].activity = name
 
 
 def activity(source: Any) -> str:
-    """Return what the run is doing while its test image is asked for; "" for other images."""
+    """Return what the run is doing if `source` is a guarded test image, else ""."""
     if not _active:
         return ""
     where = place(source)
@@ -85,7 +85,7 @@ def activity(source: Any) -> str:
 
 
 def place(source: Any) -> Hashable:
-    """Return what is equal for two sources of one stored image, however it is decoded."""
+    """Return a key that is equal for all sources of one stored image, however it is decoded."""
     if isinstance(source, str | Path):
         folder, name = os.path.split(source)
         return _real(folder, "" if os.path.isabs(folder) else os.getcwd()), name
@@ -115,7 +115,7 @@ def _real(folder: str, base: str) -> str:
 
 
 class _Last:
-    """The places of the list that was sealed last: the runs of a sweep share their test images."""
+    """The places of the last test split: the runs of a sweep share their test images."""
 
     examples: Examples = ()
     places: Set[Hashable] = frozenset()

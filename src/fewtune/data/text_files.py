@@ -1,4 +1,4 @@
-"""Text files that accompany images: tables, class names, descriptions."""
+"""Text files next to images: tables, class names, descriptions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read_text(path: Path) -> str:
         DataError: The file cannot be read or is not UTF-8.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
@@ -39,11 +39,10 @@ def read_text(path: Path) -> str:
             f"{path} is not UTF-8 text (byte {error.start}).",
             hint="Save it as 'CSV UTF-8' or convert it with iconv.",
         ) from error
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text file; only the final line end is trimmed."""
+    """Return the lines of a text file, without an empty line after the last line end."""
     return read_text(path).removesuffix("\n").split("\n")
 
 
@@ -62,7 +61,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
 
 
 def read_columns(path: Path) -> list[str]:
-    """Return the column names of a table file, in lower case; none if it cannot be read."""
+    """Return the column names of a table file, in lower case; [] if it cannot be read."""
     try:
         return next((list(record.values) for record in records(path)), [])
     except DataError:
@@ -73,7 +72,7 @@ def records(path: Path) -> Iterator[Record]:
     """Yield the rows of a csv, tsv or jsonl file; column names are in lower case.
 
     Raises:
-        DataError: The file is not such a table; the message names the line.
+        DataError: The file is malformed; the message names the line.
     """
     text = read_text(path)
     if path.suffix.lower() == ".jsonl":
@@ -85,7 +84,7 @@ def parse_json(text: str, where: str) -> Any:
     """Return the JSON value of a text.
 
     Raises:
-        DataError: It is not JSON; `where` says whose text it is.
+        DataError: It is not JSON; the message begins with `where`.
     """
     try:
         return json.loads(text)
@@ -121,7 +120,7 @@ def _csv_records(path: Path, text: str) -> Iterator[Record]:
     first = text.split("\n", 1)[0]
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     if delimiter == "," and "," not in first and ";" in first:
-        delimiter = ";"  # what spreadsheets write where the comma is the decimal sign
+        delimiter = ";"  # written by spreadsheets in countries with decimal commas
     reader = csv.reader(io.StringIO(text), delimiter=delimiter)
     try:
         columns = [plain(column.strip().lower()) for column in next(reader, [])]

@@ -1,19 +1,19 @@
-"""Verification: every image of a task is decoded once, reported on, and left out if need be.
+"""Image verification: every image of a task is decoded once; bad ones are reported and left out.
 
-The facts of a folder's images are kept in the cache folder under a hash of all paths, sizes and
-times of change, so that a second look at an unchanged folder opens no image.
+Results are cached under a hash of all paths, sizes and modification times, so that verifying an
+unchanged folder again opens no image.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,12 @@ from fewtune.core.task import Example, Task
 from fewtune.data.findings import DataReport, make_report
 from fewtune.data.image_facts import ImageFacts, inspect_image
 from fewtune.data.label_table import counted, plain
+from fewtune.data.listener import Progress
 
-# Raise it whenever `ImageFacts` or its meaning changes: older cached facts are then not read.
+# Raise it whenever `ImageFacts` or its meaning changes, so that older cached facts are not read.
 FACTS_VERSION = 2
 CHUNK = 32
-
-Progress = Callable[[int, int], None]
+_DEFAULTS = asdict(ImageFacts())
 
 
 def verify(
@@ -41,10 +41,10 @@ def verify(
     """Decode every image of the task and report on them.
 
     Args:
-        task: What to look at; it need not have a test split yet.
+        task: May still be without a test split.
         shots: Images per class that will be drawn; classes with fewer are reported.
         workers: Threads; by default one per core, at most 8.
-        progress: Called with (images done, images in all) now and then.
+        progress: Called now and then with (images done, total).
     """
     examples = [example for split in task.splits().values() for example in split]
     cached = _cache_file(examples)
@@ -53,7 +53,7 @@ def verify(
         facts = _inspect(examples, workers, progress)
         _write_facts(cached, facts)
     else:
-        # Permissions and disks are mended without a trace in the file's size or time.
+        # Repaired permissions and disks leave a file's size and time unchanged.
         failed = [example for example in examples if facts[example.key].error is not None]
         facts |= _inspect(failed, workers, None)
     return make_report(task, facts, shots)
@@ -62,8 +62,8 @@ def verify(
 def repair(task: Task, report: DataReport) -> Task:
     """Return the task without unreadable images and without test images that are trained on.
 
-    The test split of a benchmark keeps all that can be read. The report may have been made before
-    the task was split: what counts is where an image is now.
+    The test split of a benchmark keeps all readable images. The report may be older than the
+    splits of the task: leaks are judged by the current ones.
 
     Raises:
         DataError: A class has lost all its training images.
@@ -72,7 +72,11 @@ def repair(task: Task, report: DataReport) -> Task:
         split: tuple(e for e in examples if report.facts[e.key].error is None)
         for split, examples in task.splits().items()
     }
-    clean = readable["test"] if task.benchmark else _unlearned(readable, report)
+    clean = readable["test"]
+    if not task.benchmark:
+        support = (*readable["train"], *readable["val"])
+        learned = {report.facts[e.key].digest for e in support}
+        clean = tuple(e for e in clean if report.facts[e.key].digest not in learned)
     notes = list(task.notes)
     lost = sum(map(len, task.splits().values())) - sum(map(len, readable.values()))
     if lost:
@@ -88,20 +92,10 @@ def repair(task: Task, report: DataReport) -> Task:
     )
 
 
-def _unlearned(
-    readable: Mapping[str, tuple[Example, ...]], report: DataReport
-) -> tuple[Example, ...]:
-    """Return the test images that stand in no other split."""
-    learned = {
-        report.facts[example.key].digest for example in (*readable["train"], *readable["val"])
-    }
-    return tuple(e for e in readable["test"] if report.facts[e.key].digest not in learned)
-
-
 def _require_images(
     task: Task, train: Sequence[Example], test: Sequence[Example], report: DataReport
 ) -> None:
-    """Refuse a repair that leaves a class, or the test split, empty that was not empty before."""
+    """Refuse a repair that empties a class or the test split."""
     left = {example.label for example in train}
     for example in task.train:
         if example.label not in left:
@@ -133,16 +127,16 @@ def _inspect(
                 facts.update(zip((example.key for example in chunk), found, strict=True))
                 if progress is not None:
                     progress(len(facts), len(examples))
-        except BaseException:  # Ctrl-C must not wait for the images that are left
+        except BaseException:  # Ctrl-C must not wait for the remaining images
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return facts
 
 
 def _cache_file(examples: Sequence[Example]) -> Path | None:
-    """Return where the facts of these images are kept; None if some cannot be told apart.
+    """Return where the facts of these images are cached; None if some cannot be identified.
 
-    The name is a sum of hashes: it depends on no order, and needs no list of them.
+    The name is a sum of hashes, which does not depend on their order and needs no list of them.
     """
     total = 0
     for example in examples:
@@ -151,20 +145,20 @@ def _cache_file(examples: Sequence[Example]) -> Path | None:
             return None
         line = json.dumps([example.key, *stamp])
         total += int.from_bytes(hashlib.sha256(line.encode()).digest())
-    name = digest([FACTS_VERSION, _pillow_version(), len(examples), f"{total % 2**256:x}"])
+    name = digest([FACTS_VERSION, version("pillow"), len(examples), f"{total % 2**256:x}"])
     return cache_dir() / "verify" / f"{name}.jsonl"
 
 
 def _stamp(source: Any) -> tuple[str | int, ...] | None:
-    """Return what changes whenever the image does; None for what only the program holds."""
-    if hasattr(source, "stamp"):  # it is computed, and says how
+    """Return values that change whenever the image does; None for images in memory."""
+    if hasattr(source, "stamp"):  # a computed image
         stamp: tuple[str | int, ...] = source.stamp()
         return stamp
     inner = getattr(source, "slice", source)
     path = source if isinstance(source, Path) else getattr(inner, "path", None)
     if not isinstance(path, Path):
         return None
-    # Sources are frozen values that show all their fields: place, size and shape in the file.
+    # Sources are dataclasses, whose repr has the place, size and shape in the file.
     name = plain(str(path)) if path is source else plain(repr(source))
     try:
         info = path.stat()
@@ -173,14 +167,8 @@ def _stamp(source: Any) -> tuple[str | int, ...] | None:
     return name, info.st_size, info.st_mtime_ns
 
 
-def _pillow_version() -> str:
-    from PIL import __version__
-
-    return __version__
-
-
 def _read_facts(path: Path | None, examples: Sequence[Example]) -> dict[str, ImageFacts] | None:
-    """Return the cached facts in the order of the examples, or None if there are none to trust."""
+    """Return the cached facts in the order of the examples; None if missing or damaged."""
     if path is None or not path.is_file():
         return None
     stored: dict[str, ImageFacts] = {}
@@ -195,21 +183,14 @@ def _read_facts(path: Path | None, examples: Sequence[Example]) -> dict[str, Ima
 
 
 def _write_facts(path: Path | None, facts: Mapping[str, ImageFacts]) -> None:
-    """Keep the facts; a cache folder that cannot be written costs time, not the run."""
+    """Cache the facts, without an error if the cache folder cannot be written."""
 
     def write(temporary: Path) -> None:
         with temporary.open("w", encoding="utf-8") as file:
             for key, fact in facts.items():
-                file.write(json.dumps([key, dict(_fields(fact))]) + "\n")
+                values = {k: v for k, v in asdict(fact).items() if v != _DEFAULTS[k]}
+                file.write(json.dumps([key, values]) + "\n")
 
     if path is not None:
         with contextlib.suppress(RunError):
             write_atomic(path, write)
-
-
-def _fields(fact: ImageFacts) -> Iterator[tuple[str, Any]]:
-    """Yield the fields that differ from their defaults: most do not."""
-    for field in dataclasses.fields(fact):
-        value = getattr(fact, field.name)
-        if value != field.default:
-            yield field.name, value

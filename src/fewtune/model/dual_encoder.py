@@ -151,7 +151,9 @@ class DualEncoder:
         Raises:
             ConfigError: The module was replaced before, or a parameter of it is unfrozen.
         """
-        if any(used == name or used.startswith(f"{name}.") for used in self._touched()):
+        if any(
+            used == name or used.startswith(f"{name}.") for used in (*self.initial, *self._injected)
+        ):
             raise ConfigError(f"{name} of {self.name} was changed before it was replaced.")
         module = self.net.get_submodule(name)
         replacement = make(module).to(self.device).eval()
@@ -183,10 +185,6 @@ class DualEncoder:
         """Choose how the towers attend where a gradient is wanted (`Plan.attention`)."""
         self.image.attention = "eager" if how == "eager" else "sdpa"
         self.text.attention = "sdpa" if how == "sdpa" else "eager"
-
-    def freeze(self) -> None:
-        """Stop training what is unfrozen or injected so far; it stays part of the run."""
-        self.net.requires_grad_(False)
 
     def tuned(self) -> dict[str, nn.Parameter]:
         """Return what this run has unfrozen or injected, by name: what a run saves."""
@@ -243,9 +241,6 @@ class DualEncoder:
                     parameters[name].data = value
                 for name, (_, replacement) in self._injected.items():
                     self._place(name, replacement)
-
-    def _touched(self) -> tuple[str, ...]:
-        return (*self.initial, *self._injected)
 
     def _place(self, name: str, module: nn.Module) -> None:
         parent, _, attribute = name.rpartition(".")

@@ -110,12 +110,11 @@ class Head(nn.Module):
     def loss(self, output: Output, labels: Tensor) -> Tensor:
         """Return the training loss, a scalar: cross-entropy over the classes; labels are (B,).
 
-        To save memory, a batch may be worked on in parts: the losses of the parts, weighted by
-        their share of the images, must add up to that of the batch. So they do for a mean over the
-        images of the batch plus terms in which no image occurs (the class embeddings, parameters):
-        the shares add up to 1, and each such term counts once. A loss of another kind, such as one
-        that compares the images of a batch with each other or divides by a number that it counts
-        in them, must say `divisible = False`; a head with its own `backward` is never divided.
+        To save memory, a batch may be processed in parts, whose losses are added up, weighted by
+        their share of the images. This equals the loss of the batch for a mean over images plus
+        terms without images (class embeddings, parameters). Other losses, such as those that
+        compare the images of a batch, must set `divisible = False`. A head with its own `backward`
+        is never divided.
         """
         return F.cross_entropy(output.logits, labels)
 

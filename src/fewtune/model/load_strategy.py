@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
-from fewtune.core.discovery import ENTRY_POINTS, plugins, strategy_names
+from fewtune.core.discovery import ENTRY_POINTS, defined_in, plugins, strategy_names
 from fewtune.core.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -21,6 +20,8 @@ def load_strategy(name: str) -> type[Strategy]:
     Raises:
         ConfigError: No such strategy, or its file does not define exactly one.
     """
+    from fewtune.model.strategy import Strategy
+
     folded = name.lower().replace("_", "-")
     if folded in plugins("strategies"):
         module_name = f"fewtune.strategies.{folded.replace('-', '_')}"
@@ -32,29 +33,20 @@ def load_strategy(name: str) -> type[Strategy]:
                 hint=did_you_mean(name, strategy_names()) + " See `fewtune list strategies`.",
             )
         module_name = found[0].value.partition(":")[0]
-    kind = _only_strategy(importlib.import_module(module_name))
+    module = importlib.import_module(module_name)
+    kinds: list[type[Strategy]] = defined_in(module, Strategy)
+    if len(kinds) != 1:
+        raise ConfigError(
+            f"{module.__file__} defines {len(kinds)} strategies.",
+            hint="A strategy file defines exactly one subclass of Strategy.",
+        )
+    kind = kinds[0]
     if kind.name() != folded:
         raise ConfigError(
             f"The plug-in {name!r} is defined in a file called {kind.name().replace('-', '_')}.py.",
             hint="A strategy's entry point has the name of its file, with dashes.",
         )
     return kind
-
-
-def _only_strategy(module: object) -> type[Strategy]:
-    from fewtune.model.strategy import Strategy
-
-    found = [
-        member
-        for _, member in inspect.getmembers(module, inspect.isclass)
-        if issubclass(member, Strategy) and member.__module__ == getattr(module, "__name__", "")
-    ]
-    if len(found) != 1:
-        raise ConfigError(
-            f"{getattr(module, '__file__', module)} defines {len(found)} strategies.",
-            hint="A strategy file defines exactly one subclass of Strategy.",
-        )
-    return found[0]
 
 
 def zero_shot_of(spec: Spec) -> Spec:

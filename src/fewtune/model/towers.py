@@ -177,19 +177,13 @@ class Activations:
         rows = self.rows and self.rows.part(slice(start, start + len(x)))
         return replace(self, x=x, rows=rows, first=self.first + start, chunk=0)
 
-    def encoded(self, chunk: int | None = None) -> Activations:
-        """Return the batch at the end of its tower, gradient kept: (B, D) or (P, D).
-
-        Args:
-            chunk: Rows that are sent at a time, if other than the batch's own.
-        """
-        batch = self if chunk is None else replace(self, chunk=chunk)
-        return batch.advance(len(self.tower.stages()))
+    def encoded(self) -> Activations:
+        """Return the batch at the end of its tower, gradient kept: (B, D) or (P, D)."""
+        return self.advance(len(self.tower.stages()))
 
     def as_leaf(self) -> Activations:
         """Return the batch as a leaf: it collects the gradient that would flow further back."""
-        wanted = self.x.requires_grad
-        return replace(self, x=self.x.detach().requires_grad_(wanted))
+        return replace(self, x=self.x.detach().requires_grad_(self.x.requires_grad))
 
     def embeddings(self, reduce: Literal["mean", "none"] = "mean") -> Tensor:
         """Return the embeddings; those of images are not normalised: (B, D).

@@ -9,6 +9,7 @@ harmonic means. Strategies that only know their training classes have no new acc
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from pydantic import Field
 
@@ -55,16 +56,10 @@ class BaseToNew(Protocol):
         return (self._table(known, "average", self.data), *each)
 
     def _table(self, known: Scores, name: str, data: Sequence[str]) -> ScoreTable:
-        rows = self.rows(lambda strategy: self._row(known, strategy, data))
-        return ScoreTable(
-            name=f"{self.name()}-{name.replace('/', '-')}",
-            title=f"{self.title}, {name}",
-            columns=COLUMNS,
-            rows=rows,
-            notes=self.notes(rows),
-        )
+        row = partial(self._row, known, data)
+        return self.table(f"-{name.replace('/', '-')}", f", {name}", COLUMNS, row)
 
-    def _row(self, known: Scores, strategy: str, data: Sequence[str]) -> Sequence[Value | None]:
+    def _row(self, known: Scores, data: Sequence[str], strategy: str) -> Sequence[Value | None]:
         base = [known.value(self._cell(strategy, d)) for d in data]
         new = [known.value(self._cell(strategy, d), Target(data=d, classes="new")) for d in data]
         pair = (base[0], new[0]) if len(data) == 1 else (average(base), average(new))

@@ -9,6 +9,7 @@ lambda for transfer is not published, so it stays at its default.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from pydantic import Field
 
@@ -46,16 +47,9 @@ class CrossDataset(Protocol):
     def tables(self, scores: Iterable[Score]) -> tuple[ScoreTable, ...]:
         """Return one table: the source, the targets, and the targets' average."""
         known = Scores(scores)
-        rows = self.rows(lambda strategy: self._row(known, strategy))
-        return (
-            ScoreTable(
-                name=self.name(),
-                title=f"{self.title} from {self.source}, {self.shots} shot{'s' * (self.shots > 1)}",
-                columns=(self.source, *self.targets, "average of targets"),
-                rows=rows,
-                notes=self.notes(rows),
-            ),
-        )
+        title = f" from {self.source}, {self.shots} shot{'s' * (self.shots > 1)}"
+        columns = (self.source, *self.targets, "average of targets")
+        return (self.table("", title, columns, partial(self._row, known)),)
 
     def _row(self, known: Scores, strategy: str) -> Sequence[Value | None]:
         cases = self._cell(strategy)

@@ -58,19 +58,23 @@ class FewShot(Protocol):
     def tables(self, scores: Iterable[Score]) -> tuple[ScoreTable, ...]:
         """Return a table for each number of shots, and one of the averages against the shots."""
         known = Scores(scores)
-        made = []
-        for shots in self.shots:
-            rows = self.rows(partial(self._row, known, shots=shots))
-            made.append(
-                ScoreTable(
-                    name=f"{self.name()}-{shots}",
-                    title=f"{self.title}, {shots} shot{'s' * (shots > 1)}",
-                    columns=(*self.data, "average"),
-                    rows=rows,
-                    notes=self.notes(rows),
-                )
+        columns = (*self.data, "average")
+        tables = [
+            self.table(
+                f"-{shots}",
+                f", {shots} shot{'s' * (shots > 1)}",
+                columns,
+                partial(self._row, known, shots=shots),
             )
-        return (*made, self._averages(known))
+            for shots in self.shots
+        ]
+        averages = self.table(
+            "-averages",
+            f", average of {len(self.data)} dataset{'s' * (len(self.data) > 1)}",
+            tuple(map(str, self.shots)),
+            lambda s: [self._row(known, s, shots=shots)[-1] for shots in self.shots],
+        )
+        return (*tables, averages)
 
     def _cell(self, strategy: str, data: str, shots: int) -> tuple[Case, ...]:
         subset = "full" if data.startswith("vtab/") else None
@@ -79,13 +83,3 @@ class FewShot(Protocol):
     def _row(self, known: Scores, strategy: str, *, shots: int) -> Sequence[Value | None]:
         values = [known.value(self._cell(strategy, data, shots)) for data in self.data]
         return [*values, average(values)]
-
-    def _averages(self, known: Scores) -> ScoreTable:
-        rows = self.rows(lambda s: [self._row(known, s, shots=shots)[-1] for shots in self.shots])
-        return ScoreTable(
-            name=f"{self.name()}-averages",
-            title=f"{self.title}, average of {len(self.data)} dataset{'s' * (len(self.data) > 1)}",
-            columns=tuple(map(str, self.shots)),
-            rows=rows,
-            notes=self.notes(rows),
-        )

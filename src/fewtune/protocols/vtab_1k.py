@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from pydantic import Field, NonNegativeInt
@@ -116,22 +117,14 @@ class Vtab1k(Protocol):
     def tables(self, scores: Iterable[Score]) -> tuple[ScoreTable, ...]:
         """Return accuracies by task with the means of all and by group, and what was chosen."""
         known = Scores(scores)
-        rows = self.rows(lambda strategy: self._row(known, strategy))
         groups = [f"mean {group}" for group in self._groups()]
-        table = ScoreTable(
-            name=self.name(),
-            title=f"{self.title}, 1,000 training images",
-            columns=(*self.data, f"mean of {len(self.data)}", *groups, "mean of groups"),
-            rows=rows,
-            notes=(*self.notes(rows), *self._chosen_notes(known)),
-        )
-        return (table,)
-
-    def best(self, scores: Iterable[Score], strategy: str, data: str) -> Options | None:
-        """Return the cell of the grid with the best validation score; None before all have one."""
-        return self._best(strategy, self._search(Scores(scores), strategy, data))
+        columns = (*self.data, f"mean of {len(self.data)}", *groups, "mean of groups")
+        row = partial(self._row, known)
+        chosen = self._chosen_notes(known)
+        return (self.table("", ", 1,000 training images", columns, row, chosen),)
 
     def _best(self, strategy: str, search: Search | None) -> Options | None:
+        """Return the cell of the grid with the best validation score; None before all have one."""
         if search is None:
             return {}
         best = search.best
@@ -139,11 +132,8 @@ class Vtab1k(Protocol):
 
     def _cells(self, strategy: str) -> Sequence[Options]:
         """Return the grid in the order that breaks ties."""
-
-        def rank(cell: Options) -> tuple[float, float]:
-            return cell.get("lr", 0), cell.get("weight_decay", 0)
-
-        return sorted(self.grid.get(strategy, ()), key=rank)
+        cells = self.grid.get(strategy, ())
+        return sorted(cells, key=lambda cell: (cell.get("lr", 0), cell.get("weight_decay", 0)))
 
     def _trial(self, strategy: str, data: str, cell: Options) -> Case:
         return Case(
@@ -200,14 +190,9 @@ class Vtab1k(Protocol):
 
     def _chosen_notes(self, known: Scores) -> tuple[str, ...]:
         notes = []
-        for strategy in self.strategies:
-            if strategy == ZERO_SHOT or strategy not in self.grid:
-                continue
-            for data in self.data:
-                best = self._best(strategy, self._search(known, strategy, data))
-                if best:
-                    chosen = ", ".join(
-                        f"{k} {best[k]:g}" for k in ("lr", "weight_decay") if k in best
-                    )
-                    notes.append(f"{strategy} on {data}: {chosen}.")
+        for strategy, data in itertools.product(self.strategies, self.data):
+            best = self._best(strategy, self._search(known, strategy, data))
+            if best and strategy != ZERO_SHOT:
+                chosen = ", ".join(f"{k} {best[k]:g}" for k in ("lr", "weight_decay") if k in best)
+                notes.append(f"{strategy} on {data}: {chosen}.")
         return tuple(notes)

@@ -1,8 +1,6 @@
-"""Layouts: from a path to a `Task`, by the first layout that fits.
+"""Layouts: a path becomes a `Task` by the first layout that fits.
 
-Each layout is a module of this package with a class that has `name`, `detect` and `read`
-(`fewtune.data.label_table.Layout`). A further one is one more module and one more entry in
-`LAYOUTS`.
+A new layout is a module with a `fewtune.data.label_table.Layout` and an entry in `LAYOUTS`.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from fewtune.core.errors import DataError, did_you_mean
 from fewtune.core.task import HELD_SHARE, Task
 from fewtune.data.class_names import with_class_names
 from fewtune.data.file_names import hidden_part, split_of
-from fewtune.data.label_table import LabelTable, Layout, counted, sort_names, to_task
+from fewtune.data.label_table import LabelTable, Layout, counted, to_task
 from fewtune.data.layouts.folders import ClassFolders, SplitFolders
 from fewtune.data.layouts.list_folder import ListFolder
 from fewtune.data.layouts.listing import ImageFolder, Listing
@@ -25,7 +23,7 @@ from fewtune.data.prompt_words import prompt_words, refuse_same_prompts
 from fewtune.data.scan import count_images_next_to, entries, images_in, is_own, subfolders
 from fewtune.data.text_files import TABLE_SUFFIXES, read_descriptions
 
-# From the most to the least specific: every folder with subfolders looks like class folders.
+# From most to least specific: every folder with subfolders looks like class folders.
 LAYOUTS: tuple[Layout, ...] = (
     Listing(),
     ListFolder(),
@@ -34,6 +32,7 @@ LAYOUTS: tuple[Layout, ...] = (
     SplitFolders(),
     ClassFolders(),
 )
+_CLASS_FOLDERS = "Put each class in a folder of its own: DIR/cat/1.jpg, DIR/dog/2.jpg."
 
 
 def open_task(
@@ -47,12 +46,12 @@ def open_task(
 
     Args:
         location: A folder, or a csv, tsv or jsonl file.
-        name: Short name of the task; by default that of the folder or file.
+        name: Short name of the task; by default the name of the folder or file.
         templates: Prompt templates with one "{}" each.
         descriptions: JSON {class: [text, ...]} or csv (class, text) with full prompts.
 
     Raises:
-        DataError: Nothing is there, the layout is not known, or something in it is wrong.
+        DataError: The location does not exist, has no known layout, or something in it is wrong.
     """
     try:
         path = Path(location).expanduser().absolute()
@@ -63,19 +62,24 @@ def open_task(
         _refuse_other_folders(path)
     table = _visible(layout.read(path), path)
     table = with_class_names(table, path if path.is_dir() else path.parent)
-    task_name = name or _name_of(path)
-    texts = None
-    if descriptions is not None:
-        names = table.classes or sort_names(row.class_name for row in table.rows)
-        texts = read_descriptions(Path(descriptions).expanduser(), names)
-    task = to_task(table, task_name, templates=templates, descriptions=texts)
+    stem = path.stem if path.is_file() else path.name
+    name = name or re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "images"
+    texts = descriptions and read_descriptions(Path(descriptions).expanduser(), table.names)
+    task = to_task(table, name, templates=templates, descriptions=texts or None)
     classes = replace(task.classes, words=prompt_words(task.classes.names))
     refuse_same_prompts(classes)
-    return replace(task, classes=classes, notes=(*task.notes, *_validation_note(task)))
+    notes = task.notes
+    if task.val and not task.test:
+        number = counted(len(task.val), "validation image")
+        notes += (
+            f"no test split: {HELD_SHARE:.0%} of each training class is set aside for it; {number} "
+            "stay validation",
+        )
+    return replace(task, classes=classes, notes=notes)
 
 
 def _visible(table: LabelTable, path: Path) -> LabelTable:
-    """Return the table without images in hidden folders, with notes on what is not in it.
+    """Return the table without hidden images, with notes on what was left out.
 
     Raises:
         DataError: All images are hidden.
@@ -98,17 +102,6 @@ def _visible(table: LabelTable, path: Path) -> LabelTable:
     return replace(table, rows=rows, notes=(*table.notes, *notes))
 
 
-def _validation_note(task: Task) -> tuple[str, ...]:
-    """Return what becomes of a validation split where there is no test split."""
-    if not task.val or task.test:
-        return ()
-    number = counted(len(task.val), "validation image")
-    return (
-        f"no test split: {HELD_SHARE:.0%} of each training class is set aside for it; {number} "
-        "stay validation",
-    )
-
-
 def find_layout(path: Path) -> Layout:
     """Return the first layout that fits.
 
@@ -127,8 +120,7 @@ def find_layout(path: Path) -> Layout:
     found = "images, but no class folders" if images_in(path) else "no class folders"
     raise DataError(
         f"{path} holds {found}.",
-        hint=_table_hint(path)
-        or "Put each class in a folder of its own: DIR/cat/1.jpg, DIR/dog/2.jpg.",
+        hint=_table_hint(path) or _CLASS_FOLDERS,
     )
 
 
@@ -136,22 +128,18 @@ def _require(path: Path) -> None:
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        siblings = _siblings(path)
-        hint = did_you_mean(path.name, siblings) if siblings else "Check the path with ls."
-        raise DataError(f"{path} does not exist.", hint=hint) from None
+        siblings = entries(path.parent) if path.parent.is_dir() else []
+        hint = did_you_mean(path.name, [entry.name for entry in siblings])
+        raise DataError(
+            f"{path} does not exist.", hint=hint if siblings else "Check the path with ls."
+        ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"Cannot read {path}: {reason}.") from error
 
 
-def _siblings(path: Path) -> list[str]:
-    if not path.parent.is_dir():
-        return []
-    return [entry.name for entry in entries(path.parent)]
-
-
 def _refuse_other_folders(path: Path) -> None:
-    """Refuse subfolders that are datasets, a lone wrapper or flat splits, but not classes."""
+    """Refuse subfolders that are datasets, flat splits or a single folder, but not classes."""
     folders = [f for f in subfolders(path) if not is_own(f)]
     inner = [f for f in folders if any(one.detect(f) for one in LAYOUTS[:-1])]
     if inner:
@@ -166,9 +154,8 @@ def _refuse_other_folders(path: Path) -> None:
             hint=_table_hint(path) or "Put images in DIR/train/CLASS/ and DIR/test/CLASS/.",
         )
     if len(folders) == 1:
-        hint = "Put each class in a folder of its own: DIR/cat/1.jpg, DIR/dog/2.jpg."
-        if len(subfolders(folders[0])) > 1:
-            hint = f"Try --data '{folders[0]}'"
+        nested = len(subfolders(folders[0])) > 1
+        hint = f"Try --data '{folders[0]}'" if nested else _CLASS_FOLDERS
         raise DataError(
             f"{path} has 1 class ('{folders[0].name}'); a classifier needs at least 2.",
             hint=_table_hint(path) or hint,
@@ -178,8 +165,3 @@ def _refuse_other_folders(path: Path) -> None:
 def _table_hint(path: Path) -> str:
     tables = [e.path for e in entries(path) if e.name.lower().endswith(TABLE_SUFFIXES)]
     return f"Its labels may be in a table: try --data '{tables[0]}'" if tables else ""
-
-
-def _name_of(path: Path) -> str:
-    stem = path.stem if path.is_file() else path.name
-    return re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "images"

@@ -1,10 +1,10 @@
-"""Images in folders named after their classes, with or without folders for the splits.
+"""Class folders, with or without folders for the splits.
 
     DIR/cat/1.jpg                  class folders
-    DIR/train/cat/1.jpg            split folders (train, and val and test where there are any)
+    DIR/train/cat/1.jpg            split folders: train, and optionally val and test
     DIR/cat/train/1.jpg            split folders in each class folder
 
-A class folder may hold folders of its own. Class names are folder names, sorted.
+Class folders may have subfolders. Class names are the sorted folder names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class SplitFolders:
     name = "split folders"
 
     def detect(self, location: Path) -> bool:
-        """Return whether there is a folder named as a split that has folders but no images."""
+        """Return whether there is a folder named after a split with folders but no images."""
         return location.is_dir() and any(
             subfolders(folder) and not images_in(folder) for folder in _split_folders(location)
         )
@@ -89,24 +89,22 @@ def _is_train(folder: Path) -> bool:
 
 
 def _split_within_classes(folders: Sequence[Path]) -> bool:
-    """Return whether all class folders hold split folders, train among them, and nothing else."""
-    inner = [subfolders(folder) for folder in folders]
-    return bool(folders) and all(
-        any(split_of(one.name) == "train" for one in ones)
-        and all(split_of(one.name) for one in ones)
-        and not images_in(folder)
-        for folder, ones in zip(folders, inner, strict=True)
-    )
+    """Return whether each class folder holds a train folder, other splits, and nothing else."""
+    for folder in folders:
+        splits = {split_of(one.name) for one in subfolders(folder)}
+        if "train" not in splits or "" in splits or images_in(folder):
+            return False
+    return bool(folders)
 
 
 def _loose(folder: Path, where: str) -> list[str]:
-    """Return a note on images that lie directly in a folder; none without such."""
+    """Return a note on images directly in a folder, if there are any."""
     count = len(images_in(folder))
     return [f"ignored {counted(count, 'image')} in {where}"] if count else []
 
 
 def _misplaced(rows: Sequence[LabelledRow]) -> list[str]:
-    """Return a note on training images in folders that are named as another split."""
+    """Return a note on training images in folders named after another split, if any."""
     inner = [row.key.split("/")[1] for row in rows if row.key.count("/") > 1]
     found = [name for name in inner if split_of(name) not in ("", "train")]
     if not found:
@@ -153,7 +151,7 @@ def _refuse_unclear(location: Path, folder: Path, others: Sequence[Path]) -> Non
 
 
 def _class_rows(folder: Path, split: str, prefix: str, skipped: Skipped) -> list[LabelledRow]:
-    """Return the rows of all class folders in `folder`; split "" is that of their own folders."""
+    """Return the rows of the class folders in `folder`; split "" reads it from their subfolders."""
     rows = []
     for class_folder in subfolders(folder, skipped):
         inner = Skipped()

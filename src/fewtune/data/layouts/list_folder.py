@@ -1,11 +1,11 @@
-"""List folders: the form in which VTAB-1k is passed around.
+"""List folders, the form in which VTAB-1k is usually shared.
 
     DIR/train800.txt  val200.txt  train800val200.txt  test.txt    lines "PATH LABEL"
-    DIR/images/...                                                where the paths lead
+    DIR/images/...                                                the images
     DIR/classnames.txt                                            optional, one name per line
 
-Paths are relative to DIR and may hold spaces; labels are integers from 0. As in VTAB-1k, training
-uses train800val200 where it is present.
+Paths are relative to DIR and may contain spaces; labels are integers from 0. As in VTAB-1k,
+training uses train800val200 if it exists.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class ListFolder:
             rows = read_list(location / TRAIN_LISTS[1], "train")
             rows += _read_optional(location / "val200.txt", "val")
         rows += _read_optional(location / "test.txt", "test")
-        names = tuple(str(i) for i in range(1 + max(int(row.class_name) for row in rows)))
-        return LabelTable(self.name, tuple(rows), names, tuple(notes))
+        names = map(str, range(1 + max(int(row.class_name) for row in rows)))
+        return LabelTable(self.name, tuple(rows), tuple(names), tuple(notes))
 
 
 def _read_optional(path: Path, split: str) -> list[LabelledRow]:
@@ -52,7 +52,7 @@ def read_list(path: Path, split: str, folder: Path | None = None) -> list[Labell
     """Return the rows of a list of lines "PATH LABEL"; their class names are the labels.
 
     Args:
-        folder: Folder to which the paths are relative; None for that of the list.
+        folder: Folder that the paths are relative to; None for the folder of the list.
 
     Raises:
         DataError: A line is malformed, leads out of the folder of the list, or names no file.

@@ -1,11 +1,11 @@
-"""Images named in a table: csv, tsv or jsonl with a column for the path and one for the label.
+"""Tables of images: csv, tsv or jsonl with a column for the path and one for the label.
 
     labels.csv                                the location is the file itself
     DIR/metadata.csv, DIR/train/metadata.csv  Hugging Face `imagefolder` (also metadata.jsonl)
 
 The first line of a csv or tsv names the columns: path, file, file_name, image or filename; label,
-class, category or target; and, if the paths have no folders for the splits, split. Paths are
-relative to the table, or absolute. Labels are names, or integers with the names in classnames.txt.
+class, category or target; and split, unless the paths have folders for the splits. Paths are
+relative to the table, or absolute. Labels are names, or integers with names in classnames.txt.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class Listing:
     name = "table file"
 
     def detect(self, location: Path) -> bool:
-        """Return whether it is a file with the suffix of a table."""
+        """Return whether it is a file with a table suffix."""
         return location.is_file() and location.suffix.lower() in TABLE_SUFFIXES
 
     def read(self, location: Path) -> LabelTable:
@@ -51,7 +51,7 @@ class ImageFolder:
     name = "imagefolder with metadata"
 
     def detect(self, location: Path) -> bool:
-        """Return whether there is a metadata file that names files and labels."""
+        """Return whether there is a metadata file with columns for paths and labels."""
         return location.is_dir() and any(
             _first(PATH_COLUMNS, columns) and _first(LABEL_COLUMNS, columns)
             for columns in map(read_columns, _metadata_files(location))
@@ -88,31 +88,22 @@ def _read(table: Path, root: Path, split: str = "") -> list[LabelledRow]:
     """Return the rows of a table.
 
     Args:
-        split: Of rows that name none; "" where folders in the paths may say it.
+        split: Split of rows without one; "" to read it from the folders in their paths.
     """
     rows: list[LabelledRow] = []
     missing: list[str] = []
     prefix = table.parent.relative_to(root).as_posix()
-    reader: _Reader | None = None
+    columns: tuple[str, str] | None = None
     for record in records(table):
-        reader = reader or _Reader.of(table, list(record.values))
-        path, label, of_row = reader.cells(record)
+        columns = columns or _columns(table, list(record.values))
+        path, label, of_row = _cells(table, record, *columns)
         source = table.parent / path
-        key = _key(path, prefix, root)
         where = f"{table.name} line {record.line}"
-        size_bytes = size_of(source)
-        if size_bytes is None:
+        size = size_of(source)
+        if size is None:
             missing.append(f"'{path}' ({where})")
-        rows.append(
-            LabelledRow(
-                of_row or split,
-                plain(key),
-                label,
-                source,
-                size_bytes or 0,
-                where,
-            )
-        )
+        key = plain(_key(path, prefix, root))
+        rows.append(LabelledRow(of_row or split, key, label, source, size or 0, where))
     if missing:
         raise DataError(
             f"{len(missing)} of {len(rows)} images listed in {table} do not exist: {missing[0]}"
@@ -133,47 +124,37 @@ def _read(table: Path, root: Path, split: str = "") -> list[LabelledRow]:
 
 
 def _key(path: str, prefix: str, root: Path) -> str:
-    """Return the path relative to the root; one that leads out of it stays as it is."""
+    """Return the path relative to the root, or unchanged if it leads out of it."""
     key = posixpath.normpath(posixpath.join(prefix, path))
     return posixpath.normpath(key.removeprefix(f"{root.as_posix()}/"))
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """Which columns of a table hold what."""
+def _columns(table: Path, columns: Sequence[str]) -> tuple[str, str]:
+    """Return the names of the columns for the path and the label."""
+    path, label = _first(PATH_COLUMNS, columns), _first(LABEL_COLUMNS, columns)
+    if path and label:
+        return path, label
+    missing, options = ("label", LABEL_COLUMNS) if path else ("path", PATH_COLUMNS)
+    raise DataError(
+        f"{table} has no column for the {missing}: found "
+        f"{', '.join(repr(column) for column in columns[:6]) or 'nothing'}.",
+        hint=f"The first line must name the columns; a {missing} column is called "
+        f"{', '.join(options[:-1])} or {options[-1]}.",
+    )
 
-    table: Path
-    path: str
-    label: str
 
-    @classmethod
-    def of(cls, table: Path, columns: Sequence[str]) -> _Reader:
-        path, label = _first(PATH_COLUMNS, columns), _first(LABEL_COLUMNS, columns)
-        if path is None or label is None:
-            missing, options = ("path", PATH_COLUMNS) if path is None else ("label", LABEL_COLUMNS)
-            raise DataError(
-                f"{table} has no column for the {missing}: found "
-                f"{', '.join(repr(column) for column in columns[:6]) or 'nothing'}.",
-                hint=f"The first line must name the columns; a {missing} column is called "
-                f"{', '.join(options[:-1])} or {options[-1]}.",
-            )
-        return cls(table, path, label)
-
-    def cells(self, record: Record) -> tuple[str, str, str]:
-        """Return path, class name and split ("" if there is none) of a row."""
-        where = f"{self.table} line {record.line}"
-        path = record.values.get(self.path)
-        if not isinstance(path, str) or not path.strip():
-            raise DataError(f"{where} has no {self.path}: found {path!r}.")
-        split = record.values.get("split")
-        if split is None or split == "":
-            return path.strip(), _label(record.values.get(self.label), where), ""
-        alias = SPLIT_ALIASES.get(split.strip().lower()) if isinstance(split, str) else None
-        if alias is None:
-            raise DataError(
-                f"{where} has split {split!r}.", hint=did_you_mean(str(split), SPLIT_ALIASES)
-            )
-        return path.strip(), _label(record.values.get(self.label), where), alias
+def _cells(table: Path, record: Record, path_name: str, label_name: str) -> tuple[str, str, str]:
+    """Return path, class name and split ("" for none) of a row."""
+    where = f"{table} line {record.line}"
+    path, split = record.values.get(path_name), record.values.get("split")
+    if not isinstance(path, str) or not path.strip():
+        raise DataError(f"{where} has no {path_name}: found {path!r}.")
+    alias = split_of(str(split).strip())
+    if not alias and split not in (None, ""):
+        raise DataError(
+            f"{where} has split {split!r}.", hint=did_you_mean(str(split), SPLIT_ALIASES)
+        )
+    return path.strip(), _label(record.values.get(label_name), where), alias
 
 
 def _label(value: Any, where: str) -> str:

@@ -1,9 +1,9 @@
-"""Split files in CoOp's format next to your own images.
+"""Split files: CoOp's format next to one's own images.
 
     DIR/split_NAME.json      {"train": [["cat/1.jpg", 0, "cat"], ...], "val": [...], "test": [...]}
     DIR/cat/1.jpg            the images, in DIR or in one of its folders
 
-The splits of CoOp's datasets have this form, and those of many medical datasets.
+CoOp's splits have this format, and those of many medical datasets.
 """
 
 from __future__ import annotations
@@ -35,17 +35,12 @@ class SplitFile:
                 hint="Keep the one to use; move the others away.",
             )
         listed = read_split_json(files[0])
-        folder = image_folder(location, [entry.path for entry in listed[:1]])
+        folders = (location, *subfolders(location))
+        # One image shows which folder the paths are relative to.
+        found = [f for f in folders if all(size_of(f / e.path) is not None for e in listed[:1])]
+        folder = found[0] if found else location
         rows = locate(listed, folder, lambda entry: entry.name, files[0])
         return LabelTable(self.name, tuple(rows), class_names(listed, files[0]))
-
-
-def image_folder(location: Path, sample: list[str]) -> Path:
-    """Return the folder below `location`, or itself, in which the sampled paths are found."""
-    for folder in (location, *subfolders(location)):
-        if all(size_of(folder / path) is not None for path in sample):
-            return folder
-    return location
 
 
 def _split_files(location: Path) -> list[Path]:
