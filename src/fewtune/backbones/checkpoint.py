@@ -116,9 +116,6 @@ class _Files:
     tokenizer_folder: Path | None
     converted: dict[str, Tensor] | None = None
 
-    def tensors(self) -> dict[str, Tensor]:
-        return read_weights(self.weights) if self.converted is None else self.converted
-
 
 def load_checkpoint(name: str) -> Checkpoint:
     """Return the backbone called `name`, downloading it when it is on the hub and not cached.
@@ -134,7 +131,9 @@ def load_checkpoint(name: str) -> Checkpoint:
     return Checkpoint(
         name=source.name,
         revision=_revision(source, path, files),
-        model=build_model(files.config, files.tensors(), files.weights[0]),
+        model=build_model(
+            files.config, files.converted or read_weights(files.weights), files.weights[0]
+        ),
         tokenizer=load_tokenizer(
             files.tokenizer_folder,
             context=text.max_position_embeddings,
@@ -154,19 +153,19 @@ def describe(name: str) -> BackboneFacts:
         ConfigError: The name means nothing.
     """
     source = resolve(name)
-    unavailable = BackboneFacts(
+    facts = BackboneFacts(
         name=source.name,
         origin=source.repo or str(source.path),
         available=False,
         status=f"not cached; fetch it with: {download_command(source)}",
         licence=source.licence,
-        parameters=source.parameters,
+        parameters=source.parameters or None,
     )
     try:
         path = cached_snapshot(source) if source.kind == "hub" else source.path
-        return unavailable if path is None else _facts(source, path)
+        return facts if path is None else _read_facts(facts, source, path)
     except FewTuneError as error:
-        return replace(unavailable, status=str(error))
+        return replace(facts, status=str(error))
 
 
 def build_model(
@@ -302,7 +301,7 @@ def _revision(source: BackboneSource, path: Path, files: _Files) -> str:
     return path.name if source.kind == "hub" else digest_files(files.weights)
 
 
-def _facts(source: BackboneSource, path: Path) -> BackboneFacts:
+def _read_facts(facts: BackboneFacts, source: BackboneSource, path: Path) -> BackboneFacts:
     files = _open(path, source)
     text, vision = files.config.text_config, files.config.vision_config
     activations = dict.fromkeys((vision.hidden_act, text.hidden_act))
@@ -311,12 +310,10 @@ def _facts(source: BackboneSource, path: Path) -> BackboneFacts:
     else:
         scale = float(files.converted["logit_scale"])
     empty = _empty_model(files.config, path)
-    return BackboneFacts(
-        name=source.name,
-        origin=source.repo or str(path),
+    return replace(
+        facts,
         available=True,
         status={"hub": "cached"}.get(source.kind, source.kind),
-        licence=source.licence,
         parameters=sum(parameter.numel() for parameter in empty.parameters()),
         revision=_revision(source, path, files),
         activation=" / ".join(activations),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fewtune.core.errors import AdapterError
-from fewtune.core.preprocess import Interpolation, Preprocess, ResizePolicy
+from fewtune.core.preprocess import POLICIES, Channels, Interpolation, Preprocess, ResizePolicy
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 PREPROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
@@ -22,11 +22,10 @@ TOKENIZER_FILES = (
     "added_tokens.json",
 )
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-
+CLIP_MEAN: Channels = POLICIES["clip"]["mean"]
+CLIP_STD: Channels = POLICIES["clip"]["std"]
 # The numbers are those of PIL.Image.Resampling, which preprocessor files store.
-_RESAMPLE: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+RESAMPLE: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -84,22 +83,19 @@ def read_preprocess(folder: Path, image_size: int) -> Preprocess:
     return Preprocess(image_size, CLIP_MEAN, CLIP_STD)
 
 
-def channel_values(values: object, default: Sequence[float], path: Path) -> tuple[float, ...]:
+def channel_values(values: object, default: Channels, path: Path) -> Channels:
     """Return three numbers, `default` for None."""
-    if values is None:
-        return tuple(default)
-    if (
-        not isinstance(values, Sequence)
-        or len(values) != 3
-        or not all(isinstance(value, int | float) for value in values)
-    ):
-        raise AdapterError(f"{path}: a mean and a deviation are three numbers, found {values!r}.")
-    return tuple(float(value) for value in values)
+    match values:
+        case None:
+            return default
+        case [int() | float() as red, int() | float() as green, int() | float() as blue]:
+            return float(red), float(green), float(blue)
+    raise AdapterError(f"{path}: a mean and a deviation are three numbers, found {values!r}.")
 
 
 def _from_settings(settings: Mapping[str, Any], path: Path, image_size: int) -> Preprocess:
     resample = settings.get("resample", 3)
-    if not isinstance(resample, int) or resample not in _RESAMPLE:
+    if not isinstance(resample, int) or resample not in RESAMPLE:
         raise AdapterError(f"{path}: resampling filter {resample!r} is not supported.")
     factor = settings.get("rescale_factor", 1 / 255)
     scaled = isinstance(factor, int | float) and math.isclose(factor, 1 / 255, rel_tol=1e-3)
@@ -114,10 +110,11 @@ def _from_settings(settings: Mapping[str, Any], path: Path, image_size: int) -> 
             f"{path} makes images of {side} px, but the image tower takes {image_size} px.",
             hint=f"Set size and crop_size in that file to {image_size}.",
         )
-    normalise = settings.get("do_normalize", True)
-    mean = channel_values(settings.get("image_mean"), CLIP_MEAN, path) if normalise else (0.0,) * 3
-    std = channel_values(settings.get("image_std"), CLIP_STD, path) if normalise else (1.0,) * 3
-    return Preprocess(image_size, _triple(mean), _triple(std), _RESAMPLE[resample], policy)
+    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    if settings.get("do_normalize", True):
+        mean = channel_values(settings.get("image_mean"), CLIP_MEAN, path)
+        std = channel_values(settings.get("image_std"), CLIP_STD, path)
+    return Preprocess(image_size, mean, std, RESAMPLE[resample], policy)
 
 
 def _resize(
@@ -144,8 +141,3 @@ def _side(size: object) -> int | None:
         sides = {size[key] for key in ("shortest_edge", "height", "width") if key in size}
         size = sides.pop() if len(sides) == 1 else None
     return size if isinstance(size, int) else None
-
-
-def _triple(values: Sequence[float]) -> tuple[float, float, float]:
-    first, second, third = values
-    return first, second, third

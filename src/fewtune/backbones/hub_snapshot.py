@@ -18,7 +18,8 @@ from fewtune.backbones.config_files import (
     TOKENIZER_FILES,
     holds_clip_config,
 )
-from fewtune.backbones.model_names import BackboneSource
+from fewtune.backbones.model_names import CATALOG, BackboneSource
+from fewtune.backbones.tokenizer import quiet_log
 from fewtune.backbones.weight_files import (
     OPEN_CLIP_WEIGHTS,
     TRANSFORMERS_WEIGHTS,
@@ -59,7 +60,7 @@ def missing_files(folder: Path, source: BackboneSource, known_absent: Path = Pat
         missing.append("model.safetensors or pytorch_model.bin")
     absent = any((known_absent / name).is_file() for name in PREPROCESSOR_FILES)
     found = any((folder / name).is_file() for name in PREPROCESSOR_FILES)
-    if not (found or absent or source.catalogued):
+    if not (found or absent or source in CATALOG):
         missing.append("preprocessor_config.json")
     return missing
 
@@ -75,7 +76,8 @@ def snapshot(source: BackboneSource) -> Path:
         return folder
     from huggingface_hub import constants, get_session
 
-    with _quiet_hub(), _explained(source):
+    # Progress bars stay.
+    with quiet_log("huggingface_hub", logging.ERROR), _explained(source):
         # Without this, a hub that cannot be reached shows after a minute of retries.
         get_session().head(constants.ENDPOINT, timeout=PROBE_TIMEOUT_S)
         return _download(source)
@@ -166,15 +168,3 @@ def _unreachable(source: BackboneSource, error: Exception) -> AdapterError:
         hint=f"On a machine with network, run `{download_command(source)}`, or point to a local "
         "folder that holds the files: --backbone /path/to/folder.",
     )
-
-
-@contextmanager
-def _quiet_hub() -> Iterator[None]:
-    """Keep retries and hints of huggingface_hub off the terminal; its progress bars stay."""
-    logger = logging.getLogger("huggingface_hub")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

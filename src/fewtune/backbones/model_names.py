@@ -20,16 +20,6 @@ _WEIGHT_SUFFIXES = {".pt", ".pth", ".bin", ".ckpt", ".safetensors"}
 
 
 @dataclass(frozen=True)
-class CatalogEntry:
-    """A published checkpoint: its short name, its hub id, its licence, all its parameters."""
-
-    name: str
-    repo: str
-    licence: str
-    parameters: int
-
-
-@dataclass(frozen=True)
 class BackboneSource:
     """Where a backbone is to be looked for.
 
@@ -37,7 +27,7 @@ class BackboneSource:
         name: Canonical name, as it stands in records.
         kind: "hub" (`repo` is set), "embedded" or "local" (`path` is set).
         licence: Licence of the weights, "" where unknown.
-        parameters: Published parameter count, None where unknown.
+        parameters: Published parameter count, 0 where unknown.
     """
 
     name: str
@@ -45,24 +35,23 @@ class BackboneSource:
     repo: str = ""
     path: Path = Path()
     licence: str = ""
-    parameters: int | None = None
+    parameters: int = 0
 
-    @property
-    def catalogued(self) -> bool:
-        """Whether this is one of the published checkpoints of `CATALOG`."""
-        return self.kind == "hub" and self.name != self.repo
+
+def _published(name: str, repo: str, parameters: int, licence: str) -> BackboneSource:
+    return BackboneSource(name, "hub", repo, licence=licence, parameters=parameters)
 
 
 _B32, _B16, _L14 = 151_277_313, 149_620_737, 427_616_513
 
-CATALOG: tuple[CatalogEntry, ...] = (
-    CatalogEntry("ViT-B32", "openai/clip-vit-base-patch32", "MIT", _B32),
-    CatalogEntry("ViT-B16", "openai/clip-vit-base-patch16", "MIT", _B16),
-    CatalogEntry("ViT-L14", "openai/clip-vit-large-patch14", "MIT", _L14),
-    CatalogEntry("MetaCLIP-B32-400M", "facebook/metaclip-b32-400m", "CC-BY-NC-4.0", _B32),
-    CatalogEntry("MetaCLIP-B32-2.5B", "facebook/metaclip-b32-fullcc2.5b", "CC-BY-NC-4.0", _B32),
-    CatalogEntry("MetaCLIP-B16-400M", "facebook/metaclip-b16-400m", "CC-BY-NC-4.0", _B16),
-    CatalogEntry("MetaCLIP-B16-2.5B", "facebook/metaclip-b16-fullcc2.5b", "CC-BY-NC-4.0", _B16),
+CATALOG = (
+    _published("ViT-B32", "openai/clip-vit-base-patch32", _B32, "MIT"),
+    _published("ViT-B16", "openai/clip-vit-base-patch16", _B16, "MIT"),
+    _published("ViT-L14", "openai/clip-vit-large-patch14", _L14, "MIT"),
+    _published("MetaCLIP-B32-400M", "facebook/metaclip-b32-400m", _B32, "CC-BY-NC-4.0"),
+    _published("MetaCLIP-B32-2.5B", "facebook/metaclip-b32-fullcc2.5b", _B32, "CC-BY-NC-4.0"),
+    _published("MetaCLIP-B16-400M", "facebook/metaclip-b16-400m", _B16, "CC-BY-NC-4.0"),
+    _published("MetaCLIP-B16-2.5B", "facebook/metaclip-b16-fullcc2.5b", _B16, "CC-BY-NC-4.0"),
 )
 
 
@@ -89,13 +78,7 @@ def resolve(name: str) -> BackboneSource:
         return BackboneSource(EMBEDDED, "embedded", path=ASSETS / EMBEDDED, licence="CC-BY-4.0")
     for entry in CATALOG:
         if folded == _fold(entry.name) or name == entry.repo:
-            return BackboneSource(
-                entry.name,
-                "hub",
-                repo=entry.repo,
-                licence=entry.licence,
-                parameters=entry.parameters,
-            )
+            return entry
     if name and path.exists():
         return BackboneSource(name, "local", path=path)
     if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) and path.suffix not in _WEIGHT_SUFFIXES:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ from fewtune.backbones.config_files import (
     read_object,
 )
 from fewtune.core.errors import AdapterError, ConfigError
-from fewtune.core.preprocess import Interpolation, Preprocess, ResizePolicy
+from fewtune.core.preprocess import Channels, Interpolation, Preprocess, ResizePolicy
 
 OPENAI_MARKS = ("input_resolution", "context_length", "vocab_size")
 
@@ -58,15 +58,14 @@ class Extras:
     text_heads: int | None = None
     vision_eps: float = 1e-5
     text_eps: float = 1e-5
-    mean: tuple[float, ...] = CLIP_MEAN
-    std: tuple[float, ...] = CLIP_STD
+    mean: Channels = CLIP_MEAN
+    std: Channels = CLIP_STD
     interpolation: Interpolation = "bicubic"
     policy: ResizePolicy = "crop"
 
     def preprocess(self, size_px: int) -> Preprocess:
         """Return these settings for an image tower that takes `size_px`."""
-        mean, std = cast("Any", self.mean), cast("Any", self.std)
-        return Preprocess(size_px, mean, std, self.interpolation, self.policy)
+        return Preprocess(size_px, self.mean, self.std, self.interpolation, self.policy)
 
 
 def read_extras(file: Path, tensors: Mapping[str, Tensor]) -> Extras:

@@ -91,15 +91,20 @@ def load_tokenizer(
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Keep log lines and warnings of transformers off the terminal for a while."""
-    logger = logging.getLogger("transformers")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    with quiet_log("transformers", logging.CRITICAL), warnings.catch_warnings(action="ignore"):
+        yield
+
+
+@contextmanager
+def quiet_log(name: str, level: int) -> Iterator[None]:
+    """Keep what a library logs below a level off the terminal for a while."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(level)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        logger.setLevel(level)
+        logger.setLevel(before)
 
 
 def _has_tokenizer(folder: Path) -> bool:

@@ -33,8 +33,6 @@ OPEN_CLIP_WEIGHTS = (
     "open_clip_pytorch_model.bin",
 )
 
-_DIGEST_BLOCK_BYTES = 1 << 20
-
 
 def find_weights(folder: Path, names: Sequence[str] = TRANSFORMERS_WEIGHTS) -> tuple[Path, ...]:
     """Return the files of the first complete set of weights in `folder`, () when there is none."""
@@ -97,8 +95,7 @@ def digest_files(files: Sequence[Path]) -> str:
     for file in files:
         try:
             with file.open("rb") as opened:
-                while block := opened.read(_DIGEST_BLOCK_BYTES):
-                    state.update(block)
+                hashlib.file_digest(opened, lambda: state)
         except OSError as error:
             raise AdapterError(f"Cannot read {file}: {error.strerror or error}.") from error
     return f"sha256:{state.hexdigest()[:16]}"

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 from transformers.utils import logging
 
-from fewtune.backbones.config_files import TOKENIZER_FILES
+from fewtune.backbones.config_files import RESAMPLE, TOKENIZER_FILES
 from fewtune.backbones.hub_snapshot import snapshot
 from fewtune.backbones.model_names import ASSETS, resolve
 from fewtune.backbones.tokenizer import quiet_transformers
@@ -29,7 +29,6 @@ from fewtune.training.image_loader import chunks
 from fewtune.training.load_run import Tuned
 from fewtune.training.tensor_files import write_tensors
 
-RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}  # PIL.Image.Resampling
 # torchvision and Pillow round differently; another crop or mean moves pixels by far more.
 PIXEL_TOLERANCE = 0.02
 PROMPT_CHUNK = 256
@@ -104,7 +103,7 @@ def logits(tuned: Tuned, folder: Path, probe: Probe) -> list[Tensor]:
         processor = AutoImageProcessor.from_pretrained(folder)
     pictures = [example.source.read() for example in probe.examples]  # type: ignore[union-attr]
     pixels = processor(pictures, return_tensors="pt").pixel_values
-    if pixels.shape != probe.pixels.shape or _mean_difference(pixels, probe) > PIXEL_TOLERANCE:
+    if pixels.shape != probe.pixels.shape or (pixels - probe.pixels).abs().mean() > PIXEL_TOLERANCE:
         raise AdapterError("The export was refused: its image processor makes other pixels.")
     prompts = tuned.head.prompts(tuned.classes)
     texts = []
@@ -157,10 +156,6 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _mean_difference(pixels: Tensor, probe: Probe) -> float:
-    return float((pixels - probe.pixels).abs().mean())
-
-
 def _copy_tokenizer(backbone: str, folder: Path) -> None:
     """Copy the backbone's tokenizer files, or CLIP's own where it came without any."""
     source = resolve(backbone)
@@ -181,7 +176,7 @@ def _processor_settings(preprocess: Preprocess) -> dict[str, Any]:
         "do_convert_rgb": True,
         "do_resize": True,
         "size": {"shortest_edge": preprocess.size_px} if crops else square,
-        "resample": RESAMPLE[preprocess.interpolation],
+        "resample": {name: number for number, name in RESAMPLE.items()}[preprocess.interpolation],
         "do_center_crop": crops,
         "crop_size": square,
         "do_rescale": True,
