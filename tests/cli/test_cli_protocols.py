@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 from commands import Cli
-from PIL import Image
 
 import miniatures
 from fewtune.core.discovery import plugins
 from fewtune.core.files import read_json
+from fewtune.data.decode import open_image
 from fewtune.reports.protocol_tables import protocol_tables
 from fewtune.testing import tiny_task
-from fewtune.testing.tiny import ArraySource
 
 SHARED = "--precision fp32 --threads 1 --steps-scale 0.2 --quiet"
 TWO = "--strategies clip-adapter,linear-probe --shots 2 --seeds 1"
@@ -80,8 +79,7 @@ def data(place: Path) -> None:
         for example in (*task.train, *task.test):
             path = place / name / f"{example.key}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            assert isinstance(example.source, ArraySource)
-            Image.fromarray(example.source.array).save(path)
+            open_image(example.source).save(path)
     miniatures.write("vtab/clevr-count", "list folder", place / "data")
     (place / "vtab.toml").write_text(VTAB)
 

@@ -7,7 +7,9 @@ that all prompts share goes through the text tower once (fewtune.backbones.share
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +22,7 @@ from fewtune.backbones import shared_prefix
 from fewtune.backbones.checkpoint import Checkpoint, load_checkpoint
 from fewtune.model.dropout import one_mask_for
 from fewtune.model.dual_encoder import DualEncoder
-from fewtune.model.towers import Stage, StageFunction, TokenBatch, Tower
+from fewtune.model.towers import Stage, TokenBatch, Tower
 
 SLOPE = 1.702  # of QuickGELU
 
@@ -47,12 +49,18 @@ class _ClipTower(Tower):
         self.model.config._attn_implementation = how
         return how
 
-    def _block_stages(
-        self, run: Callable[[Any], StageFunction], last: Callable[[Any], StageFunction]
-    ) -> list[Stage]:
+    def _block_stages(self) -> list[Stage]:
         *blocks, end = self.model.encoder.layers
-        runs = [*map(run, blocks), last(end)]
+        runs = [*(partial(self._block, block) for block in blocks), partial(self._last, end)]
         return [Stage(f"block.{i}", run) for i, run in enumerate(runs)]
+
+    @abstractmethod
+    def _block(self, block: Callable[..., Tensor], x: Tensor, rows: TokenBatch | None) -> Tensor:
+        """Send all tokens through a block: (B, L, W) -> (B, L, W)."""
+
+    @abstractmethod
+    def _last(self, block: Any, x: Tensor, rows: TokenBatch | None) -> Tensor:
+        """Return what the last block makes of the pooled token: (B, L, W) -> (B, 1, W)."""
 
     def _project(self, x: Tensor, rows: TokenBatch | None) -> Tensor:
         projected: Tensor = self.projection(x)
@@ -77,21 +85,17 @@ class ClipImageTower(_ClipTower):
         return [
             Stage("embed", lambda x, rows: model.embeddings(x)),
             Stage("norm", lambda x, rows: model.pre_layrnorm(x)),
-            *self._block_stages(
-                self._whole,
-                lambda block: lambda x, rows: _one_token(block, x, lambda tokens: tokens[:, :1]),
-            ),
+            *self._block_stages(),
             Stage("pool", lambda x, rows: model.post_layernorm(x[:, 0])),
             Stage("project", self._project),
         ]
 
-    def _whole(self, block: Any) -> StageFunction:
-        def run(x: Tensor, rows: TokenBatch | None) -> Tensor:
-            self._attend()
-            out: Tensor = block(x, None)
-            return out
+    def _block(self, block: Callable[..., Tensor], x: Tensor, rows: TokenBatch | None) -> Tensor:
+        self._attend()
+        return block(x, None)
 
-        return run
+    def _last(self, block: Any, x: Tensor, rows: TokenBatch | None) -> Tensor:
+        return _one_token(block, x, lambda tokens: tokens[:, :1])
 
 
 class ClipTextTower(_ClipTower):
@@ -106,7 +110,7 @@ class ClipTextTower(_ClipTower):
         """Return embed, the causal blocks, pool (last norm) and project."""
         return [
             Stage("embed", lambda x, rows: self.model.embeddings(input_ids=x)),
-            *self._block_stages(self._causal, self._end_of_text),
+            *self._block_stages(),
             Stage("pool", lambda x, rows: self.model.final_layer_norm(x[:, 0])),
             Stage("project", self._project),
         ]
@@ -138,24 +142,17 @@ class ClipTextTower(_ClipTower):
         )
         return bool(self.hooks) or drawn
 
-    def _causal(self, block: Any) -> StageFunction:
-        def run(x: Tensor, rows: TokenBatch | None) -> Tensor:
-            eager = self._attend() == "eager"
-            mask = shared_prefix.causal_mask(x.shape[1], x) if eager else None
-            out: Tensor = block(x, mask, is_causal=True)
-            return out
+    def _block(self, block: Callable[..., Tensor], x: Tensor, rows: TokenBatch | None) -> Tensor:
+        eager = self._attend() == "eager"
+        mask = shared_prefix.causal_mask(x.shape[1], x) if eager else None
+        return block(x, mask, is_causal=True)
 
-        return run
-
-    def _end_of_text(self, block: Any) -> StageFunction:
-        def run(x: Tensor, rows: TokenBatch | None) -> Tensor:
-            assert rows is not None
-            end = rows.end
-            index = torch.arange(len(x), device=x.device)
-            seen = torch.arange(x.shape[1], device=x.device) <= end[:, None]
-            return _one_token(block, x, lambda y: y[index, end].unsqueeze(1), seen[:, None, None])
-
-        return run
+    def _last(self, block: Any, x: Tensor, rows: TokenBatch | None) -> Tensor:
+        assert rows is not None
+        end = rows.end
+        index = torch.arange(len(x), device=x.device)
+        seen = torch.arange(x.shape[1], device=x.device) <= end[:, None]
+        return _one_token(block, x, lambda y: y[index, end].unsqueeze(1), seen[:, None, None])
 
 
 def _one_token(

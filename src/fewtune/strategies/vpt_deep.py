@@ -10,6 +10,7 @@ token.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Literal
 
 import torch
@@ -23,7 +24,7 @@ from fewtune.core.task import ClassSet
 from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.head import Head
 from fewtune.model.strategy import Strategy
-from fewtune.model.towers import StageFunction, TokenBatch
+from fewtune.model.towers import TokenBatch
 
 
 class PromptHead(Head):
@@ -48,24 +49,17 @@ class PromptHead(Head):
             nn.init.kaiming_normal_(self.project.weight, a=0, mode="fan_out")
         if strategy.tokens:
             first = "norm" if strategy.insert == "before-norm" else "block.0"
-            model.add_hook(tower, first, self._append)
-            for layer in range(1, self.depth):
-                model.add_hook(tower, f"block.{layer}", self._replace(layer))
+            for layer in range(self.depth):
+                stage = f"block.{layer}" if layer else first
+                model.add_hook(tower, stage, partial(self._insert, layer))
 
-    def _layer(self, x: Tensor, layer: int) -> Tensor:
+    def _insert(self, layer: int, x: Tensor, rows: TokenBatch | None) -> Tensor:
+        """Return [x_i, E_i, P_i]; what the block before made of its prompts is discarded."""
         prompts = self.project(self.tokens[layer])
         prompts = prompts.expand(len(x), *prompts.shape)
-        return F.dropout(prompts, self.strategy.dropout, self.training).to(x.dtype)
-
-    def _append(self, x: Tensor, rows: TokenBatch | None) -> Tensor:
-        return torch.cat([x, self._layer(x, 0)], dim=1)  # [x_0, E_0, P_0]
-
-    def _replace(self, layer: int) -> StageFunction:
-        def hook(x: Tensor, rows: TokenBatch | None) -> Tensor:
-            # [x_i, E_i, P_i]: what the block before made of its prompts is discarded
-            return torch.cat([x[:, : -self.strategy.tokens], self._layer(x, layer)], dim=1)
-
-        return hook
+        prompts = F.dropout(prompts, self.strategy.dropout, self.training).to(x.dtype)
+        kept = x[:, : -self.strategy.tokens] if layer else x
+        return torch.cat([kept, prompts], dim=1)
 
 
 class VptDeep(Strategy):

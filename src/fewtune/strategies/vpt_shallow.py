@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from fewtune.core.spec import Recipe
 from fewtune.strategies.vpt_deep import VptDeep
 
 
@@ -16,6 +15,5 @@ class VptShallow(VptDeep):
     """Prompt tokens at the input of the image encoder."""
 
     title = "VPT-shallow"
-    recipe = Recipe(batch_size=32, optimizer="adamw", lr=1e-2, weight_decay=1e-2, length=50)
 
     depth: int = Field(1, ge=1, le=1, description="prompts enter at the first block")

@@ -113,14 +113,3 @@ class Interrupt(Tracker):
         """Interrupt at the chosen step."""
         if step.step == self.after:
             raise KeyboardInterrupt
-
-
-class Losses(Tracker):
-    """Keeps the loss of every step in a list."""
-
-    def __init__(self, losses: list[float]) -> None:
-        self.losses = losses
-
-    def log(self, step: Step) -> None:
-        """Keep the loss."""
-        self.losses.append(step.loss)

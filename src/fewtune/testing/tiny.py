@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 from fewtune.backbones import clip
 from fewtune.core.files import write_json
 from fewtune.core.task import ClassSet, Example, Task
+from fewtune.data.decode import InMemory
 from fewtune.model.dual_encoder import DualEncoder
 
 CONTEXT = 48
@@ -115,17 +115,6 @@ def _loaded(folder: Path, written_ns: int) -> DualEncoder:
     return clip.load(str(folder))
 
 
-@dataclass(frozen=True)
-class ArraySource:
-    """An image in memory: (H, W, 3) of uint8."""
-
-    array: np.ndarray[Any, np.dtype[np.uint8]]
-
-    def read(self) -> object:
-        """Return the array."""
-        return self.array
-
-
 def tiny_task(*, classes: int = 3, train: int = 4, test: int = 6, seed: int = 0) -> Task:
     """Return a task of noisy images, a colour gradient per class; keys and pixels follow `seed`."""
     names = ("red", "green", "blue", "violet", "orange", "grey")[:classes]
@@ -134,7 +123,7 @@ def tiny_task(*, classes: int = 3, train: int = 4, test: int = 6, seed: int = 0)
     def example(split: str, label: int, index: int) -> Example:
         base = np.random.default_rng(label).integers(40, 216, (4, 4, 3)).repeat(10, 0).repeat(9, 1)
         noisy = base + rng.normal(0, 25, base.shape)
-        source = ArraySource(noisy.clip(0, 255).astype(np.uint8))
+        source = InMemory(noisy.clip(0, 255).astype(np.uint8))
         return Example(f"{split}/{names[label]}/{index}", label, source)
 
     def split(name: str, count: int) -> tuple[Example, ...]:

@@ -58,11 +58,12 @@ def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractC
 
 
 @contextlib.contextmanager
-def held_in(net: nn.Module, dtype: torch.dtype) -> Iterator[None]:
-    """Within this context the frozen linear layers of `net` hold their weights in `dtype`.
+def held_in(net: nn.Module, precision: Precision) -> Iterator[None]:
+    """Within this context the frozen linear layers of `net` hold their weights in a precision.
 
     Autocast would convert them in every call, to the same numbers.
     """
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     layers = [module for module in net.modules() if isinstance(module, nn.Linear)]
     parameters = {p for layer in layers for p in layer.parameters(recurse=False)}
     whole = {p: p.data for p in parameters if not p.requires_grad}

@@ -278,9 +278,7 @@ class Training:
 
     def lowered(self) -> contextlib.AbstractContextManager[None]:
         """Return the context in which frozen linear layers hold bf16 weights, for runs in bf16."""
-        if self.precision == "fp32":
-            return contextlib.nullcontext()
-        return held_in(self.model.net, torch.bfloat16)
+        return held_in(self.model.net, self.precision)
 
 
 def make_optimizer(recipe: Recipe, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

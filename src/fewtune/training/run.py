@@ -328,7 +328,7 @@ class Execution:
         val = self.support.val
         if type(head).tune_on_validation is Head.tune_on_validation or not val:
             return
-        model, inputs = self.model, self._inputs(val, head, plan)
+        model, inputs = self.model, self.inputs(val, head, plan)
         with torch.inference_mode(), autocast(model.device, self.precision):
             parts = [batch.encoded().x for batch in inputs.batches()]
             images = Activations(model.image, torch.cat(parts), len(model.image.stages()))
@@ -337,15 +337,17 @@ class Execution:
             test_guard.enter("settling")
             head.tune_on_validation(images, text, labels)
 
-    def _inputs(self, examples: Sequence[Example], head: Head, plan: Plan) -> FeatureCache:
-        """Return images that are scored once, with what other runs have computed of them."""
+    def inputs(
+        self, examples: Sequence[Example], head: Head, plan: Plan, once: bool = True
+    ) -> FeatureCache:
+        """Return images to score, once or several times, with what other runs have computed."""
         return FeatureCache(
             self.model,
             ImageLoader(examples, self.model.preprocess, device=self.model.device),
             find_cuts(self.model, head, self.support.classes).image,
             self.precision,
             budget_bytes=plan.cache_mib * 2**20,
-            once=True,
+            once=once,
             disk_cache=self.store,
             encoding_batch=plan.encoding_batch,
         )
@@ -358,7 +360,7 @@ class Execution:
         images = self.images
         if images is None:
             self.tracker.status(f"encoding {len(test):,} test images")
-            images = self._inputs(test, head, plan)
+            images = self.inputs(test, head, plan)
         logits = scoring.scores(head, self.support.classes, images, self.precision, self.text)
         labels = torch.tensor([example.label for example in test])
         self.folder.write_predictions(test, logits)

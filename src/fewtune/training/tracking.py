@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,40 +74,16 @@ class Tracker:
 
 
 class Trackers(Tracker):
-    """Tells several trackers."""
+    """Tells several trackers: what is called on it is called on each, in their order."""
 
     def __init__(self, trackers: Sequence[Tracker]) -> None:
         self.trackers = tuple(trackers)
+        for event in ("start", "status", "estimate", "log", "replay", "finish"):
+            setattr(self, event, partial(self._tell, event))
 
-    def start(self, folder: Path, spec: dict[str, Any]) -> None:
-        """Tell all."""
+    def _tell(self, event: str, *what: Any) -> None:
         for tracker in self.trackers:
-            tracker.start(folder, spec)
-
-    def status(self, text: str) -> None:
-        """Tell all."""
-        for tracker in self.trackers:
-            tracker.status(text)
-
-    def estimate(self, estimate: Estimate) -> None:
-        """Tell all."""
-        for tracker in self.trackers:
-            tracker.estimate(estimate)
-
-    def log(self, step: Step) -> None:
-        """Tell all."""
-        for tracker in self.trackers:
-            tracker.log(step)
-
-    def replay(self, steps: Sequence[Step]) -> None:
-        """Tell all."""
-        for tracker in self.trackers:
-            tracker.replay(steps)
-
-    def finish(self, record: dict[str, Any]) -> None:
-        """Tell all."""
-        for tracker in self.trackers:
-            tracker.finish(record)
+            getattr(tracker, event)(*what)
 
 
 class JsonLines(Tracker):
@@ -126,16 +103,15 @@ class JsonLines(Tracker):
 
     def log(self, step: Step) -> None:
         """Append a step."""
-        if step.phase not in self._cleaned:
-            self._cleaned.add(step.phase)
-            self._drop_from(step.phase, step.step)
-        self._append([_logged(step)])
+        self.replay([step])
 
     def replay(self, steps: Sequence[Step]) -> None:
-        """Write the steps of a whole run."""
-        for phase in dict.fromkeys(step.phase for step in steps):
-            self._drop_from(phase, 0)
-        self._append([_logged(step) for step in steps])
+        """Append steps."""
+        for step in steps:
+            if step.phase not in self._cleaned:
+                self._cleaned.add(step.phase)
+                self._drop_from(step.phase, step.step)
+        self._append([{k: v for k, v in vars(step).items() if k != "left_s"} for step in steps])
 
     def finish(self, record: dict[str, Any]) -> None:
         """Append the results."""
@@ -166,10 +142,6 @@ class JsonLines(Tracker):
             if not again:
                 kept.append(line)
         write_text(self._path, "".join(line + "\n" for line in kept))
-
-
-def _logged(step: Step) -> dict[str, Any]:
-    return {key: value for key, value in vars(step).items() if key != "left_s"}
 
 
 class TensorBoard(Tracker):

@@ -26,7 +26,6 @@ from fewtune.model.head import Head
 from fewtune.model.towers import Activations
 from fewtune.training import scoring
 from fewtune.training.feature_cache import FeatureCache
-from fewtune.training.image_loader import ImageLoader
 from fewtune.training.job import Job
 from fewtune.training.loop import Training, prepare
 from fewtune.training.memory.memory_plan import plan_runs
@@ -246,20 +245,11 @@ class SharedInputs:
     def evaluation(self, stacked: StackedRun) -> tuple[FeatureCache, Activations | None]:
         """Return test images and class prompts that are encoded once for all runs."""
         if self._evaluation is None:
-            execution, training = stacked.execution, stacked.training
-            model, test = execution.model, execution.task.test
+            execution, head = stacked.execution, stacked.training.head
+            model, test, classes = execution.model, execution.task.test, execution.support.classes
             execution.tracker.status(f"encoding {len(test):,} test images")
-            images = FeatureCache(
-                model,
-                ImageLoader(test, model.preprocess, device=model.device),
-                len(model.image.stages()),
-                execution.precision,
-                budget_bytes=stacked.plan.cache_mib * 2**20,
-                disk_cache=execution.store,
-                encoding_batch=stacked.plan.encoding_batch,
-            )
-            classes = execution.support.classes
-            text = scoring.encode_classes(model, training.head, classes, execution.precision)
+            images = execution.inputs(test, head, stacked.plan, once=False)
+            text = scoring.encode_classes(model, head, classes, execution.precision)
             self._evaluation = images, text
         return self._evaluation
 
