@@ -136,7 +136,7 @@ def seeds_and_rates(
 def prediction(strategy: str, size: str, classes: int, batch: int, precision: Precision) -> Step:
     """Return the scoring of a batch of ready pixels by a merged classifier."""
     head = merged(strategy, size, classes)
-    text = scoring.encode_classes(head.model, head, head.classes, precision)
+    text = scoring.encode_classes(head, head.classes, precision)
     images = pixels(head.model.net, batch)
 
     def score() -> Tensor:

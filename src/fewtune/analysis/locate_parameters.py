@@ -73,7 +73,7 @@ def map_parameters(head: Head, classes: ClassSet) -> ParameterMap:
         head: As it was attached, in evaluation mode.
         classes: The training classes.
     """
-    cuts = find_cuts(head.model, head, classes)
+    cuts = find_cuts(head, classes)
     own = {f"head.{n}": t for n, t in (*head.named_parameters(), *head.named_buffers())
            if t.is_floating_point()}  # fmt: skip
     uses: Uses = defaultdict(list)

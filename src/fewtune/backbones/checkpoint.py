@@ -8,7 +8,8 @@ dict. Every tensor must find its place and every place its tensor; nothing is in
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,6 @@ class Checkpoint:
         name: Canonical name: a short name, "org/model", or a local path as typed.
         revision: Commit of the hub snapshot; "sha256:" and 16 hex digits of the weights otherwise.
         model: In fp32, on CPU, in eval mode, nothing trainable.
-        tokenizer: Prompts to ids and pool positions.
-        preprocess: How it wants its pixels.
     """
 
     name: str
@@ -177,10 +176,8 @@ def build_model(
     """Return a frozen CLIPModel in eval mode that holds exactly `tensors`.
 
     Args:
-        config: Its sizes.
         tensors: Its parameters by name, in their shapes.
         origin: Where they come from, for messages.
-        dtype: Of the parameters.
 
     Raises:
         AdapterError: A tensor is missing, superfluous, or of another shape.
@@ -254,28 +251,28 @@ def _make_config(settings: Mapping[str, Any], path: Path) -> CLIPConfig:
         for key, value in settings.items()
         if key not in ("dtype", "torch_dtype")
     }
-    try:
-        with quiet_transformers():
-            return CLIPConfig.from_dict(plain)
-    # Validation in transformers raises errors of several libraries.
-    except Exception as error:
-        raise _unbuildable(path, error) from error
+    with _described_by(path):
+        return CLIPConfig.from_dict(plain)
 
 
 def _empty_model(config: CLIPConfig, origin: Path) -> CLIPModel:
+    with _described_by(origin), torch.device("meta"):
+        return CLIPModel(config)
+
+
+@contextmanager
+def _described_by(path: Path) -> Iterator[None]:
+    """Say which file is wrong when transformers cannot build what it describes."""
     try:
-        with quiet_transformers(), torch.device("meta"):
-            return CLIPModel(config)
+        with quiet_transformers():
+            yield
+    # Validation in transformers raises errors of several libraries.
     except Exception as error:
-        raise _unbuildable(origin, error) from error
-
-
-def _unbuildable(path: Path, error: Exception) -> AdapterError:
-    detail = " ".join(str(error).split()) or type(error).__name__
-    return AdapterError(
-        f"{path} does not describe a CLIP model that transformers can build: {detail}",
-        hint="Download the checkpoint again, or correct its config.json.",
-    )
+        detail = " ".join(str(error).split()) or type(error).__name__
+        raise AdapterError(
+            f"{path} does not describe a CLIP model that transformers can build: {detail}",
+            hint="Download the checkpoint again, or correct its config.json.",
+        ) from error
 
 
 def _check_fit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], origin: Path) -> None:

@@ -72,8 +72,7 @@ def read_extras(file: Path, tensors: Mapping[str, Tensor]) -> Extras:
     """Return what lies next to the weights in `file`.
 
     Args:
-        file: The state dict.
-        tensors: Its tensors by OpenAI's names, in their shapes.
+        tensors: Those in the file by OpenAI's names, in their shapes.
 
     Raises:
         ConfigError: Nothing says which activation the weights were trained with.

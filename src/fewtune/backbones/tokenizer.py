@@ -75,7 +75,7 @@ def load_tokenizer(
     Raises:
         AdapterError: There are no tokenizer files, they are damaged, or they do not fit the model.
     """
-    if folder is None or not _has_tokenizer(folder):
+    if folder is None or not has_tokenizer(folder):
         if vocabulary != CLIP_VOCABULARY:
             raise AdapterError(
                 f"{folder or 'The checkpoint'} has no tokenizer, and its vocabulary of "
@@ -107,7 +107,8 @@ def quiet_log(name: str, level: int) -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _has_tokenizer(folder: Path) -> bool:
+def has_tokenizer(folder: Path) -> bool:
+    """Return whether a folder holds the files of a tokenizer."""
     pair = (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()
     return pair or (folder / "tokenizer.json").is_file()
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from fewtune.core.atomic_folder import refuse_used, write_folder
 from fewtune.core.errors import AdapterError, ConfigError, did_you_mean
 from fewtune.exports import merged, peft_format
-from fewtune.exports.parity_probe import Probe, live_logits
+from fewtune.exports.parity_probe import Probe
 from fewtune.training.load_run import Tuned, load_run
 
 __all__ = ["FORMATS", "Format", "export_run"]
@@ -51,7 +51,6 @@ def export_run(
     """Write a complete run to the new folder `out` and return it.
 
     Args:
-        run: A run's folder.
         to: "hf" (a merged model for transformers) or "peft" (a LoRA adapter).
         out: Does not exist yet, or is empty.
         images: Compared in addition to the built-in probe images.
@@ -66,10 +65,10 @@ def export_run(
     if to not in FORMATS:
         raise ConfigError(f"There is no export format {to!r}.", hint=did_you_mean(to, FORMATS))
     refuse_used(out)
-    tuned = load_run(run, "cpu", backbone=backbone)
+    tuned = load_run(run, "cpu", "fp32", backbone=backbone)
     FORMATS[to].refuse(tuned)
     probe = Probe.make(tuned.head.model.preprocess, images)
-    wanted = live_logits(tuned, probe)
+    wanted = tuned.scores(probe.examples)
 
     def fill(folder: Path) -> None:
         FORMATS[to].write(tuned, folder)

@@ -13,8 +13,6 @@ def write_card(tuned: Tuned, folder: Path, library: str, usage: str) -> None:
     """Write the card.
 
     Args:
-        tuned: What is exported.
-        folder: Where to.
         library: The hub's name of the library that loads it.
         usage: Python that classifies "image.jpg" from within the folder.
     """

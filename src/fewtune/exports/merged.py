@@ -18,13 +18,14 @@ from transformers.utils import logging
 from fewtune.backbones.config_files import RESAMPLE, TOKENIZER_FILES
 from fewtune.backbones.hub_snapshot import snapshot
 from fewtune.backbones.model_names import ASSETS, resolve
-from fewtune.backbones.tokenizer import quiet_transformers
+from fewtune.backbones.tokenizer import has_tokenizer, quiet_transformers
 from fewtune.core.errors import AdapterError
 from fewtune.core.files import write_json
 from fewtune.core.preprocess import Preprocess
 from fewtune.exports.hub_card import write_card
-from fewtune.exports.parity_probe import Probe, class_embeddings, ensemble
+from fewtune.exports.parity_probe import Probe, ensemble
 from fewtune.model.head import Head
+from fewtune.training import scoring
 from fewtune.training.image_loader import chunks
 from fewtune.training.load_run import Tuned
 from fewtune.training.tensor_files import write_tensors
@@ -139,7 +140,10 @@ def write_classes(tuned: Tuned, folder: Path) -> None:
     templates = tuned.classes.templates
     names = tuned.classes.names
     write_json(folder / "classes.json", {"names": names, "templates": templates, "prompts": texts})
-    embeddings = class_embeddings(tuned).contiguous()
+    classes = scoring.encode_classes(tuned.head, tuned.classes, "fp32")
+    assert classes is not None
+    with torch.inference_mode():
+        embeddings = F.normalize(tuned.head.text(classes.embeddings()), dim=-1)
     write_tensors(folder / "classes.safetensors", {"embeddings": embeddings}, {})
 
 
@@ -160,12 +164,11 @@ def _copy_tokenizer(backbone: str, folder: Path) -> None:
     """Copy the backbone's tokenizer files, or CLIP's own where it came without any."""
     source = resolve(backbone)
     origin = snapshot(source) if source.kind == "hub" else source.path
-    names = {name for name in TOKENIZER_FILES if (origin / name).is_file()}
-    if not ("tokenizer.json" in names or {"vocab.json", "merges.txt"} <= names):
+    if not has_tokenizer(origin):
         origin = ASSETS / "clip_bpe"
-        names = {name for name in TOKENIZER_FILES if (origin / name).is_file()}
-    for name in sorted(names):
-        shutil.copyfile(origin / name, folder / name)
+    for name in TOKENIZER_FILES:
+        if (origin / name).is_file():
+            shutil.copyfile(origin / name, folder / name)
 
 
 def _processor_settings(preprocess: Preprocess) -> dict[str, Any]:

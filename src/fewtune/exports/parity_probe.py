@@ -16,9 +16,7 @@ from fewtune.core.preprocess import Preprocess
 from fewtune.core.task import Example
 from fewtune.data.decode import InMemory, open_image
 from fewtune.model.towers import Prompts
-from fewtune.training import scoring
 from fewtune.training.image_loader import ImageLoader
-from fewtune.training.load_run import Tuned
 
 SIZES_PX = ((320, 240), (240, 320), (97, 256), (64, 64), (640, 200), (224, 224))
 
@@ -53,21 +51,6 @@ def probe_images() -> list[Image.Image]:
         noisy = smooth + rng.normal(0, 12, smooth.shape)
         pictures.append(Image.fromarray(noisy.clip(0, 255).astype(np.uint8)))
     return pictures
-
-
-def live_logits(tuned: Tuned, probe: Probe) -> Tensor:
-    """Return the logits (N, C) of the model in memory, in fp32."""
-    pixels = ImageLoader(probe.examples, tuned.head.model.preprocess)
-    return scoring.scores(tuned.head, tuned.classes, pixels, "fp32")
-
-
-def class_embeddings(tuned: Tuned) -> Tensor:
-    """Return the normalised class embeddings (C, D) of the model in memory, in fp32."""
-    head = tuned.head
-    classes = scoring.encode_classes(head.model, head, tuned.classes, "fp32")
-    assert classes is not None
-    with torch.inference_mode():
-        return F.normalize(head.text(classes.embeddings()), dim=-1).clone()
 
 
 def ensemble(embeddings: Tensor, prompts: Prompts) -> Tensor:

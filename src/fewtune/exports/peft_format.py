@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fewtune.backbones import clip
 from fewtune.backbones.config_files import holds_clip_config
-from fewtune.backbones.model_names import BackboneSource, resolve
+from fewtune.backbones.model_names import resolve
 from fewtune.core.errors import AdapterError
 from fewtune.core.files import read_json, write_json
 from fewtune.exports import merged
@@ -79,7 +79,8 @@ def write(tuned: Tuned, folder: Path) -> None:
     }
     write_tensors(folder / WEIGHTS, tensors, {"format": "pt"})
     source = resolve(tuned.head.model.name)
-    base, revision = _base(source), tuned.head.model.revision
+    base = source.repo if source.kind == "hub" else str(source.path.absolute())
+    revision = tuned.head.model.revision
     write_json(folder / CONFIG, _config(layers, base, revision))
     merged.write_classes(tuned, folder)
     pin = f", revision={revision!r}" if source.kind == "hub" else ""
@@ -106,10 +107,6 @@ def logits(tuned: Tuned, folder: Path, probe: Probe) -> list[Tensor]:
     ids, _ = model.tokenize(prompts.texts)
     classes = ensemble(merged.encode_texts(model.net, ids), prompts)
     return [merged.plain_logits(model.net, probe.pixels, classes)]
-
-
-def _base(source: BackboneSource) -> str:
-    return source.repo if source.kind == "hub" else str(source.path.absolute())
 
 
 def _config(layers: dict[str, LoraLinear], base: str, revision: str) -> dict[str, Any]:

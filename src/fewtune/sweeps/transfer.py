@@ -95,7 +95,7 @@ def _top1(tuned: Tuned, task: Task, job: Job, tracker: Tracker) -> float | None:
     images = FeatureCache(
         model,
         ImageLoader(task.test, model.preprocess, device=model.device),
-        find_cuts(model, tuned.head, tuned.classes).image,
+        find_cuts(tuned.head, tuned.classes).image,
         tuned.precision,
         budget_bytes=(config.memory_mib or free_memory_mib()) / 2 * 2**20,
         once=True,

@@ -18,6 +18,7 @@ from fewtune.core.errors import DataError
 from fewtune.core.files import read_json
 from fewtune.core.spec import Plan
 from fewtune.core.task import ClassSet, Task
+from fewtune.model.head import Head
 from fewtune.model.strategy import Strategy
 from fewtune.model.towers import Prompts
 from fewtune.reports.citations import entries
@@ -95,8 +96,7 @@ def starts_where_it_says(case: ContractCase) -> None:
     task = tiny_task()
     head = case.attached()
     reference = ZeroShot().attach(case.model(), task.classes).eval()
-    pixels = ImageLoader(task.test, head.model.preprocess)
-    ours, zero = (scores(h, task.classes, pixels, "fp32") for h in (head, reference))
+    ours, zero = (_scores_of(h, task) for h in (head, reference))
     declared = type(case.strategy).starts_as_zero_shot
     expected = "equal to" if declared else "other than"
     assert torch.allclose(ours, zero, atol=1e-4) == declared, (
@@ -206,7 +206,7 @@ def class_order_does_not_matter(case: ContractCase) -> None:
     task = tiny_task()
     order = [2, 0, 1]
     supports = (task.support(), _relabel(task, order).support())
-    first, moved = (_scores_of(case.trained(support), task) for support in supports)
+    first, moved = (_scores_of(case.trained(support).head, task) for support in supports)
     assert torch.allclose(first[:, order], moved, atol=1e-3), (
         "with renumbered classes the same scores must come out in other columns, but they differ "
         f"by {_difference(first[:, order], moved):.2g} (allowed: 1e-3)"
@@ -320,7 +320,6 @@ def check_strategy(kind: type[Strategy], folder: Path) -> None:
     """Run the whole contract for every inference type of a strategy.
 
     Args:
-        kind: The strategy.
         folder: An empty folder for the tiny backbone and the runs.
 
     Raises:
@@ -343,9 +342,8 @@ def checks_of(kind: type[Strategy]) -> tuple[Check, ...]:
     return CHECKS if trains(kind) else ALWAYS
 
 
-def _scores_of(training: Training, task: Task) -> Tensor:
-    pixels = ImageLoader(task.test, training.model.preprocess)
-    return scores(training.head, training.head.classes, pixels, "fp32")
+def _scores_of(head: Head, task: Task) -> Tensor:
+    return scores(head, head.classes, ImageLoader(task.test, head.model.preprocess), "fp32")
 
 
 def _relabel(task: Task, order: list[int]) -> Task:

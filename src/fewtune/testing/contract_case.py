@@ -94,7 +94,7 @@ class ContractCase:
     def cuts(self) -> tuple[int, int | None]:
         """Return how many leading stages of the image and of the text tower are frozen."""
         head = self.attached()
-        cuts = find_cuts(head.model, head, head.classes)
+        cuts = find_cuts(head, head.classes)
         return cuts.image, cuts.text
 
 

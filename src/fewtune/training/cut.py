@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 
 from fewtune.core.task import ClassSet
-from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.head import Head
 from fewtune.model.towers import Activations, Prompts
 
@@ -20,12 +19,13 @@ class Cuts:
     text: int | None
 
 
-def find_cuts(model: DualEncoder, head: Head, classes: ClassSet) -> Cuts:
+def find_cuts(head: Head, classes: ClassSet) -> Cuts:
     """Derive the cuts by sending one image and one prompt through, gradients on.
 
     Below a cut everything may be computed once, unless two probes in training mode differ there
     (random code in a hook): then the cut is 0.
     """
+    model = head.model
     size = model.preprocess.size_px
     image = _cut(head, model.pixels(torch.zeros(1, 3, size, size)))
     if head.classifier == "linear":

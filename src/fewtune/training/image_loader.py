@@ -36,11 +36,8 @@ class ImageLoader:
 
     Args:
         examples: N images; batches index into them.
-        preprocess: Size, normalisation and resize policy.
         recipe: Augmentation of views; None when only the test transform is used.
-        seed: Seed of the views.
         keep_bytes: Size of the decoded images that stay in memory, for those that are read again.
-        device: Device of the batches.
     """
 
     def __init__(

@@ -86,13 +86,12 @@ class Training:
         self.recipe, self.plan = recipe, plan
         self.seed, self.phase = seed, phase
         self.model.set_attention(plan.attention)
-        self.steps_scale = plan.steps_scale
         self.precision: Precision = precision
         self.labels = torch.tensor([e.label for e in support.train], device=self.model.device)
         self.count = len(support.train)
         self.per_epoch = recipe.steps_per_epoch(self.count)
         self.shots = support.shots
-        self.total = recipe.total_steps(self.count, self.shots, self.steps_scale)
+        self.total = recipe.total_steps(self.count, self.shots, plan.steps_scale)
         self.divisible = head.divisible and type(head).backward is Head.backward
         self.save_plan: Callable[[Plan], None] = lambda plan: None
         self.parameters = dict(head.trainable())
@@ -102,7 +101,7 @@ class Training:
                 hint="Leave out the options that switch off what the strategy trains.",
             )
         self.optimizer = make_optimizer(recipe, head.groups(self.parameters))
-        cuts = find_cuts(self.model, head, support.classes)
+        cuts = find_cuts(head, support.classes)
         self._share_prefix(cuts)
         self.cuts = cuts if plan.cache else Cuts(0, cuts.text and 0)
         images = ImageLoader(
@@ -243,8 +242,7 @@ class Training:
     def use_plan(self, plan: Plan) -> None:
         """Take micro-batches, text chunks and number of steps from another plan."""
         self.plan = plan
-        self.steps_scale = plan.steps_scale
-        self.total = self.recipe.total_steps(self.count, self.shots, self.steps_scale)
+        self.total = self.recipe.total_steps(self.count, self.shots, plan.steps_scale)
         if self.classes:
             self.classes = replace(self.classes, chunk=plan.text_chunk)
 
@@ -254,7 +252,7 @@ class Training:
         Raises:
             RunError: The loss is not finite; nothing was changed by this step.
         """
-        rate = self.recipe.rate(step, self.total, self.per_epoch, self.steps_scale)
+        rate = self.recipe.rate(step, self.total, self.per_epoch, self.plan.steps_scale)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("rate", 1.0)
         value = self.gradients(step)()

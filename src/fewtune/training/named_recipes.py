@@ -70,8 +70,6 @@ def configure(
     An option is a field of the strategy or of its recipe ("rank", "lr"); "-" is read as "_".
 
     Args:
-        name: A strategy's name.
-        options: Values by field name.
         shots: Images per class, on which some recipes depend; None where they are not known.
         unknown: Begins the message for an unknown option ("grid.toml has the unknown key").
 
@@ -79,7 +77,6 @@ def configure(
         ConfigError: There is no such strategy or option, or a value is out of its range.
     """
     kind = load_strategy(name)
-    of_recipe = () if kind.recipe is None else tuple(type(kind.recipe).model_fields)
     models = [kind] if kind.recipe is None else [kind, type(kind.recipe)]
     unknown = unknown or f"{kind.name()} has no option"
     given = parse_values(options, models, unknown, suggested=FIELDS)
@@ -87,11 +84,7 @@ def configure(
     default = strategy.recipe_for(shots)
     if default is None:
         return strategy, None
-    changed = {
-        key: value
-        for key, value in given.items()
-        if key in of_recipe and key not in kind.model_fields
-    }
+    changed = {key: value for key, value in given.items() if key not in kind.model_fields}
     return strategy, type(default)(**{**default.model_dump(), **changed})
 
 

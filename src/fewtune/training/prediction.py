@@ -121,7 +121,7 @@ def predict(
     head = tuned.head
     iterator = iter(sources)
     with head.model.merged():
-        text = scoring.encode_classes(head.model, head, tuned.classes, tuned.precision)
+        text = scoring.encode_classes(head, tuned.classes, tuned.precision)
     with ThreadPoolExecutor(min(READERS, os.cpu_count() or 1)) as pool:
         while chunk := list(itertools.islice(iterator, batch)):
             images = list(pool.map(_read, chunk))

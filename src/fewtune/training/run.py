@@ -226,10 +226,8 @@ class Execution:
 
     def _plan(self) -> Plan:
         """Return a new plan: the device, the memory, and half of what is left to keep things in."""
-        device, memory = (
-            self.model.device,
-            budget_mib(self.job.config.memory_mib, self.model.device),
-        )
+        device = self.model.device
+        memory = budget_mib(self.job.config.memory_mib, device)
         left = memory - used_mib(device) if memory else free_memory_mib()
         plan = Plan(
             device=str(device),
@@ -332,7 +330,7 @@ class Execution:
         with torch.inference_mode(), autocast(model.device, self.precision):
             parts = [batch.encoded().x for batch in inputs.batches()]
             images = Activations(model.image, torch.cat(parts), len(model.image.stages()))
-            text = scoring.encode_classes(model, head, self.support.classes, self.precision)
+            text = scoring.encode_classes(head, self.support.classes, self.precision)
             labels = torch.tensor([example.label for example in val], device=model.device)
             test_guard.enter("settling")
             head.tune_on_validation(images, text, labels)
@@ -344,7 +342,7 @@ class Execution:
         return FeatureCache(
             self.model,
             ImageLoader(examples, self.model.preprocess, device=self.model.device),
-            find_cuts(self.model, head, self.support.classes).image,
+            find_cuts(head, self.support.classes).image,
             self.precision,
             budget_bytes=plan.cache_mib * 2**20,
             once=once,

@@ -10,7 +10,6 @@ from torch import Tensor
 from fewtune.core.errors import RunError
 from fewtune.core.spec import Precision
 from fewtune.core.task import ClassSet
-from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.head import Head
 from fewtune.model.towers import Activations
 from fewtune.training.device import autocast
@@ -20,14 +19,12 @@ from fewtune.training.image_loader import ImageLoader
 EVALUATION_BATCH = 64
 
 
-def encode_classes(
-    model: DualEncoder, head: Head, classes: ClassSet, precision: Precision
-) -> Activations | None:
+def encode_classes(head: Head, classes: ClassSet, precision: Precision) -> Activations | None:
     """Return all class prompts (P, D), encoded once for many images; None for a linear head."""
     if head.classifier == "linear":
         return None
-    with torch.inference_mode(), autocast(model.device, precision):
-        return model.encode_frozen(head.prompts(classes))
+    with torch.inference_mode(), autocast(head.model.device, precision):
+        return head.model.encode_frozen(head.prompts(classes))
 
 
 def scores(
@@ -50,7 +47,7 @@ def scores(
     parts = []
     with model.merged(), torch.inference_mode(), autocast(model.device, precision):
         if text is None:
-            text = encode_classes(model, head, classes, precision)
+            text = encode_classes(head, classes, precision)
         for batch in inputs.batches():
             parts.append(head(batch, text).logits.float().cpu())
     logits = torch.cat(parts) if parts else torch.empty(0, len(classes))
@@ -107,8 +104,7 @@ def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
     Not torchmetrics': there, a confidence of exactly 1 has a bin of its own.
 
     Args:
-        logits: (N, C).
-        labels: (N,).
+        logits: (N, C); labels are (N,).
         bins: Each is ((k - 1) / bins, k / bins].
     """
     confidence, predicted = logits.double().softmax(1).max(1)
@@ -121,9 +117,7 @@ def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
 def per_class_recall(logits: Tensor, labels: Tensor) -> list[float | None]:
     """Return the share of each class' images that are recognised; None without images.
 
-    Args:
-        logits: (N, C).
-        labels: (N,).
+    Logits are (N, C), labels (N,).
     """
     count = logits.shape[1]
     hits = labels[logits.argmax(1) == labels]

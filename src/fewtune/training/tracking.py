@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,16 +16,7 @@ from fewtune.core.files import write_text
 
 @dataclass(frozen=True)
 class Step:
-    """One optimizer step.
-
-    Attributes:
-        phase: Name of the stretch of training.
-        step: Steps done, from 1.
-        total: Steps to do.
-        loss: Training loss of this step's batch.
-        lr: Learning rate of this step.
-        left_s: Estimated seconds left.
-    """
+    """One optimizer step of `total`, numbered from 1, and an estimate of the seconds left."""
 
     phase: str
     step: int
@@ -36,11 +28,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run is going to cost, from a probe step.
+    """What training is going to cost, from a probe step.
 
     Attributes:
-        steps: Optimizer steps.
-        seconds: Duration of training.
         memory_mib: Peak resident (CPU) or allocated (GPU) memory after the probe.
     """
 
@@ -148,18 +138,12 @@ class TensorBoard(Tracker):
     """Writes TensorBoard event files below the run's folder."""
 
     def __init__(self) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise ConfigError(
-                "TensorBoard is not installed.", hint='Try: pip install "fewtune[tensorboard]"'
-            ) from error
-        self._make: Any = SummaryWriter
+        self._tensorboard = _library("torch.utils.tensorboard", "TensorBoard", "tensorboard")
         self._writer: Any = None
 
     def start(self, folder: Path, spec: dict[str, Any]) -> None:
         """Open the event file."""
-        self._writer = self._make(log_dir=str(folder / "tensorboard"))
+        self._writer = self._tensorboard.SummaryWriter(log_dir=str(folder / "tensorboard"))
         self._writer.add_text("spec", f"```\n{json.dumps(spec, indent=2)}\n```")
 
     def log(self, step: Step) -> None:
@@ -178,13 +162,7 @@ class Wandb(Tracker):
     """Logs to Weights & Biases; `WANDB_MODE=offline` keeps everything on this machine."""
 
     def __init__(self) -> None:
-        try:
-            import wandb
-        except ImportError as error:
-            raise ConfigError(
-                "Weights & Biases is not installed.", hint='Try: pip install "fewtune[wandb]"'
-            ) from error
-        self._wandb: Any = wandb
+        self._wandb = _library("wandb", "Weights & Biases", "wandb")
         self._run: Any = None
 
     def start(self, folder: Path, spec: dict[str, Any]) -> None:
@@ -207,6 +185,15 @@ class Wandb(Tracker):
         """Log the results and close."""
         self._run.log({f"test/{name}": value for name, value in record["metrics"].items()})
         self._run.finish()
+
+
+def _library(module: str, title: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f"{title} is not installed.", hint=f'Try: pip install "fewtune[{extra}]"'
+        ) from error
 
 
 TRACKERS: dict[str, type[Tracker]] = {"tensorboard": TensorBoard, "wandb": Wandb, "none": Tracker}

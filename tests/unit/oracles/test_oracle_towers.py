@@ -83,7 +83,7 @@ def test_prompt_ensembles_are_means_of_normalised_embeddings(
     classes = ClassSet(("red", "green_tea", "blue"), templates, (own, (), ()))
     model, oracle = tiny_clip(folder), stock(folder)
     head = ZeroShot().attach(model, classes)
-    found = encode_classes(model, head, classes, "fp32")
+    found = encode_classes(head, classes, "fp32")
     assert found is not None
     prompts = [
         list(own),

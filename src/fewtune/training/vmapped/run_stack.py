@@ -30,13 +30,7 @@ Program = Callable[[dict[str, Tensor], Tensor, Tensor], tuple[Tensor, Gradients]
 
 @dataclass
 class StackedRun:
-    """One run of a stack.
-
-    Attributes:
-        phase: Name of its only phase.
-        losses: Of each step.
-        rates: Learning rate of each step.
-    """
+    """One run of a stack, its only phase, and the loss and learning rate of each step."""
 
     execution: Execution
     training: Training
@@ -243,7 +237,8 @@ class RunStack:
         return rates
 
     def _rate(self, recipe: Recipe, step: int) -> float:
-        return recipe.rate(step, self.first.total, self.first.per_epoch, self.first.steps_scale)
+        first = self.first
+        return recipe.rate(step, first.total, first.per_epoch, first.plan.steps_scale)
 
 
 def _transposed(stack: Tensor) -> Tensor:

@@ -246,10 +246,10 @@ class SharedInputs:
         """Return test images and class prompts that are encoded once for all runs."""
         if self._evaluation is None:
             execution, head = stacked.execution, stacked.training.head
-            model, test, classes = execution.model, execution.task.test, execution.support.classes
+            test, classes = execution.task.test, execution.support.classes
             execution.tracker.status(f"encoding {len(test):,} test images")
             images = execution.inputs(test, head, stacked.plan, once=False)
-            text = scoring.encode_classes(model, head, classes, execution.precision)
+            text = scoring.encode_classes(head, classes, execution.precision)
             self._evaluation = images, text
         return self._evaluation
 
