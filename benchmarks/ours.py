@@ -111,7 +111,7 @@ def seeds_and_rates(
             run.features = (
                 members[seed].training.features if len(members) >= SEEDS else run.features
             )
-            members.append(StackedRun(None, run, run.plan, "tune"))  # type: ignore[arg-type]
+            members.append(StackedRun(None, run, "tune"))  # type: ignore[arg-type]
     for member in members[:SEEDS]:
         fill(member.training)
     folder = Path(tempfile.mkdtemp())

@@ -83,10 +83,10 @@ class ContractCase:
         prepare(training, Tracker())
         return training
 
-    def trained(self, support: Support, steps: int = 3, cache: bool = True) -> Training:
-        """Return the first phase after a few steps, switched to evaluation."""
+    def trained(self, support: Support, cache: bool = True) -> Training:
+        """Return the first phase after three steps, switched to evaluation."""
         training = self.training(support, cache)
-        for step in range(steps):
+        for step in range(3):
             training.step(step)
         training.evaluation_mode()
         return training

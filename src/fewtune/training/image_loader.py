@@ -37,6 +37,8 @@ class ImageLoader:
     Args:
         examples: N images; batches index into them.
         recipe: Augmentation of views; None when only the test transform is used.
+
+    Attributes:
         keep_bytes: Size of the decoded images that stay in memory, for those that are read again.
     """
 
@@ -47,14 +49,13 @@ class ImageLoader:
         recipe: Recipe | None = None,
         seed: int = 0,
         *,
-        keep_bytes: float = 0,
         device: torch.device | str = "cpu",
     ) -> None:
         self.examples = examples
         self.preprocess = preprocess
         self.recipe = recipe
         self.seed = seed
-        self.keep_bytes = keep_bytes
+        self.keep_bytes = 0.0
         self.device = torch.device(device)
         self._interpolation = InterpolationMode(preprocess.interpolation)
         self._mean = torch.tensor(preprocess.mean, device=device).view(3, 1, 1)

@@ -98,15 +98,13 @@ def metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
     }
 
 
-def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
-    """Return the expected calibration error over equal bins of confidence (Guo et al., 2017).
+def calibration_error(logits: Tensor, labels: Tensor) -> float:
+    """Return the expected calibration error of logits (N, C) over 15 bins of confidence.
 
-    Not torchmetrics': there, a confidence of exactly 1 has a bin of its own.
-
-    Args:
-        logits: (N, C); labels are (N,).
-        bins: Each is ((k - 1) / bins, k / bins].
+    Guo et al., 2017; bin k is ((k - 1) / 15, k / 15]. Not torchmetrics': there, a confidence of
+    exactly 1 has a bin of its own.
     """
+    bins = 15
     confidence, predicted = logits.double().softmax(1).max(1)
     excess = confidence - (predicted == labels).double()
     index = (confidence * bins).ceil().long().clamp(1, bins) - 1

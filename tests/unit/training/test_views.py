@@ -142,7 +142,8 @@ def test_views_do_not_depend_on_order_batch_threads_or_history(
         assert torch.equal(alone.batch([index], 2)[0], whole[index])
     turned = ImageLoader(several[::-1], preprocess(), recipe, 3).batch(range(6), 2)
     assert torch.equal(turned.flip(0), whole)
-    kept = ImageLoader(several, preprocess(), recipe, 3, keep_bytes=4 * 50 * 40 * 3)
+    kept = ImageLoader(several, preprocess(), recipe, 3)
+    kept.keep_bytes = 4 * 50 * 40 * 3
     kept.prefetch([3, 1], 2)
     for _ in range(2):
         assert torch.equal(kept.batch(range(6), 2), whole)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from fewtune.core.spec import Plan, Recipe
+from fewtune.core.spec import Recipe
 from fewtune.model.head import Head
 from fewtune.model.towers import Activations
 from fewtune.training.cut import training_mode
@@ -34,7 +34,6 @@ class StackedRun:
 
     execution: Execution
     training: Training
-    plan: Plan
     phase: str
     losses: Sequence[float] = ()
     rates: Sequence[float] = ()
@@ -58,8 +57,8 @@ class StackedRun:
                 raise training.diverged(loss, step, of_run)
         execution.tracker.start(execution.folder.path, execution.spec.model_dump(mode="json"))
         execution.tracker.replay(self.steps())
-        execution.tune_on_validation(training.head, self.plan)
-        execution.finish(training.head, self.plan, zero_shot, cost)
+        execution.tune_on_validation(training.head, training.plan)
+        execution.finish(training.head, training.plan, zero_shot, cost)
 
 
 class _Loss(nn.Module):

@@ -165,7 +165,7 @@ def _train_stack(
     if reason := stack.refusal():
         return reason
     for stacked in runs:
-        stacked.execution.folder.write_plan(stacked.plan)
+        stacked.execution.folder.write_plan(stacked.training.plan)
     first = runs[0]
     tracker.status(f"training {len(runs)} runs of {first.execution.spec.strategy} at once")
     stack.train()
@@ -187,16 +187,16 @@ def _train_stack(
 
 def _runs_that_fit(pair: Sequence[StackedRun], seeds: int, runs: int) -> int:
     """Return how many of `runs` runs fit into memory at once, from what two of them take."""
-    first = pair[0]
+    first = pair[0].training
     for stacked in pair:
         stacked.training.features.batch(range(1))  # fills the cache now, so that it is not counted
 
     def step(rows: int) -> None:
         RunStack(pair[:rows]).step(0)
 
-    head_mib = sum(value.nbytes for value in first.training.head.state_dict().values()) / MIB
+    head_mib = sum(value.nbytes for value in first.head.state_dict().values()) / MIB
     plan = first.plan.model_copy(update={"cache_mib": first.plan.cache_mib * seeds})
-    return plan_runs(plan, first.training.model.device, step, head_mib, runs)
+    return plan_runs(plan, first.model.device, step, head_mib, runs)
 
 
 class SharedInputs:
@@ -240,16 +240,16 @@ class SharedInputs:
             self._first = training
         else:
             training.classes = self._first.classes
-        return StackedRun(execution, training, plan, phase.name)
+        return StackedRun(execution, training, phase.name)
 
     def evaluation(self, stacked: StackedRun) -> tuple[FeatureCache, Activations | None]:
         """Return test images and class prompts that are encoded once for all runs."""
         if self._evaluation is None:
-            execution, head = stacked.execution, stacked.training.head
+            execution, training = stacked.execution, stacked.training
             test, classes = execution.task.test, execution.support.classes
             execution.tracker.status(f"encoding {len(test):,} test images")
-            images = execution.inputs(test, head, stacked.plan, once=False)
-            text = scoring.encode_classes(head, classes, execution.precision)
+            images = execution.inputs(test, training.head, training.plan, once=False)
+            text = scoring.encode_classes(training.head, classes, execution.precision)
             self._evaluation = images, text
         return self._evaluation
 
