@@ -8,8 +8,8 @@ from pathlib import Path
 from fewtune.backbones.model_names import EMBEDDED
 from fewtune.core.files import write_bytes, write_text
 from fewtune.reports import study_tables, tables
-from fewtune.reports.comparison_page import environment
 from fewtune.reports.figures import ALONE, alone
+from fewtune.reports.page_templates import render
 from fewtune.reports.published_scores import TOLERANCE
 from fewtune.reports.report_sections import Section, sections
 from fewtune.reports.reproduction import Experiment, compare
@@ -17,7 +17,7 @@ from fewtune.reports.study_runs import Run, group, load_runs, refuse_mixed
 from fewtune.reports.summary import steps_scale
 from fewtune.reports.tables import ReportTable
 
-PAGE = "index.html"
+MARKDOWN, PAGE = "report.md", "index.html"
 
 
 def write_report(
@@ -58,11 +58,22 @@ def write_report(
     )
     out.mkdir(parents=True, exist_ok=True)
     _write_alone(out, shown)
-    write_text(out / "report.md", _markdown(title, shown, notes))
     write_text(out / "runs.csv", study_tables.runs_csv(runs))
     _write_parquet(out / "runs.parquet", out / "runs.csv")
-    differences = [one.sentence() for one in comparisons if one.differs]
-    write_text(out / PAGE, _page(title, runs, shown, notes, differences))
+    values = {
+        "title": title,
+        "runs": runs,
+        "tasks": sorted({run.spec["task"] for run in runs}),
+        "embedded": any(run.spec["backbone"] == EMBEDDED for run in runs),
+        "scaled": any(steps_scale(run.record) != 1 for run in runs),
+        "notes": notes,
+        "differences": [one.sentence() for one in comparisons if one.differs],
+        "sections": shown,
+        "facts": _facts(runs),
+        "markdown": tables.markdown,
+    }
+    for name in (MARKDOWN, PAGE):
+        write_text(out / name, render(f"{name}.jinja", **values))
     return out / PAGE
 
 
@@ -90,26 +101,6 @@ def _write_parquet(path: Path, csv: Path) -> None:
     write_bytes(path, sink.getvalue().to_pybytes())
 
 
-def _page(
-    title: str,
-    runs: Sequence[Run],
-    shown: Sequence[Section],
-    notes: Sequence[str],
-    differences: Sequence[str],
-) -> str:
-    return environment().get_template("report.html.jinja").render(
-        title=title,
-        runs=runs,
-        tasks=sorted({run.spec["task"] for run in runs}),
-        embedded=any(run.spec["backbone"] == EMBEDDED for run in runs),
-        scaled=any(steps_scale(run.record) != 1 for run in runs),
-        notes=notes,
-        differences=differences,
-        sections=shown,
-        facts=_facts(runs),
-    )  # fmt: skip
-
-
 def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
     def distinct(name: str) -> str:
         return ", ".join(sorted({str(run.record["environment"].get(name)) for run in runs}))
@@ -124,15 +115,3 @@ def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
         ("machines", distinct("processor")),
         ("versions", f"fewtune {distinct('fewtune')}, torch {distinct('torch')}"),
     ]
-
-
-def _markdown(title: str, shown: Sequence[Section], notes: Sequence[str]) -> str:
-    parts = [f"# {title}", *(f"{note}." for note in notes)]
-    for section in shown:
-        parts.append(f"## {section.title}")
-        for one in section.every():
-            if isinstance(one, ReportTable):
-                parts.append(tables.markdown(one).rstrip("\n"))
-            else:
-                parts.append(f"![{one.title}]({one.name}.svg)")
-    return "\n\n".join(parts) + "\n"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import mean
 
-from fewtune.core.percentages import percent, signed, with_spread
+from fewtune.core.percentages import percent, signed
 from fewtune.core.spec import ZERO_SHOT
 from fewtune.reports.grouping import LINEAR_PROBE, Method
 from fewtune.reports.published_scores import TOLERANCE, PublishedPlace, PublishedScore, published
@@ -24,6 +24,8 @@ from fewtune.reports.tables import (
     as_cell,
     csv_text,
     ranked,
+    ranked_means,
+    table_of_columns,
 )
 from fewtune.sweeps.retention import Kept
 
@@ -97,17 +99,19 @@ def gains(study: Study, groups: Mapping[str, str], shots: int | None) -> ReportT
     tasks = by_group(study, groups)
     probe = next((m for m in reversed(study.methods) if m.strategy == LINEAR_PROBE), None)
     methods = [m for m in study.tuned() if any(study.of(m, shots))]
-    columns = [[TableCell(method.modality) for method in methods]]
-    for of_group in tasks.values():
+    columns = [("modality", [TableCell(method.modality) for method in methods])]
+    for name, of_group in tasks.items():
         over_zero = [_mean(study.gain(m, t, shots) for t in of_group) for m in methods]
         over_probe = [_mean(_over(study, m, probe, t, shots) for t in of_group) for m in methods]
-        columns += [ranked(means, signed) for means in (over_zero, over_probe)]
-    pairs = (f"{name}: over {base}" for name in tasks for base in ("zero-shot", "linear probe"))
-    return ReportTable(
+        columns += [
+            (f"{name}: over zero-shot", ranked(over_zero, signed)),
+            (f"{name}: over linear probe", ranked(over_probe, signed)),
+        ]
+    return table_of_columns(
         f"gains-{'all' if shots is None else shots}",
         f"Gain by group of tasks, strategy and modality, {shots_text(shots)}{study.length}",
-        ("", "modality", *pairs),
-        tuple(TableRow(m.title, tuple(c[i] for c in columns)) for i, m in enumerate(methods)),
+        [method.title for method in methods],
+        columns,
         (
             f"Mean difference of top-1 in points over the group's tasks: {_sizes(tasks)}.",
             "Modality: decided by similarity to class prompts (vision-language), or by a trained "
@@ -283,12 +287,9 @@ def _conditions(
 
 
 def _marked(cells: Sequence[Cell | None]) -> list[TableCell]:
-    entries = ranked([of.mean if of else None for of in cells])
     return [
-        replace(entry, text=with_spread(entry.text, of.spread) + (" †" if _doubts(of) else ""))
-        if of
-        else entry
-        for of, entry in zip(cells, entries, strict=True)
+        replace(entry, text=entry.text + " †") if _doubts(of) else entry
+        for of, entry in zip(cells, ranked_means(cells), strict=True)
     ]
 
 
