@@ -201,8 +201,7 @@ def analyse(
 
     Runs without their images are left out.
     """
-    made = [(run, embed(run, split, images, method)) for run in runs]
-    found = [(run, of) for run, of in made if of is not None]
+    found = [(run, of) for run in runs if (of := embed(run, split, images, method))]
     facts = {
         "method": method,
         "split": split,
@@ -220,8 +219,7 @@ def analyse(
     }
     if not found:
         return facts
-    rows = [row for run, of in found for row in table(run, of)]
-    layer_sums.write_numbers(out / STEM, rows, facts)
+    layer_sums.write_numbers(out / STEM, [row for one in found for row in table(*one)], facts)
     write_figure(
         out / STEM,
         lambda: _draw(found, method),
