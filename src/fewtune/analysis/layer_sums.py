@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fewtune.analysis.parameter_map import GROUPS, ParameterGroup, ParameterMap, TowerName
 from fewtune.core.files import write_json, write_text
-from fewtune.reports.figures import COLOURS, MARKERS, grid, write_figure
+from fewtune.reports.figures import COLOURS, MARKERS, blank, grid, write_figure
 from fewtune.reports.panels import legend, log_scale
-from fewtune.reports.tables import csv_text
+from fewtune.reports.tables import csv_of_mappings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,9 +67,7 @@ def groups(values: Mapping[Layer, float]) -> list[dict[str, Any]]:
 
 def write_numbers(stem: Path, rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> None:
     """Write rows with the same keys as CSV, and facts as JSON; an unknown number is empty."""
-    header = [list(rows[0])] if rows else []
-    text = csv_text([*header, *(list(row.values()) for row in rows)])
-    write_text(stem.with_name(f"{stem.name}.csv"), text)
+    write_text(stem.with_name(f"{stem.name}.csv"), csv_of_mappings(rows))
     write_json(stem.with_name(f"{stem.name}.json"), facts)
 
 
@@ -126,10 +124,8 @@ def _draw(
     logarithmic: bool,
 ) -> Figure:
     """Draw a row of panels for each run, one per tower, all on one scale."""
-    from matplotlib.figure import Figure
-
     widths = [max(LEAST_IN, STAGE_IN * len(stages)) for stages in shown.values()]
-    figure = Figure(figsize=(sum(widths) + 1.3, 2.1 * len(rows) + 0.9), layout="constrained")
+    figure = blank(sum(widths) + 1.3, 2.1 * len(rows) + 0.9)
     lines = figure.subplots(
         len(rows), len(shown), sharey=True, sharex="col", squeeze=False,
         gridspec_kw={"width_ratios": widths},

@@ -67,6 +67,13 @@ def style() -> Iterator[None]:
         yield
 
 
+def blank(width_in: float, height_in: float) -> Figure:
+    """Return a figure without panels; those that are added make room for their texts."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width_in, height_in), layout="constrained")
+
+
 def subplots(figure: Figure, count: int, columns: int, *, sharey: bool = False) -> list[Axes]:
     """Return `count` panels of a figure, line by line; the last line may be shorter."""
     lines = max(1, math.ceil(count / columns))

@@ -22,7 +22,7 @@ from fewtune.reports.tables import (
     TableCell,
     TableRow,
     as_cell,
-    csv_text,
+    csv_of_mappings,
     ranked,
     ranked_means,
     table_of_columns,
@@ -52,7 +52,7 @@ def accuracy(study: Study, shots: int | None, tolerance: float = TOLERANCE) -> R
     if any(kept):
         columns.append(list(map(_change, kept)))
         header = (*header, "on other tasks")
-    rows, differences = [], []
+    rows, differences, notes = [], [], _conditions(study, methods, shots, kept=any(kept))
     sources: dict[str, None] = {}
     for index, method in enumerate(methods):
         entries = [column[index] for column in columns]
@@ -63,31 +63,30 @@ def accuracy(study: Study, shots: int | None, tolerance: float = TOLERANCE) -> R
             sources[score.source] = None
             if ours is not None and not score.agrees(ours, tolerance):
                 entries[column] = replace(entries[column], text=entries[column].text + DIFFERS)
-                differences.append(difference(method.label, header[column + 1], ours, score, shots))
+                differences.append(
+                    _difference(method.label, header[column + 1], ours, score, shots)
+                )
         rows.append(TableRow(method.title, tuple(entries)))
         if any(score for _, score in known):
             theirs = [TableCell(score.text()) if score else as_cell(None) for _, score in known]
             theirs += [as_cell(None)] * (len(columns) - len(theirs))
             rows.append(TableRow(f"{method.label}, published", tuple(theirs), published=True))
+    if sources:
+        notes.append(f"Published: {'; '.join(sources)}.")
     return ReportTable(
         f"accuracy-{'all' if shots is None else shots}",
         f"Accuracy, {shots_text(shots)}{study.length}",
         header,
         tuple(rows),
-        (*_conditions(study, methods, shots, kept=any(kept)), *published_note(sources)),
+        tuple(notes),
         tuple(differences),
     )
 
 
-def difference(who: str, where: str, ours: float, score: PublishedScore, shots: int | None) -> str:
+def _difference(who: str, where: str, ours: float, score: PublishedScore, shots: int | None) -> str:
     """Return a sentence on a score that is further off than a faithful run's would be."""
     drawn = "" if who.startswith("Zero-shot") else f" with {shots_text(shots)}"
     return f"{who} on {where}{drawn}: {percent(ours)} here, {score.text()} published."
-
-
-def published_note(sources: Sequence[str] | Mapping[str, None]) -> tuple[str, ...]:
-    """Return where published numbers are from."""
-    return (f"Published: {'; '.join(sources)}.",) if sources else ()
 
 
 def gains(study: Study, groups: Mapping[str, str], shots: int | None) -> ReportTable:
@@ -229,8 +228,7 @@ def runs_csv(runs: Sequence[Run]) -> str:
         *((n, lambda run, n=n: run.record["cost"][n]) for n in ("trained_parameters", "steps")),
         *((n, lambda run, n=n: run.record["cost"][n]) for n in ("training_s", "peak_memory_mib")),
     ]
-    lines = ([value(run) for _, value in columns] for run in runs)
-    return csv_text([[name for name, _ in columns], *lines])
+    return csv_of_mappings([{name: value(run) for name, value in columns} for run in runs])
 
 
 def by_group(study: Study, groups: Mapping[str, str]) -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -175,11 +175,16 @@ def as_csv(table: ReportTable) -> str:
     )
 
 
-def csv_text(rows: Iterable[Sequence[object]]) -> str:
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
     """Return rows as CSV."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
+
+
+def csv_of_mappings(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return rows with the same keys, which are the header, as CSV."""
+    return csv_text([*map(list, rows[:1]), *(row.values() for row in rows)])
 
 
 def _below(table: ReportTable) -> tuple[str, ...]:
