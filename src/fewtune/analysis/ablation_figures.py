@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,21 +48,17 @@ def analyse(
         name = f"ablation-{ablation.name}"
         shape = ablations.shape(ablation, x, lines)
         layer_sums.write_numbers(out / name, ablations.table(ablation), ablations.facts(ablation))
-        words = f"{ablation.heading()}: {UNIT}"
-        write_figure(
-            out / f"{name}-options",
-            partial(_options, ablation),
-            f"{words} by {', '.join(ablation.axes)}.",
-        )
+        drawn: list[tuple[str, Callable[[], Figure], str]] = [
+            ("options", partial(_options, ablation), f"by {', '.join(ablation.axes)}")
+        ]
         if 1 < len(ablation.scores) <= SETTINGS:
-            write_figure(out / f"{name}-settings", partial(_settings, ablation),
-                         f"{words} of every setting.")  # fmt: skip
+            drawn.append(("settings", partial(_settings, ablation), "of every setting"))
         if shape:
-            write_figure(out / f"{name}-lines", partial(_lines, ablation, shape),
-                         f"{words} by {', '.join(shape)}.")  # fmt: skip
+            drawn.append(("lines", partial(_lines, ablation, shape), f"by {', '.join(shape)}"))
         for a, b in ablations.pairs(ablation, shape):
-            write_figure(out / f"{name}-{a}-{b}", partial(_heat, ablation, a, b),
-                         f"{words} by {a} and {b}.")  # fmt: skip
+            drawn.append((f"{a}-{b}", partial(_heat, ablation, a, b), f"by {a} and {b}"))
+        for end, draw, words in drawn:
+            write_figure(out / f"{name}-{end}", draw, f"{ablation.heading()}: {UNIT} {words}.")
     return [ablations.facts(ablation) for ablation in found]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from fewtune.reports import reproduction, study_classes, study_plots, study_tables
-from fewtune.reports.inline_svg import inline_svg
+from fewtune.reports.figures import inline_svg
 from fewtune.reports.protocol_tables import protocol_tables
 from fewtune.reports.reproduction import Comparison
 from fewtune.reports.study_runs import Study
@@ -40,7 +40,7 @@ class Figure:
 
     def inline(self) -> Markup:
         """Return it as an element of the page; "" if there is nothing to show, or it is no SVG."""
-        return inline_svg(self.svg, self.name, self.title) or Markup()
+        return inline_svg(self.svg, self.name, self.title)
 
 
 Shown = ReportTable | Figure
