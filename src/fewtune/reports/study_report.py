@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from fewtune.backbones.model_names import EMBEDDED
 from fewtune.core.files import write_bytes, write_text
@@ -56,21 +57,15 @@ def write_report(
         expecting.tolerance if expecting else TOLERANCE,
         expecting.title if expecting else "",
     )
-    out.mkdir(parents=True, exist_ok=True)
     _write_alone(out, shown)
-    write_text(out / "runs.csv", study_tables.runs_csv(runs))
-    _write_parquet(out / "runs.parquet", out / "runs.csv")
+    _write_runs(out, runs)
     values = {
         "title": title,
-        "runs": runs,
-        "tasks": sorted({run.spec["task"] for run in runs}),
-        "embedded": any(run.spec["backbone"] == EMBEDDED for run in runs),
-        "scaled": any(steps_scale(run.record) != 1 for run in runs),
         "notes": notes,
         "differences": [one.sentence() for one in comparisons if one.differs],
         "sections": shown,
-        "facts": _facts(runs),
         "markdown": tables.markdown,
+        **_about(runs),
     }
     for name in (MARKDOWN, PAGE):
         write_text(out / name, render(f"{name}.jinja", **values))
@@ -89,8 +84,10 @@ def _write_alone(out: Path, shown: Sequence[Section]) -> None:
             write_text(out / f"{one.name}.svg", alone(one.svg, f"{one.title}. {one.caption}"))
 
 
-def _write_parquet(path: Path, csv: Path) -> None:
-    """Write the lines of `csv` as parquet, if pyarrow is installed."""
+def _write_runs(out: Path, runs: Sequence[Run]) -> None:
+    """Write a line for each run as CSV, and as parquet if pyarrow is installed."""
+    csv = out / "runs.csv"
+    write_text(csv, study_tables.runs_csv(runs))
     try:
         import pyarrow.csv
         import pyarrow.parquet
@@ -98,16 +95,18 @@ def _write_parquet(path: Path, csv: Path) -> None:
         return
     sink = pyarrow.BufferOutputStream()
     pyarrow.parquet.write_table(pyarrow.csv.read_csv(csv), sink)
-    write_bytes(path, sink.getvalue().to_pybytes())
+    write_bytes(out / "runs.parquet", sink.getvalue().to_pybytes())
 
 
-def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
+def _about(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return what the page says of the runs as a whole."""
+
     def distinct(name: str) -> str:
         return ", ".join(sorted({str(run.record["environment"].get(name)) for run in runs}))
 
     data = sorted({f"{run.spec['task']} ({run.spec['data'][:12]})" for run in runs})
     remarks = sorted({f"{r.spec['task']}: {n}" for r in runs for n in r.record["task"]["notes"]})
-    return [
+    facts = [
         ("runs", f"{len(runs)}, each a folder; runs.csv has a line for each"),
         ("backbones", ", ".join(sorted({run.spec["backbone"] for run in runs}))),
         ("data", "; ".join(data)),
@@ -115,3 +114,10 @@ def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
         ("machines", distinct("processor")),
         ("versions", f"fewtune {distinct('fewtune')}, torch {distinct('torch')}"),
     ]
+    return {
+        "runs": runs,
+        "tasks": sorted({run.spec["task"] for run in runs}),
+        "embedded": any(run.spec["backbone"] == EMBEDDED for run in runs),
+        "scaled": any(steps_scale(run.record) != 1 for run in runs),
+        "facts": facts,
+    }
