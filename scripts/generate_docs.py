@@ -18,6 +18,7 @@ from typing import Any
 
 import speed_tables
 import study_tables
+from fewtune.core.naming import dashed
 from fewtune.reports.tables import markdown_rows
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,12 +33,7 @@ MARKED = re.compile(
 def strategies() -> str:
     """Name, what is trained, parameters on ViT-B/16, paper: a row for each strategy."""
     rows = [
-        [
-            f"`{name}`",
-            _what(cls),
-            _parameters(cls),
-            _paper(cls),
-        ]
+        [f"`{name}`", _what(cls), _parameters(cls), _paper(cls)]
         for name, cls in strategy_classes().items()
     ]
     return markdown_rows(["strategy", "what is trained", "parameters, ViT-B/16", "paper"], rows)
@@ -68,7 +64,7 @@ def recipe_fields() -> str:
 def options() -> str:
     """Every option of every strategy: a row for each field that is not shared by all."""
     rows = [
-        [f"`{name}`", f"`{_flag(field)}`", _text(info.default), info.description or ""]
+        [f"`{name}`", f"`--{dashed(field)}`", _text(info.default), info.description or ""]
         for name, cls in strategy_classes().items()
         for field, info in cls.model_fields.items()
         if field != "type"
@@ -121,6 +117,12 @@ def diagrams() -> str:
     )
 
 
+def speed(name: str) -> str:
+    """One benchmark, a row for each comparison."""
+    rows = speed_tables.rows(name)
+    return markdown_rows(speed_tables.HEADER, rows) if rows else "Not measured yet.\n"
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
     "datasets": datasets,
     "diagrams": diagrams,
@@ -130,29 +132,9 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "recipe-fields": recipe_fields,
     "run-config": run_config,
     "options": options,
-}
-
-
-def machines() -> str:
-    """What the speed tables were measured on."""
-    return markdown_rows(["", ""], speed_tables.machines())
-
-
-def speed(name: str) -> str:
-    """One benchmark, a row for each comparison."""
-    rows = speed_tables.rows(name)
-    return markdown_rows(speed_tables.HEADER, rows) if rows else "Not measured yet.\n"
-
-
-def study() -> str:
-    """What the study found, a row for each method."""
-    return markdown_rows(study_tables.HEADER, study_tables.summary())
-
-
-GENERATORS |= {
-    "study": study,
+    "study": lambda: markdown_rows(study_tables.HEADER, study_tables.summary()),
     **{f"study-{name}": partial(study_tables.markdown, name) for name in study_tables.TABLES},
-    "speed-machine": machines,
+    "speed-machine": lambda: markdown_rows(["", ""], speed_tables.machines()),
     **{f"speed-{name}": partial(speed, name) for name in speed_tables.TABLES},
 }
 
@@ -192,10 +174,6 @@ def declarations() -> dict[str, Any]:
     from fewtune.datasets import catalog
 
     return {name: catalog.load(name) for name in catalog.summaries() if name != catalog.SAMPLE}
-
-
-def _flag(field: str) -> str:
-    return "--" + field.strip("_").replace("_", "-")
 
 
 def _text(value: object) -> str:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from fewtune.backbones.checkpoint import describe
 from fewtune.backbones.model_names import EMBEDDED
+from fewtune.core.files import write_text
 from fewtune.core.run_config import RunConfig
 from fewtune.core.task import Task
 from fewtune.datasets.catalog import resolve
-from fewtune.reports.comparison_page import write_page
+from fewtune.reports import comparison_page
 from fewtune.reports.model_card import write_card
 from fewtune.training.job import Job
 from fewtune.training.named_recipes import configure
@@ -41,9 +42,9 @@ def quickstart(
     task = resolve(TASK)
     jobs = shortened_jobs(task, backbone, seed, (out / RUNS).absolute())
     results = [run(job, follow or Tracker()) for job in jobs]
-    page = out / PAGE
-    write_page(page, results, "FewTune quickstart: fashion from 16 images per class", NEXT, task)
-    return results, page
+    title = "FewTune quickstart: fashion from 16 images per class"
+    write_text(out / PAGE, comparison_page.page(results, title, NEXT, task))
+    return results, out / PAGE
 
 
 def shortened_jobs(task: Task, backbone: str, seed: int, runs: Path) -> list[Job]:

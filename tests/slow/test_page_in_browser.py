@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from browser import contrast, look_at
 
-from fewtune.reports.comparison_page import write_page
+from fewtune.core.files import write_text
+from fewtune.reports import comparison_page
 from fewtune.reports.model_card import write_card
 from fewtune.reports.study_report import write_report
 from fewtune.strategies.clip_adapter import ClipAdapter
@@ -37,7 +38,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     path = folder / "page.html"
     command = "fewtune fit --data A_FOLDER_WITH_A_LONG_NAME_OF_MY_OWN --shots 16"
-    write_page(path, [run(job, Tracker())], "Title" * 20, command, task)
+    text = comparison_page.page([run(job, Tracker())], "Title" * 20, command, task)
+    write_text(path, text)
     return path
 
 

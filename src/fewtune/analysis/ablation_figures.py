@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from fewtune.analysis.ablation import Ablation
 from fewtune.analysis.run_settings import Value
 from fewtune.core.naming import brief
 from fewtune.core.percentages import percent, with_spread
-from fewtune.reports.figures import COLOURS, MARKERS, TEXT, grid, subplots, write_figure
+from fewtune.reports.figures import COLOURS, MARKERS, TEXT, blank, grid, subplots, write_figure
 from fewtune.reports.panels import legend
 from fewtune.reports.study_runs import Cell
 
@@ -48,35 +48,29 @@ def analyse(
         name = f"ablation-{ablation.name}"
         shape = ablations.shape(ablation, x, lines)
         layer_sums.write_numbers(out / name, ablations.table(ablation), ablations.facts(ablation))
-        words = f"{ablation.heading()}: {UNIT}"
-        write_figure(
-            out / f"{name}-options",
-            partial(_options, ablation),
-            f"{words} by {', '.join(ablation.axes)}.",
-        )
+        drawn: list[tuple[str, Callable[[], Figure], str]] = [
+            ("options", partial(_options, ablation), f"by {', '.join(ablation.axes)}")
+        ]
         if 1 < len(ablation.scores) <= SETTINGS:
-            write_figure(out / f"{name}-settings", partial(_settings, ablation),
-                         f"{words} of every setting.")  # fmt: skip
+            drawn.append(("settings", partial(_settings, ablation), "of every setting"))
         if shape:
-            write_figure(out / f"{name}-lines", partial(_lines, ablation, shape),
-                         f"{words} by {', '.join(shape)}.")  # fmt: skip
+            drawn.append(("lines", partial(_lines, ablation, shape), f"by {', '.join(shape)}"))
         for a, b in ablations.pairs(ablation, shape):
-            write_figure(out / f"{name}-{a}-{b}", partial(_heat, ablation, a, b),
-                         f"{words} by {a} and {b}.")  # fmt: skip
+            drawn.append((f"{a}-{b}", partial(_heat, ablation, a, b), f"by {a} and {b}"))
+        for end, draw, words in drawn:
+            write_figure(out / f"{name}-{end}", draw, f"{ablation.heading()}: {UNIT} {words}.")
     return [ablations.facts(ablation) for ablation in found]
 
 
 def _options(ablation: Ablation) -> Figure:
     """Draw a panel for each option: its values, with all other options at the reference."""
-    from matplotlib.figure import Figure
-
     scores: dict[str, dict[Value, Cell]] = {}
     for name, value, score in ablations.one_at_a_time(ablation):
         scores.setdefault(name, {})[value] = score
     shown = {name: of for name, of in scores.items() if len(of) > 1}
     columns = 2 if len(shown) == 4 else min(COLUMNS, max(1, len(shown)))
     rows = max(1, math.ceil(len(shown) / columns))
-    figure = Figure(figsize=(2.3 * columns + 0.4, 2.0 * rows + 0.5), layout="constrained")
+    figure = blank(2.3 * columns + 0.4, 2.0 * rows + 0.5)
     panels = subplots(figure, len(shown), columns, sharey=True)
     reference = dict(zip(ablation.axes, ablation.reference, strict=True))
     for index, (axis, (name, of)) in enumerate(zip(panels, shown.items(), strict=True)):
@@ -95,15 +89,13 @@ def _options(ablation: Ablation) -> Figure:
 
 def _lines(ablation: Ablation, shape: Sequence[str]) -> Figure:
     """Draw accuracy against one option: lines are values of another, panels those of others."""
-    from matplotlib.figure import Figure
-
     x, lines, *panels = shape
     across = panels[0] if panels else None
     down = panels[1] if len(panels) > 1 else None
     of_columns: Sequence[Value] = ablation.axes[across] if across else (None,)
     of_rows: Sequence[Value] = ablation.axes[down] if down else (None,)
-    size = (max(3.4, 2.05 * len(of_columns) + 0.6), max(2.9, 1.75 * len(of_rows) + 0.75))
-    figure = Figure(figsize=size, layout="constrained")
+    width, height = 2.05 * len(of_columns) + 0.6, 1.75 * len(of_rows) + 0.75
+    figure = blank(max(3.4, width), max(2.9, height))
     axes = figure.subplots(len(of_rows), len(of_columns), squeeze=False, sharex=True, sharey=True)
     for row, low in zip(axes, of_rows, strict=True):
         for axis, high in zip(row, of_columns, strict=True):
@@ -126,14 +118,12 @@ def _lines(ablation: Ablation, shape: Sequence[str]) -> Figure:
 
 def _settings(ablation: Ablation) -> Figure:
     """Draw every setting, named by what leaves the reference, the best one first."""
-    from matplotlib.figure import Figure
-
     ranked = sorted(ablation.scores.items(), key=lambda item: -item[1].mean)
     names = [
         ", ".join(f"{name} {brief(value)}" for name, value in ablation.changes(setting).items())
         for setting, _ in ranked
     ]
-    figure = Figure(figsize=(6.4, 0.17 * len(ranked) + 1.0), layout="constrained")
+    figure = blank(6.4, 0.17 * len(ranked) + 1.0)
     axis = figure.subplots()
     for place, (setting, score) in enumerate(ranked):
         colour = COLOURS[1] if setting == ablation.reference else COLOURS[0]
@@ -190,14 +180,10 @@ def _finish(axis: Axes, name: str, values: Sequence[Value], zero_shot: float | N
 
 def _heat(ablation: Ablation, a: str, b: str) -> Figure:
     """Draw the mean of each pair of values, all other options at the reference."""
-    from matplotlib.figure import Figure
-
     rows, columns = ablation.axes[a], ablation.axes[b]
     scores = [[ablation.at(**{a: low, b: high}) for high in columns] for low in rows]
     means = [[100 * s.mean if s else math.nan for s in line] for line in scores]
-    figure = Figure(
-        figsize=(0.85 * len(columns) + 2.0, 0.38 * len(rows) + 1.1), layout="constrained"
-    )
+    figure = blank(0.85 * len(columns) + 2.0, 0.38 * len(rows) + 1.1)
     axis = figure.subplots()
     edges = [[i - 0.5 for i in range(len(v) + 1)] for v in (columns, rows)]
     mesh = axis.pcolormesh(*edges, means, cmap="cividis", edgecolors="face")

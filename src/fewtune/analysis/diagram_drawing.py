@@ -61,7 +61,7 @@ def draw(parameters: ParameterMap, heading: tuple[str, str]) -> Figure:
     axes.set(xlim=(0, width), ylim=(0, height))
     axes.set_axis_off()
     axes.text(MARGIN, height - 0.08, heading[0], size=9, weight="bold", va="top")
-    axes.text(MARGIN, height - 0.25, heading[1], size=SMALL, va="top")
+    _say(axes, MARGIN, height - 0.25, heading[1], va="top")
     left, top = MARGIN, LEGEND + FOOT + tallest
     for column in columns.values():
         column.draw(axes, left, LEGEND + FOOT)
@@ -110,12 +110,12 @@ class _Column:
         middle = left + LABEL + CELLS / 2
         words = "class prompts" if self.name == "text" else "images"
         _arrow(axes, middle, bottom - 0.13, bottom - 0.01)
-        axes.text(middle, bottom - 0.15, f"{words}  ·  {self.name} tower, {total:,} trained",
-                  size=SMALL, ha="center", va="top")  # fmt: skip
+        text = f"{words}  ·  {self.name} tower, {total:,} trained"
+        _say(axes, middle, bottom - 0.15, text, ha="center", va="top")
 
     def _row(self, axes: Axes, left: float, y: float, level: Level, *, once: bool) -> None:
         name = level.stage.removeprefix(BLOCK)
-        axes.text(left + LABEL - 0.05, y + ROW / 2, name, size=SMALL, ha="right", va="center")
+        _say(axes, left + LABEL - 0.05, y + ROW / 2, name, ha="right")
         cells = _cells(level.parts)
         step = CELLS / max(1, len(cells))
         for place, parts in enumerate(cells.values()):
@@ -126,8 +126,7 @@ class _Column:
         if level.entering:
             self._chip(axes, left + LABEL + CELLS, y, level)
         if level.tuned:
-            axes.text(left + self.width, y + ROW / 2, f"{level.tuned:,}", size=SMALL, ha="right",
-                      va="center")  # fmt: skip
+            _say(axes, left + self.width, y + ROW / 2, f"{level.tuned:,}", ha="right")
 
     def _chip(self, axes: Axes, left: float, y: float, level: Level) -> None:
         from matplotlib.patches import FancyBboxPatch
@@ -139,8 +138,8 @@ class _Column:
             FancyBboxPatch((left + 0.14, y + 0.02), CHIP - 0.18, ROW - 0.04,
                            boxstyle="round,pad=0,rounding_size=0.05", color=colour, lw=0)
         )  # fmt: skip
-        axes.text(left + 0.14 + (CHIP - 0.18) / 2, y + ROW / 2, text, size=TINY, color="white",
-                  ha="center", va="center")  # fmt: skip
+        middle = left + 0.14 + (CHIP - 0.18) / 2
+        _say(axes, middle, y + ROW / 2, text, TINY, color="white", ha="center")
         look = {"arrowstyle": HEADED, "color": colour, "lw": 0.9, "shrinkA": 0, "shrinkB": 0}
         axes.annotate("", (left, y), (left + 0.15, y + ROW / 2), arrowprops=look)
 
@@ -148,7 +147,7 @@ class _Column:
         axes.plot(
             [left + 0.1, left + self.width], [y, y], color=TEXT, lw=0.8, linestyle=(0, (3, 2))
         )
-        axes.text(left + self.width, y - 0.02, "cut", size=TINY, ha="right", va="top")
+        _say(axes, left + self.width, y - 0.02, "cut", TINY, ha="right", va="top")
 
 
 def _cells(parts: Sequence[ParameterGroup]) -> Cells:
@@ -226,8 +225,11 @@ def _labels(
     step = CELLS / max(1, len(names))
     for place, name in enumerate(names):
         look: dict[str, Any] = {"color": "white"} if white and white[place] else {}
-        axes.text(left + (place + 0.5) * step - 0.007, y, name, size=TINY, ha="center",
-                  va="center", **look)  # fmt: skip
+        _say(axes, left + (place + 0.5) * step - 0.007, y, name, TINY, ha="center", **look)
+
+
+def _say(axes: Axes, x: float, y: float, words: str, size: float = SMALL, **look: Any) -> None:
+    axes.text(x, y, words, **{"size": size, "va": "center", **look})
 
 
 def _arrow(axes: Axes, x: float, start: float, end: float) -> None:
@@ -249,15 +251,13 @@ def _decision(axes: Axes, parameters: ParameterMap, span: tuple[float, float], y
     axes.add_patch(
         Rectangle((left, y), right - left, ROW, fill=False, edgecolor=TEXT, linewidth=0.7)
     )
-    axes.text(left + 0.06, y + ROW / 2, words, size=SMALL, va="center")
+    _say(axes, left + 0.06, y + ROW / 2, words)
     for place, (module, parts) in enumerate(cells.items()):
         x = right - width - 0.5 + place * 0.62
         _cell(axes, x, y, 0.58, parts, once=False)
-        axes.text(x + 0.29, y + ROW / 2, short(module), size=TINY, color="white", ha="center",
-                  va="center")  # fmt: skip
+        _say(axes, x + 0.29, y + ROW / 2, short(module), TINY, color="white", ha="center")
     if level.tuned:
-        axes.text(right - 0.04, y + ROW / 2, f"{level.tuned:,}", size=SMALL, ha="right",
-                  va="center")  # fmt: skip
+        _say(axes, right - 0.04, y + ROW / 2, f"{level.tuned:,}", ha="right")
 
 
 def _legend(axes: Axes, colours: Sequence[str]) -> None:
@@ -268,5 +268,5 @@ def _legend(axes: Axes, colours: Sequence[str]) -> None:
         if x + width > axes.get_xlim()[1]:
             x, y = MARGIN, y - 0.15
         _box(axes, x, y, 0.11, 0.11, colour)
-        axes.text(x + 0.15, y + 0.05, words, size=SMALL, va="center")
+        _say(axes, x + 0.15, y + 0.05, words)
         x += width + 0.08

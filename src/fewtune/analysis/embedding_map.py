@@ -24,7 +24,7 @@ from fewtune.analysis.replay import Opened
 from fewtune.core.errors import ConfigError, DataError
 from fewtune.core.task import Example, Split, draw_order
 from fewtune.reports import summary
-from fewtune.reports.figures import COLOURS, subplots, write_figure
+from fewtune.reports.figures import COLOURS, blank, subplots, write_figure
 from fewtune.reports.panels import legend
 from fewtune.training.device import autocast
 from fewtune.training.feature_cache import FeatureCache
@@ -201,8 +201,7 @@ def analyse(
 
     Runs without their images are left out.
     """
-    made = [(run, embed(run, split, images, method)) for run in runs]
-    found = [(run, of) for run, of in made if of is not None]
+    found = [(run, of) for run in runs if (of := embed(run, split, images, method))]
     facts = {
         "method": method,
         "split": split,
@@ -220,8 +219,7 @@ def analyse(
     }
     if not found:
         return facts
-    rows = [row for run, of in found for row in table(run, of)]
-    layer_sums.write_numbers(out / STEM, rows, facts)
+    layer_sums.write_numbers(out / STEM, [row for one in found for row in table(*one)], facts)
     write_figure(
         out / STEM,
         lambda: _draw(found, method),
@@ -232,8 +230,6 @@ def analyse(
 
 
 def _draw(found: Sequence[tuple[Opened, Embedding]], method: Projection) -> Figure:
-    from matplotlib.figure import Figure
-
     panels: list[tuple[Opened, Embedding, bool]] = []
     for run, of in found:
         if not any(np.array_equal(of.before, other.before) for _, other, _ in panels):
@@ -241,7 +237,7 @@ def _draw(found: Sequence[tuple[Opened, Embedding]], method: Projection) -> Figu
         panels.append((run, of, True))
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure = Figure(figsize=(6.4, 0.9 + rows * 6.4 / columns), layout="constrained")
+    figure = blank(6.4, 0.9 + rows * 6.4 / columns)
     grid = subplots(figure, len(panels), columns)
     for axis, (run, of, tuned) in zip(grid, panels, strict=True):
         labels = [example.label for example in of.examples]

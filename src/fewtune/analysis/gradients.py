@@ -21,9 +21,8 @@ import torch
 from torch import Tensor
 
 from fewtune.analysis import layer_sums
-from fewtune.analysis.layer_sums import Layer
+from fewtune.analysis.layer_sums import Layer, layer_of
 from fewtune.analysis.replay import Opened
-from fewtune.reports.figures import write_figure
 from fewtune.training.loop import Training
 
 STEM = "gradients"
@@ -84,8 +83,9 @@ def _by_layer(run: Opened, training: Training) -> Iterator[tuple[Layer, Tensor]]
         parameter = training.parameters.get(part.name)
         if parameter is not None and parameter.grad is not None:
             gradient = part.of(parameter.grad).detach().cpu().double()
-            found[layer_sums.layer_of(part)].append(gradient.clone())
-    yield from ((layer, torch.cat(tensors)) for layer, tensors in found.items())
+            found[layer_of(part)].append(gradient.clone())
+    for layer, tensors in found.items():
+        yield layer, torch.cat(tensors)
 
 
 def course(gradients: Sequence[Tensor]) -> Course:
@@ -118,9 +118,7 @@ def table(run: Opened, found: Replay) -> list[dict[str, Any]]:
     return [
         {
             "run": run.folder.path.name,
-            "tower": layer.tower,
-            "stage": layer.stage,
-            "group": layer.group,
+            **layer._asdict(),
             "step": step,
             "squared_gradient": of.squared[step - 1],
             "cosine_to_next": of.to_next[step - 1] if step <= len(of.to_next) else None,
@@ -151,8 +149,7 @@ def analyse(runs: Sequence[Opened], out: Path, steps: int = STEPS) -> dict[str, 
 
     Runs that make no step, or without their images, are left out.
     """
-    replays = [(run, replay(run, steps)) for run in runs]
-    found = [(run, of) for run, of in replays if of is not None]
+    found = [(run, of) for run in runs if (of := replay(run, steps))]
     facts = {
         "runs": [
             {
@@ -170,32 +167,13 @@ def analyse(runs: Sequence[Opened], out: Path, steps: int = STEPS) -> dict[str, 
     }
     if not found:
         return facts
-    rows = [row for run, of in found for row in table(run, of)]
-    layer_sums.write_numbers(out / STEM, rows, facts)
-    most = max(len(of.losses) for _, of in found)
-    _write(out / STEM, found, [strength(of) for _, of in found],
-           f"squared gradient sum Σ g², mean of {most} steps", logarithmic=True)  # fmt: skip
-    _write(out / "directions", found, [steadiness(of) for _, of in found],
-           "cosine of successive gradients", logarithmic=False)  # fmt: skip
+    layer_sums.write_numbers(out / STEM, [row for one in found for row in table(*one)], facts)
+    strengths = [(run, strength(of)) for run, of in found]
+    quantity = f"squared gradient sum Σ g², mean of {max(len(of.losses) for _, of in found)} steps"
+    layer_sums.write_panels(out / STEM, strengths, quantity, f"{quantity}, by layer")
+    cosines = [(run, steadiness(of)) for run, of in found]
+    quantity = "cosine of successive gradients"
+    layer_sums.write_panels(
+        out / "directions", cosines, quantity, f"{quantity}, by layer", logarithmic=False
+    )
     return facts
-
-
-def _write(
-    stem: Path,
-    found: Sequence[tuple[Opened, Replay]],
-    values: Sequence[dict[Layer, float]],
-    quantity: str,
-    *,
-    logarithmic: bool,
-) -> None:
-    shown = layer_sums.axis_of(
-        [run.parameters for run, _ in found], [k for of in values for k in of]
-    )
-    if not shown:
-        return
-    rows = [(run.label, of) for (run, _), of in zip(found, values, strict=True)]
-    write_figure(
-        stem,
-        lambda: layer_sums.draw(shown, rows, quantity, logarithmic=logarithmic),
-        f"{quantity}, by layer: {'; '.join(run.label for run, _ in found)}.",
-    )

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fewtune.analysis.parameter_map import GROUPS, ParameterGroup, ParameterMap, TowerName
 from fewtune.core.files import write_json, write_text
-from fewtune.reports.figures import COLOURS, MARKERS, grid
+from fewtune.reports.figures import COLOURS, MARKERS, blank, grid, write_figure
 from fewtune.reports.panels import legend, log_scale
-from fewtune.reports.tables import csv_text
+from fewtune.reports.tables import csv_of_mappings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from fewtune.analysis.replay import Opened
 
 TOWERS: tuple[TowerName, ...] = ("text", "image", "both")
 TITLES = {
@@ -32,8 +33,7 @@ BLOCK = "block."
 STAGE_IN, LEAST_IN = 0.3, 0.9
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """The tensors of one kind in a stage."""
 
     tower: TowerName
@@ -44,14 +44,6 @@ class Layer:
 def layer_of(part: ParameterGroup) -> Layer:
     """Return the layer that a tensor belongs to."""
     return Layer(part.tower, part.stage, part.group)
-
-
-def sums(values: Iterable[tuple[ParameterGroup, float]]) -> dict[Layer, float]:
-    """Add up the values of each layer's tensors."""
-    totals: dict[Layer, float] = defaultdict(float)
-    for part, value in values:
-        totals[layer_of(part)] += value
-    return dict(totals)
 
 
 def groups(values: Mapping[Layer, float]) -> list[dict[str, Any]]:
@@ -75,13 +67,37 @@ def groups(values: Mapping[Layer, float]) -> list[dict[str, Any]]:
 
 def write_numbers(stem: Path, rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> None:
     """Write rows with the same keys as CSV, and facts as JSON; an unknown number is empty."""
-    header = [list(rows[0])] if rows else []
-    text = csv_text([*header, *(list(row.values()) for row in rows)])
-    write_text(stem.with_name(f"{stem.name}.csv"), text)
+    write_text(stem.with_name(f"{stem.name}.csv"), csv_of_mappings(rows))
     write_json(stem.with_name(f"{stem.name}.json"), facts)
 
 
-def axis_of(maps: Sequence[ParameterMap], values: Iterable[Layer]) -> dict[TowerName, list[str]]:
+def write_panels(
+    stem: Path,
+    found: Sequence[tuple[Opened, Mapping[Layer, float]]],
+    quantity: str,
+    words: str,
+    *,
+    logarithmic: bool = True,
+) -> None:
+    """Write STEM.svg and .pdf with a row of panels for each run; nothing if there are no values.
+
+    Args:
+        quantity: What the values are, with its unit.
+        words: The same in a sentence, for readers who do not see the figure.
+        logarithmic: Then only values above 0 are drawn.
+    """
+    values = [layer for _, of in found for layer in of]
+    shown = _axis_of([run.parameters for run, _ in found], values)
+    rows = [(run.label, of) for run, of in found]
+    if shown:
+        write_figure(
+            stem,
+            lambda: _draw(shown, rows, quantity, logarithmic=logarithmic),
+            f"{words}: {'; '.join(label for label, _ in rows)}.",
+        )
+
+
+def _axis_of(maps: Sequence[ParameterMap], values: Iterable[Layer]) -> dict[TowerName, list[str]]:
     """Return the stages to show of each tower, input first: all blocks, and others with values.
 
     A tower without values is left out. Of several backbones the deepest sets the scale.
@@ -100,25 +116,16 @@ def axis_of(maps: Sequence[ParameterMap], values: Iterable[Layer]) -> dict[Tower
     return shown
 
 
-def draw(
+def _draw(
     shown: Mapping[TowerName, list[str]],
     rows: Sequence[tuple[str, Mapping[Layer, float]]],
     quantity: str,
     *,
-    logarithmic: bool = True,
+    logarithmic: bool,
 ) -> Figure:
-    """Draw a row of panels for each run, one per tower, all on one scale.
-
-    Args:
-        shown: Stages of each tower, as of `axis_of`.
-        rows: A title and the values of each row.
-        quantity: What the values are, with its unit.
-        logarithmic: Then only values above 0 are drawn.
-    """
-    from matplotlib.figure import Figure
-
+    """Draw a row of panels for each run, one per tower, all on one scale."""
     widths = [max(LEAST_IN, STAGE_IN * len(stages)) for stages in shown.values()]
-    figure = Figure(figsize=(sum(widths) + 1.3, 2.1 * len(rows) + 0.9), layout="constrained")
+    figure = blank(sum(widths) + 1.3, 2.1 * len(rows) + 0.9)
     lines = figure.subplots(
         len(rows), len(shown), sharey=True, sharex="col", squeeze=False,
         gridspec_kw={"width_ratios": widths},
@@ -128,8 +135,7 @@ def draw(
             _panel(axis, values, tower, stages)
             if logarithmic:
                 log_scale(axis, "y")
-        if title:
-            line[0].set_title(title, loc="left", size=9, pad=4)
+        line[0].set_title(title, loc="left", size=9, pad=4)
     for axis, tower in zip(lines[-1], shown, strict=True):
         axis.set_xlabel(TITLES[tower])
     figure.align_xlabels()

@@ -73,8 +73,9 @@ class Opened:
         model = clip.load(self.spec.backbone)
         model.net.to(choose_device(self.device))
         set_preprocessing(model, self.spec.model_dump())
-        execution = Execution(job_of(self.spec, self.task, self.folder.path.parent, self.device),
-                              model, Tracker())  # fmt: skip
+        config = config_of(self.spec).changed(runs=self.folder.path.parent, device=self.device)
+        job = Job(config, self.task, strategy_of(self.spec), self.spec.recipe)
+        execution = Execution(job, model, Tracker())
         if execution.spec.hash() != self.spec.hash():
             raise DataError(
                 f"These images or prompts of '{self.spec.task}' are not those of "
@@ -119,12 +120,6 @@ class Opened:
 
 def _copied(head: Head) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in head.saved().items()}
-
-
-def job_of(spec: Spec, task: Task, runs: Path, device: str) -> Job:
-    """Return the job that a spec came from."""
-    config = config_of(spec).changed(runs=runs, device=device)
-    return Job(config, task, strategy_of(spec), spec.recipe)
 
 
 def open_run(path: Path, label: str, task: Task | None, device: str = "auto") -> Opened:

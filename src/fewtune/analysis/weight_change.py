@@ -8,6 +8,7 @@ whose place it takes; what a strategy adds counts by its own change from its sta
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from fewtune.analysis import layer_sums
+from fewtune.analysis.layer_sums import Layer, layer_of
 from fewtune.analysis.locate_parameters import replaced_modules
 from fewtune.analysis.parameter_map import ParameterGroup
 from fewtune.analysis.replay import Opened
-from fewtune.reports.figures import write_figure
 
 STEM = "drift"  # scripts read the files by this name
 
@@ -93,9 +94,7 @@ def table(run: Opened, found: Sequence[Change]) -> list[dict[str, Any]]:
     return [
         {
             "run": run.folder.path.name,
-            "tower": change.part.tower,
-            "stage": change.part.stage,
-            "group": change.part.group,
+            **layer_of(change.part)._asdict(),
             "tensor": change.part.name,
             "elements": change.elements,
             "squared_change": change.change,
@@ -105,10 +104,13 @@ def table(run: Opened, found: Sequence[Change]) -> list[dict[str, Any]]:
     ]
 
 
-def per_layer(found: Sequence[Change]) -> dict[layer_sums.Layer, float]:
+def per_layer(found: Sequence[Change]) -> dict[Layer, float]:
     """Return D of each layer; layers whose start is not known are left out."""
-    known = [(change.part, change.change) for change in found if change.change is not None]
-    return layer_sums.sums(known)
+    totals: dict[Layer, float] = defaultdict(float)
+    for change in found:
+        if change.change is not None:
+            totals[layer_of(change.part)] += change.change
+    return dict(totals)
 
 
 def analyse(runs: Sequence[Opened], out: Path) -> dict[str, Any]:
@@ -116,29 +118,23 @@ def analyse(runs: Sequence[Opened], out: Path) -> dict[str, Any]:
 
     Runs stand side by side, on one scale.
     """
-    found = [changes(run) for run in runs]
-    rows = [row for run, of in zip(runs, found, strict=True) for row in table(run, of)]
-    sums = [per_layer(of) for of in found]
+    found = [(run, changes(run)) for run in runs]
     facts = {
         "runs": [
             {
                 "run": run.folder.path.name,
                 "label": run.label,
-                "groups": layer_sums.groups(of),
-                "unknown": sorted({c.part.name for c in changed if c.change is None}),
+                "groups": layer_sums.groups(per_layer(of)),
+                "unknown": sorted({c.part.name for c in of if c.change is None}),
             }
-            for run, of, changed in zip(runs, sums, found, strict=True)
+            for run, of in found
         ]
     }
-    layer_sums.write_numbers(out / STEM, rows, facts)
-    shown = layer_sums.axis_of(
-        [run.parameters for run in runs], [layer for of in sums for layer in of]
+    layer_sums.write_numbers(out / STEM, [row for one in found for row in table(*one)], facts)
+    layer_sums.write_panels(
+        out / STEM,
+        [(run, per_layer(of)) for run, of in found],
+        "squared change  Σ (w − w₀)²",
+        "Squared change of the weights by layer",
     )
-    if shown:
-        rows_of = [(run.label, of) for run, of in zip(runs, sums, strict=True)]
-        write_figure(
-            out / STEM,
-            lambda: layer_sums.draw(shown, rows_of, "squared change  Σ (w − w₀)²"),
-            f"Squared change of the weights by layer: {'; '.join(run.label for run in runs)}.",
-        )
     return facts

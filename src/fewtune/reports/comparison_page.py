@@ -10,24 +10,20 @@ import io
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import jinja2
 from PIL import Image
 
 from fewtune.backbones.model_names import EMBEDDED
 from fewtune.core.errors import RunError
-from fewtune.core.files import write_text
-from fewtune.core.percentages import percent, signed
 from fewtune.core.spec import Spec
 from fewtune.core.task import Task
 from fewtune.data.decode import open_image
 from fewtune.reports import summary
+from fewtune.reports.page_templates import render
 from fewtune.training.run import Result
 from fewtune.training.run_folder import RunFolder
 
-TEMPLATES = Path(__file__).parent / "templates"
 SAMPLES = 10
 SAMPLE_PX = 160
 
@@ -42,17 +38,10 @@ class Sample:
     after: str
 
 
-def write_page(
-    path: Path,
-    results: Sequence[Result],
-    title: str,
-    next_command: str,
-    task: Task | None = None,
-) -> None:
-    """Write a comparison of runs of one task, with their zero-shot run first.
+def page(results: Sequence[Result], title: str, next_command: str, task: Task | None = None) -> str:
+    """Return a comparison of runs of one task, with their zero-shot run first, as HTML.
 
     Args:
-        path: The HTML file.
         results: The runs, at least one.
         title: Heading of the page.
         next_command: What the reader may type next.
@@ -61,11 +50,6 @@ def write_page(
     Raises:
         RunError: The runs are not compared with the same zero-shot run.
     """
-    write_text(path, page(results, title, next_command, task))
-
-
-def page(results: Sequence[Result], title: str, next_command: str, task: Task | None = None) -> str:
-    """Return the page as HTML; arguments as for `write_page`."""
     zero_shot = results[0].zero_shot
     if any(result.zero_shot["hash"] != zero_shot["hash"] for result in results):
         raise RunError(
@@ -74,7 +58,8 @@ def page(results: Sequence[Result], title: str, next_command: str, task: Task | 
         )
     rows = summary.rows(zero_shot, [result.record for result in results])
     best = max(results, key=lambda result: result.record["metrics"]["top1"])
-    return environment().get_template("page.html.jinja").render(
+    return render(
+        "page.html.jinja",
         title=title,
         next_command=next_command,
         rows=rows,
@@ -86,7 +71,11 @@ def page(results: Sequence[Result], title: str, next_command: str, task: Task | 
         ),
         best_folder=shlex.quote(f"{best.folder.parent.name}/{best.folder.name}"),
         results=results,
-        plots=[(summary.strategy_of(r.record).title, _summary_plot(r.folder)) for r in results],
+        plots=[
+            (summary.strategy_of(r.record).title,
+             _data_uri((r.folder / "summary.png").read_bytes()))
+            for r in results
+        ],
         samples=samples(task, zero_shot, best) if task else [],
         task=task,
         embedded=zero_shot["spec"]["backbone"] == EMBEDDED,
@@ -99,7 +88,8 @@ def samples(task: Task, zero_shot: dict[str, Any], best: Result) -> list[Sample]
     first: dict[int, int] = {}
     for index, example in enumerate(task.test):
         first.setdefault(example.label, index)
-    _, before = RunFolder(_zero_shot_folder(zero_shot, best)).predictions()
+    base = best.folder.with_name(Spec.model_validate(zero_shot["spec"]).folder())
+    _, before = RunFolder(base).predictions()
     _, after = RunFolder(best.folder).predictions()
     names = task.classes.names
     return [
@@ -113,34 +103,12 @@ def samples(task: Task, zero_shot: dict[str, Any], best: Result) -> list[Sample]
     ]
 
 
-def _zero_shot_folder(zero_shot: dict[str, Any], result: Result) -> Path:
-    return result.folder.with_name(Spec.model_validate(zero_shot["spec"]).folder())
-
-
-def environment() -> jinja2.Environment:
-    """Return the environment that all pages are rendered in."""
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {"percent": percent, "signed": signed}
-    made.globals["shots_text"] = summary.shots_text
-    return made
-
-
-def _summary_plot(folder: Path) -> str:
-    return _data_uri((folder / "summary.png").read_bytes(), "image/png")
-
-
 def _thumbnail(image: Image.Image) -> str:
     image.thumbnail((SAMPLE_PX, SAMPLE_PX))
     encoded = io.BytesIO()
     image.save(encoded, "PNG")
-    return _data_uri(encoded.getvalue(), "image/png")
+    return _data_uri(encoded.getvalue())
 
 
-def _data_uri(data: bytes, media_type: str) -> str:
-    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

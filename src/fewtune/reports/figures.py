@@ -13,6 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from xml.etree import ElementTree
+
+from markupsafe import Markup, escape
 
 from fewtune.core.files import write_bytes, write_text
 
@@ -37,6 +40,12 @@ FONTS = (
 ALONE = (
     "<style>.alone{color:#1a1a1a}@media(prefers-color-scheme:dark){.alone{color:#e6e6e6}}</style>"
 )
+
+# Narrower than this a drawing on a page is not made: it scrolls.
+LEAST_WIDTH = "34rem"
+_ID = re.compile(r'\sid="([^"]*)"')
+_WIDTH = re.compile(r'\swidth="([\d.]+(?:pt|px))"')
+_USE = re.compile(r'(href="#|url\(#)([^")]*)')
 
 
 @contextmanager
@@ -65,6 +74,13 @@ def style() -> Iterator[None]:
             }
         )
         yield
+
+
+def blank(width_in: float, height_in: float) -> Figure:
+    """Return a figure without panels; those that are added make room for their texts."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width_in, height_in), layout="constrained")
 
 
 def subplots(figure: Figure, count: int, columns: int, *, sharey: bool = False) -> list[Axes]:
@@ -96,12 +112,39 @@ def alone(drawn: str, words: str) -> str:
     Args:
         words: What it says, for readers who do not see it.
     """
-    from markupsafe import escape
-
     head, _, rest = drawn.partition(">")
     head = head.replace("<svg", '<svg class="alone" role="img"', 1)
     rest = re.sub(r"\n\s+", "\n", re.sub(r"\s*<!--.*?-->", "", rest, flags=re.DOTALL))
     return f"{head}>\n<desc>{escape(words)}</desc>\n{ALONE}{rest}"
+
+
+def inline_svg(text: str, name: str, words: str) -> Markup:
+    """Return a drawing as an element of a page, whose ids no other has; "" if it is no SVG.
+
+    Args:
+        text: An SVG element, or a file with one.
+        name: Stands before the ids of the drawing, which others may have too.
+        words: What it shows, for readers who do not see it.
+    """
+    start = text.find("<svg")
+    if start < 0:
+        return Markup()
+    drawn = text[start:].replace(ALONE, "").strip()
+    try:
+        root = ElementTree.fromstring(drawn)
+    except ElementTree.ParseError:
+        return Markup()
+    if not root.tag.endswith("}svg"):
+        return Markup()
+    used = {found.group(2) for found in _USE.finditer(drawn)}
+    drawn = _ID.sub(lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", drawn)
+    drawn = _USE.sub(lambda m: f"{m[1]}{name}-{m[2]}", drawn)
+    head, _, rest = drawn.partition(">")
+    head = re.sub(r'\s(role|class|aria-label|style)="[^"]*"', "", head)
+    width = _WIDTH.search(head)
+    least = f"min({LEAST_WIDTH}, {width[1]})" if width else LEAST_WIDTH
+    shown = f'role="img" aria-label="{escape(words)}" style="min-width: {least}"'
+    return Markup(f"{head} {shown}>{rest}")
 
 
 def write_figure(stem: Path, draw: Callable[[], Figure], words: str) -> None:

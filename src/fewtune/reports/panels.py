@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-from fewtune.reports.figures import COLOURS, MARKERS, grid, style, subplots
+from fewtune.reports.figures import COLOURS, MARKERS, blank, grid, style, subplots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,13 +25,10 @@ def panels(
     count: int, columns: int = COLUMNS, panel_in: tuple[float, float] = PANEL_IN
 ) -> Iterator[tuple[Figure, list[Axes]]]:
     """Give a figure with `count` panels, each of `panel_in` inches, in our style."""
-    from matplotlib.figure import Figure
-
     with style():
         columns = min(columns, count)
         lines = math.ceil(count / columns)
-        size = (panel_in[0] * columns, panel_in[1] * lines + 0.5)
-        figure = Figure(figsize=size, layout="constrained")
+        figure = blank(panel_in[0] * columns, panel_in[1] * lines + 0.5)
         yield figure, subplots(figure, count, columns)
 
 

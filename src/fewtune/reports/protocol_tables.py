@@ -15,11 +15,10 @@ from typing import Any
 from fewtune.core import protocol as protocols
 from fewtune.core.errors import RunError
 from fewtune.core.files import digest, read_json, write_json, write_text
-from fewtune.core.percentages import with_spread
 from fewtune.core.protocol import Case, Protocol, Score, Target, load_protocol
 from fewtune.model.load_strategy import load_strategy
 from fewtune.reports.summary import steps_scale
-from fewtune.reports.tables import ReportTable, TableCell, TableRow, markdown, ranked
+from fewtune.reports.tables import ReportTable, markdown, ranked_means, table_of_columns
 from fewtune.sweeps.runner import FAILURE
 from fewtune.sweeps.scheduler import Rounds, scores_of
 
@@ -191,24 +190,10 @@ def as_text(table: protocols.ScoreTable, of: str = "", notes: Sequence[str] = ()
         of: What is added to its title.
         notes: What stands below it before its own notes.
     """
-    columns = [_column([row.values[i] for row in table.rows]) for i in range(len(table.columns))]
-    rows = (
-        TableRow(load_strategy(row.label).title, tuple(column[index] for column in columns))
-        for index, row in enumerate(table.rows)
-    )
-    made = ReportTable(
-        name="",
-        title=table.title + of,
-        header=("", *table.columns),
-        rows=tuple(rows),
-        notes=(*notes, *table.notes),
-    )
-    return made.named(table.name)
-
-
-def _column(values: Sequence[protocols.Value | None]) -> list[TableCell]:
-    entries = ranked([value.mean if value else None for value in values])
-    return [
-        replace(entry, text=with_spread(entry.text, value.spread)) if value else entry
-        for value, entry in zip(values, entries, strict=True)
+    titles = [load_strategy(row.label).title for row in table.rows]
+    columns = [
+        (name, ranked_means([row.values[index] for row in table.rows]))
+        for index, name in enumerate(table.columns)
     ]
+    made = table_of_columns("", table.title + of, titles, columns, (*notes, *table.notes))
+    return made.named(table.name)

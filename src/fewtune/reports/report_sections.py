@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from markupsafe import Markup
 
 from fewtune.reports import reproduction, study_classes, study_plots, study_tables
-from fewtune.reports.inline_svg import inline_svg
+from fewtune.reports.figures import inline_svg
 from fewtune.reports.protocol_tables import protocol_tables
 from fewtune.reports.reproduction import Comparison
 from fewtune.reports.study_runs import Study
@@ -33,9 +34,13 @@ class Figure:
     caption: str
     svg: str
 
+    def named(self, name: str) -> Figure:
+        """Return it under another name."""
+        return replace(self, name=name.replace("/", "-"))
+
     def inline(self) -> Markup:
         """Return it as an element of the page; "" if there is nothing to show, or it is no SVG."""
-        return inline_svg(self.svg, self.name, self.title) or Markup()
+        return inline_svg(self.svg, self.name, self.title)
 
 
 Shown = ReportTable | Figure
@@ -48,6 +53,15 @@ class SectionPart:
     title: str
     shown: tuple[Shown, ...]
     folded: bool = False
+
+    def kept(self, prefix: str) -> SectionPart:
+        """Return it without what is empty, names with a prefix."""
+        kept = (
+            one
+            for one in self.shown
+            if (one.rows if isinstance(one, ReportTable) else one.inline())
+        )
+        return replace(self, shown=tuple(one.named(prefix + one.name) for one in kept))
 
 
 @dataclass(frozen=True)
@@ -85,11 +99,11 @@ def sections(
     """
     reported = reproduction.summary(comparisons, tolerance)
     scores = SectionPart(reported, (reproduction.table(comparisons, tolerance),), folded=True)
-    found: dict[str, list[SectionPart]] = {
-        experiment or "Published scores": [scores],
-        "Benchmarks": _benchmarks(places),
-        "All backbones": _backbones(studies),
-    }
+    found = [
+        _section(experiment or "Published scores", [scores]),
+        _section("Benchmarks", _benchmarks(places)),
+        _section("All backbones", _backbones(studies)),
+    ]
     for study in studies:
         parts = {
             "Accuracy": _accuracy(study, tolerance),
@@ -98,9 +112,15 @@ def sections(
             "Retention": _retention(study),
             "Class by class": [_classes(study, task) for task in study.tasks],
         }
-        found |= {f"{title} with {study.backbone}": of for title, of in parts.items()}
-    found["Analyses"] = _analyses(places)
-    return [Section(title, kept) for title, parts in found.items() if (kept := _shown(parts))]
+        name = study.backbone
+        found += [_section(f"{title} with {name}", of, f"{name}-") for title, of in parts.items()]
+    found.append(_section("Analyses", _analyses(places)))
+    return [section for section in found if section.parts]
+
+
+def _section(title: str, parts: Sequence[SectionPart], prefix: str = "") -> Section:
+    kept = (part.kept(prefix) for part in parts)
+    return Section(title, tuple(part for part in kept if part.shown))
 
 
 def _benchmarks(places: Sequence[Path]) -> list[SectionPart]:
@@ -119,132 +139,107 @@ def _backbones(studies: Sequence[Study]) -> list[SectionPart]:
     """Return what several backbones have in common."""
     if len(studies) < 2:
         return []
-    figure = _figure(
+    figure = Figure(
         "averages",
         "Average accuracy against shots",
-        study_plots.average_curves(studies),
         "A panel per backbone: means over its tasks; the dashed line is zero-shot.",
+        study_plots.average_curves(studies),
     )
     return [SectionPart("", (figure, study_tables.averages(studies)))]
 
 
 def _accuracy(study: Study, tolerance: float) -> list[SectionPart]:
-    figure = _figure(
-        f"{study.backbone}-shots",
+    figure = Figure(
+        "shots",
         f"Accuracy against shots{study.length}",
-        study_plots.accuracy_curves(study),
         "Means and sample deviations over seeds; the dashed line is zero-shot.",
+        study_plots.accuracy_curves(study),
     )
     tables = [study_tables.accuracy(study, s, tolerance) for s in reversed(study.shots)]
-    return _largest_first(study, figure, tables)
+    return _largest_first(figure, tables)
 
 
 def _gains(study: Study, groups: Mapping[str, str]) -> list[SectionPart]:
-    figure = _figure(
-        f"{study.backbone}-gains",
+    figure = Figure(
+        "gains",
         f"Gain over zero-shot by group{_largest(study)}",
-        study_plots.gains(study, groups),
         "A dot is a task, hollow where a linear head decides; the bar is their mean.",
+        study_plots.gains(study, groups),
     )
     tables = [study_tables.gains(study, groups, s) for s in reversed(study.shots)]
-    modalities = study_tables.modalities(study, groups)
-    return [*_largest_first(study, figure, tables), SectionPart("", _named(study, modalities))]
+    modalities = SectionPart("", (study_tables.modalities(study, groups),))
+    return [*_largest_first(figure, tables), modalities]
 
 
 def _efficiency(study: Study) -> list[SectionPart]:
-    figure = _figure(
-        f"{study.backbone}-efficiency",
+    figure = Figure(
+        "efficiency",
         f"Accuracy against cost{_largest(study)}",
-        study_plots.efficiency(study),
         "Means over tasks and seeds, of methods that were run on every task; the dashed line is "
         "zero-shot.",
+        study_plots.efficiency(study),
     )
-    return [SectionPart("", (figure, *_named(study, study_tables.efficiency(study))))]
+    return [SectionPart("", (figure, study_tables.efficiency(study)))]
 
 
 def _retention(study: Study) -> list[SectionPart]:
-    figure = _figure(
-        f"{study.backbone}-retention",
+    figure = Figure(
+        "retention",
         f"Gain against retention{_largest(study)}",
-        study_plots.retention(study),
         "A dot is a method on a task.",
+        study_plots.retention(study),
     )
-    return [SectionPart("", (figure, *_named(study, study_tables.retention(study))))]
+    return [SectionPart("", (figure, study_tables.retention(study)))]
 
 
 def _classes(study: Study, task: str) -> SectionPart:
-    of = f"{study.backbone}-{{}}-{task}"
-    recalls = _figure(
-        of.format("recall"),
+    recalls = Figure(
+        f"recall-{task}",
         f"Recall by class: {task}{_largest(study)}",
-        study_classes.recalls(study, task),
         "Means over seeds.",
+        study_classes.recalls(study, task),
     )
-    found = study_classes.confusions_on(study, task)
-    if found is None:
-        return SectionPart(task, (recalls,), folded=len(study.tasks) > 1)
-    drawn = _figure(
-        of.format("confusion"),
-        f"Confusions: {task}{_largest(study)}",
-        study_classes.matrices(found),
-        "Rows are classes, columns what their images are taken for; means over seeds.",
-    )
-    largest = _named(study, study_classes.largest(study, task, found))
-    return SectionPart(task, (recalls, *largest, drawn), folded=len(study.tasks) > 1)
+    shown: tuple[Shown, ...] = (recalls,)
+    if found := study_classes.confusions_on(study, task):
+        drawn = Figure(
+            f"confusion-{task}",
+            f"Confusions: {task}{_largest(study)}",
+            "Rows are classes, columns what their images are taken for; means over seeds.",
+            study_classes.matrices(found),
+        )
+        shown = (recalls, study_classes.largest(study, task, found), drawn)
+    return SectionPart(task, shown, folded=len(study.tasks) > 1)
 
 
 def _analyses(places: Sequence[Path]) -> list[SectionPart]:
     """Return what `fewtune analyze` has drawn below these folders."""
-    files = {file for place in places for file in place.rglob(f"{ANALYSES}/*.svg")}
-    folders = {file.parent: file.parent.parent.name for file in files}
-    parts = []
-    for folder, name in sorted(folders.items(), key=lambda pair: pair[1]):
-        drawn = (
-            _figure(
-                f"{ANALYSES}-{name}-{file.stem}",
-                f"{file.stem.replace('-', ' ').capitalize()}: {name}",
-                file.read_text(encoding="utf-8", errors="replace"),
+    files = sorted({file for place in places for file in place.rglob(f"{ANALYSES}/*.svg")})
+    of_runs: dict[Path, list[Figure]] = defaultdict(list)
+    for file in files:
+        run = file.parents[1].name
+        of_runs[file.parent].append(
+            Figure(
+                f"{ANALYSES}-{run}-{file.stem}",
+                f"{file.stem.replace('-', ' ').capitalize()}: {run}",
                 "Drawn by fewtune analyze.",
+                file.read_text(encoding="utf-8", errors="replace"),
             )
-            for file in sorted(files)
-            if file.parent == folder
         )
-        parts.append(SectionPart(name, tuple(drawn), folded=len(folders) > 1))
-    return parts
-
-
-def _largest_first(
-    study: Study, figure: Figure, tables: Sequence[ReportTable]
-) -> list[SectionPart]:
-    """Return the figure and the first table, and the others folded up."""
-    named = _named(study, *tables)
+    folders = sorted(of_runs, key=lambda folder: folder.parent.name)
     return [
-        SectionPart("", (figure, *named[:1])),
-        SectionPart("Other numbers of shots", named[1:], folded=True),
+        SectionPart(folder.parent.name, tuple(of_runs[folder]), folded=len(folders) > 1)
+        for folder in folders
+    ]
+
+
+def _largest_first(figure: Figure, tables: Sequence[ReportTable]) -> list[SectionPart]:
+    """Return the figure and the first table, and the others folded up."""
+    return [
+        SectionPart("", (figure, *tables[:1])),
+        SectionPart("Other numbers of shots", tuple(tables[1:]), folded=True),
     ]
 
 
 def _largest(study: Study) -> str:
     """Return the largest number of shots, and the length of training, for titles."""
     return f", {shots_text(study.shots[-1])}{study.length}" if study.shots else ""
-
-
-def _named(study: Study, *tables: ReportTable) -> tuple[Shown, ...]:
-    return tuple(table.named(f"{study.backbone}-{table.name}") for table in tables)
-
-
-def _figure(name: str, title: str, svg: str, caption: str) -> Figure:
-    return Figure(name.replace("/", "-"), title, caption, svg)
-
-
-def _shown(parts: Sequence[SectionPart]) -> tuple[SectionPart, ...]:
-    """Return the parts without what is empty."""
-    kept = (
-        SectionPart(part.title, tuple(one for one in part.shown if _has_content(one)), part.folded)
-        for part in parts
-    )
-    return tuple(part for part in kept if part.shown)
-
-
-def _has_content(one: Shown) -> bool:
-    return bool(one.rows) if isinstance(one, ReportTable) else bool(one.inline())

@@ -38,42 +38,38 @@ LEAST_MINUTES = 1e-3
 
 def accuracy_curves(study: Study) -> str:
     """Accuracy against shots: a panel per task and their average; zero-shot is a dashed line."""
-    shots = [s for s in study.shots if s is not None]
-    if len(shots) < 2:
+    if len(_counted(study)) < 2:
         return ""
-    several = len(study.tasks) > 1
-    shown = {task: (task,) for task in study.tasks} | ({"average": study.tasks} if several else {})
-    with panels(len(shown)) as (figure, axes):
-        for (title, tasks), axis in zip(shown.items(), axes, strict=True):
-            _curves(axis, study, title, tasks, shots)
-        label(axes, "shots (training images per class)", "top-1 in %")
-        legend(figure, axes)
-        return svg(figure)
+    average = [("average", study, study.tasks)] if len(study.tasks) > 1 else []
+    return _curves([*((task, study, [task]) for task in study.tasks), *average])
 
 
 def average_curves(studies: Sequence[Study]) -> str:
     """Average accuracy against shots, a panel for each backbone."""
-    shown = [s for s in studies if sum(shots is not None for shots in s.shots) > 1]
+    several = (study for study in studies if len(_counted(study)) > 1)
+    return _curves([(f"{study.backbone}, average", study, study.tasks) for study in several])
+
+
+def _counted(study: Study) -> list[int]:
+    return [shots for shots in study.shots if shots is not None]
+
+
+def _curves(shown: Sequence[tuple[str, Study, Sequence[str]]]) -> str:
+    """Draw a panel for each title: means over these tasks of the study."""
     if not shown:
         return ""
     with panels(len(shown)) as (figure, axes):
-        for study, axis in zip(shown, axes, strict=True):
-            shots = [s for s in study.shots if s is not None]
-            _curves(axis, study, f"{study.backbone}, average", study.tasks, shots)
+        for (title, study, tasks), axis in zip(shown, axes, strict=True):
+            axis.set_title(title)
+            shots = _counted(study)
+            for index, method in enumerate(study.methods):
+                _curve(axis, study, method, tasks, shots, index)
+            axis.set_xscale("log", base=2)
+            axis.set_xticks(shots, [str(s) for s in shots])
+            axis.minorticks_off()
         label(axes, "shots (training images per class)", "top-1 in %")
         legend(figure, axes)
         return svg(figure)
-
-
-def _curves(
-    axis: Axes, study: Study, title: str, tasks: Sequence[str], shots: Sequence[int]
-) -> None:
-    axis.set_title(title)
-    for index, method in enumerate(study.methods):
-        _curve(axis, study, method, tasks, shots, index)
-    axis.set_xscale("log", base=2)
-    axis.set_xticks(shots, [str(s) for s in shots])
-    axis.minorticks_off()
 
 
 def _curve(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from fewtune.backbones.model_names import EMBEDDED
 from fewtune.core.files import write_bytes, write_text
 from fewtune.reports import study_tables, tables
-from fewtune.reports.comparison_page import environment
 from fewtune.reports.figures import ALONE, alone
+from fewtune.reports.page_templates import render
 from fewtune.reports.published_scores import TOLERANCE
 from fewtune.reports.report_sections import Section, sections
 from fewtune.reports.reproduction import Experiment, compare
@@ -17,7 +18,7 @@ from fewtune.reports.study_runs import Run, group, load_runs, refuse_mixed
 from fewtune.reports.summary import steps_scale
 from fewtune.reports.tables import ReportTable
 
-PAGE = "index.html"
+MARKDOWN, PAGE = "report.md", "index.html"
 
 
 def write_report(
@@ -56,13 +57,18 @@ def write_report(
         expecting.tolerance if expecting else TOLERANCE,
         expecting.title if expecting else "",
     )
-    out.mkdir(parents=True, exist_ok=True)
     _write_alone(out, shown)
-    write_text(out / "report.md", _markdown(title, shown, notes))
-    write_text(out / "runs.csv", study_tables.runs_csv(runs))
-    _write_parquet(out / "runs.parquet", out / "runs.csv")
-    differences = [one.sentence() for one in comparisons if one.differs]
-    write_text(out / PAGE, _page(title, runs, shown, notes, differences))
+    _write_runs(out, runs)
+    values = {
+        "title": title,
+        "notes": notes,
+        "differences": [one.sentence() for one in comparisons if one.differs],
+        "sections": shown,
+        "markdown": tables.markdown,
+        **_about(runs),
+    }
+    for name in (MARKDOWN, PAGE):
+        write_text(out / name, render(f"{name}.jinja", **values))
     return out / PAGE
 
 
@@ -78,8 +84,10 @@ def _write_alone(out: Path, shown: Sequence[Section]) -> None:
             write_text(out / f"{one.name}.svg", alone(one.svg, f"{one.title}. {one.caption}"))
 
 
-def _write_parquet(path: Path, csv: Path) -> None:
-    """Write the lines of `csv` as parquet, if pyarrow is installed."""
+def _write_runs(out: Path, runs: Sequence[Run]) -> None:
+    """Write a line for each run as CSV, and as parquet if pyarrow is installed."""
+    csv = out / "runs.csv"
+    write_text(csv, study_tables.runs_csv(runs))
     try:
         import pyarrow.csv
         import pyarrow.parquet
@@ -87,36 +95,18 @@ def _write_parquet(path: Path, csv: Path) -> None:
         return
     sink = pyarrow.BufferOutputStream()
     pyarrow.parquet.write_table(pyarrow.csv.read_csv(csv), sink)
-    write_bytes(path, sink.getvalue().to_pybytes())
+    write_bytes(out / "runs.parquet", sink.getvalue().to_pybytes())
 
 
-def _page(
-    title: str,
-    runs: Sequence[Run],
-    shown: Sequence[Section],
-    notes: Sequence[str],
-    differences: Sequence[str],
-) -> str:
-    return environment().get_template("report.html.jinja").render(
-        title=title,
-        runs=runs,
-        tasks=sorted({run.spec["task"] for run in runs}),
-        embedded=any(run.spec["backbone"] == EMBEDDED for run in runs),
-        scaled=any(steps_scale(run.record) != 1 for run in runs),
-        notes=notes,
-        differences=differences,
-        sections=shown,
-        facts=_facts(runs),
-    )  # fmt: skip
+def _about(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return what the page says of the runs as a whole."""
 
-
-def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
     def distinct(name: str) -> str:
         return ", ".join(sorted({str(run.record["environment"].get(name)) for run in runs}))
 
     data = sorted({f"{run.spec['task']} ({run.spec['data'][:12]})" for run in runs})
     remarks = sorted({f"{r.spec['task']}: {n}" for r in runs for n in r.record["task"]["notes"]})
-    return [
+    facts = [
         ("runs", f"{len(runs)}, each a folder; runs.csv has a line for each"),
         ("backbones", ", ".join(sorted({run.spec["backbone"] for run in runs}))),
         ("data", "; ".join(data)),
@@ -124,15 +114,10 @@ def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
         ("machines", distinct("processor")),
         ("versions", f"fewtune {distinct('fewtune')}, torch {distinct('torch')}"),
     ]
-
-
-def _markdown(title: str, shown: Sequence[Section], notes: Sequence[str]) -> str:
-    parts = [f"# {title}", *(f"{note}." for note in notes)]
-    for section in shown:
-        parts.append(f"## {section.title}")
-        for one in section.every():
-            if isinstance(one, ReportTable):
-                parts.append(tables.markdown(one).rstrip("\n"))
-            else:
-                parts.append(f"![{one.title}]({one.name}.svg)")
-    return "\n\n".join(parts) + "\n"
+    return {
+        "runs": runs,
+        "tasks": sorted({run.spec["task"] for run in runs}),
+        "embedded": any(run.spec["backbone"] == EMBEDDED for run in runs),
+        "scaled": any(steps_scale(run.record) != 1 for run in runs),
+        "facts": facts,
+    }

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import mean
 
-from fewtune.core.percentages import percent, signed, with_spread
+from fewtune.core.percentages import percent, signed
 from fewtune.core.spec import ZERO_SHOT
 from fewtune.reports.grouping import LINEAR_PROBE, Method
 from fewtune.reports.published_scores import TOLERANCE, PublishedPlace, PublishedScore, published
@@ -22,8 +22,10 @@ from fewtune.reports.tables import (
     TableCell,
     TableRow,
     as_cell,
-    csv_text,
+    csv_of_mappings,
     ranked,
+    ranked_means,
+    table_of_columns,
 )
 from fewtune.sweeps.retention import Kept
 
@@ -50,7 +52,7 @@ def accuracy(study: Study, shots: int | None, tolerance: float = TOLERANCE) -> R
     if any(kept):
         columns.append(list(map(_change, kept)))
         header = (*header, "on other tasks")
-    rows, differences = [], []
+    rows, differences, notes = [], [], _conditions(study, methods, shots, kept=any(kept))
     sources: dict[str, None] = {}
     for index, method in enumerate(methods):
         entries = [column[index] for column in columns]
@@ -61,31 +63,30 @@ def accuracy(study: Study, shots: int | None, tolerance: float = TOLERANCE) -> R
             sources[score.source] = None
             if ours is not None and not score.agrees(ours, tolerance):
                 entries[column] = replace(entries[column], text=entries[column].text + DIFFERS)
-                differences.append(difference(method.label, header[column + 1], ours, score, shots))
+                differences.append(
+                    _difference(method.label, header[column + 1], ours, score, shots)
+                )
         rows.append(TableRow(method.title, tuple(entries)))
         if any(score for _, score in known):
             theirs = [TableCell(score.text()) if score else as_cell(None) for _, score in known]
             theirs += [as_cell(None)] * (len(columns) - len(theirs))
             rows.append(TableRow(f"{method.label}, published", tuple(theirs), published=True))
+    if sources:
+        notes.append(f"Published: {'; '.join(sources)}.")
     return ReportTable(
         f"accuracy-{'all' if shots is None else shots}",
         f"Accuracy, {shots_text(shots)}{study.length}",
         header,
         tuple(rows),
-        (*_conditions(study, methods, shots, kept=any(kept)), *published_note(sources)),
+        tuple(notes),
         tuple(differences),
     )
 
 
-def difference(who: str, where: str, ours: float, score: PublishedScore, shots: int | None) -> str:
+def _difference(who: str, where: str, ours: float, score: PublishedScore, shots: int | None) -> str:
     """Return a sentence on a score that is further off than a faithful run's would be."""
     drawn = "" if who.startswith("Zero-shot") else f" with {shots_text(shots)}"
     return f"{who} on {where}{drawn}: {percent(ours)} here, {score.text()} published."
-
-
-def published_note(sources: Sequence[str] | Mapping[str, None]) -> tuple[str, ...]:
-    """Return where published numbers are from."""
-    return (f"Published: {'; '.join(sources)}.",) if sources else ()
 
 
 def gains(study: Study, groups: Mapping[str, str], shots: int | None) -> ReportTable:
@@ -97,17 +98,19 @@ def gains(study: Study, groups: Mapping[str, str], shots: int | None) -> ReportT
     tasks = by_group(study, groups)
     probe = next((m for m in reversed(study.methods) if m.strategy == LINEAR_PROBE), None)
     methods = [m for m in study.tuned() if any(study.of(m, shots))]
-    columns = [[TableCell(method.modality) for method in methods]]
-    for of_group in tasks.values():
+    columns = [("modality", [TableCell(method.modality) for method in methods])]
+    for name, of_group in tasks.items():
         over_zero = [_mean(study.gain(m, t, shots) for t in of_group) for m in methods]
         over_probe = [_mean(_over(study, m, probe, t, shots) for t in of_group) for m in methods]
-        columns += [ranked(means, signed) for means in (over_zero, over_probe)]
-    pairs = (f"{name}: over {base}" for name in tasks for base in ("zero-shot", "linear probe"))
-    return ReportTable(
+        columns += [
+            (f"{name}: over zero-shot", ranked(over_zero, signed)),
+            (f"{name}: over linear probe", ranked(over_probe, signed)),
+        ]
+    return table_of_columns(
         f"gains-{'all' if shots is None else shots}",
         f"Gain by group of tasks, strategy and modality, {shots_text(shots)}{study.length}",
-        ("", "modality", *pairs),
-        tuple(TableRow(m.title, tuple(c[i] for c in columns)) for i, m in enumerate(methods)),
+        [method.title for method in methods],
+        columns,
         (
             f"Mean difference of top-1 in points over the group's tasks: {_sizes(tasks)}.",
             "Modality: decided by similarity to class prompts (vision-language), or by a trained "
@@ -225,8 +228,7 @@ def runs_csv(runs: Sequence[Run]) -> str:
         *((n, lambda run, n=n: run.record["cost"][n]) for n in ("trained_parameters", "steps")),
         *((n, lambda run, n=n: run.record["cost"][n]) for n in ("training_s", "peak_memory_mib")),
     ]
-    lines = ([value(run) for _, value in columns] for run in runs)
-    return csv_text([[name for name, _ in columns], *lines])
+    return csv_of_mappings([{name: value(run) for name, value in columns} for run in runs])
 
 
 def by_group(study: Study, groups: Mapping[str, str]) -> dict[str, list[str]]:
@@ -283,12 +285,9 @@ def _conditions(
 
 
 def _marked(cells: Sequence[Cell | None]) -> list[TableCell]:
-    entries = ranked([of.mean if of else None for of in cells])
     return [
-        replace(entry, text=with_spread(entry.text, of.spread) + (" †" if _doubts(of) else ""))
-        if of
-        else entry
-        for of, entry in zip(cells, entries, strict=True)
+        replace(entry, text=entry.text + " †") if _doubts(of) else entry
+        for of, entry in zip(cells, ranked_means(cells), strict=True)
     ]
 
 

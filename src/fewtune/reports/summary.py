@@ -33,7 +33,6 @@ class SummaryRow:
         best: Whether no row has a higher top-1.
     """
 
-    strategy: str
     title: str
     metrics: dict[str, float]
     gain: float | None
@@ -71,7 +70,6 @@ def rows(zero_shot: Record, records: Sequence[Record]) -> tuple[SummaryRow, ...]
     doubtful = doubts(zero_shot)
     return tuple(
         SummaryRow(
-            strategy=record["spec"]["strategy"],
             title=strategy_of(record).title + (" †" if record is zero_shot and doubtful else ""),
             metrics=dict(record["metrics"]),
             gain=None

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from fewtune.core.percentages import percent
+from fewtune.core.percentages import percent, with_spread
+
+if TYPE_CHECKING:
+    from fewtune.core.protocol import Value
+    from fewtune.reports.study_runs import Cell
 
 Mark = Literal["", "best", "second"]
 HOLE = "–"
@@ -73,6 +77,19 @@ class ReportTable:
         return replace(self, name=name.replace("/", "-"))
 
 
+def table_of_columns(
+    name: str,
+    title: str,
+    titles: Sequence[str],
+    columns: Sequence[tuple[str, Sequence[TableCell]]],
+    notes: Sequence[str],
+) -> ReportTable:
+    """Return a table of named columns, with an entry for each of the row titles."""
+    header = ("", *(name for name, _ in columns))
+    rows = (TableRow(t, tuple(of[i] for _, of in columns)) for i, t in enumerate(titles))
+    return ReportTable(name, title, header, tuple(rows), tuple(notes))
+
+
 def as_cell(value: float | None, show: Callable[[float], str] = percent) -> TableCell:
     """Return a value as it is shown; None is a hole."""
     return TableCell(HOLE if value is None else show(value))
@@ -86,6 +103,15 @@ def ranked(
     ranks = sorted({_number(c.text) for c in cells if c.text != HOLE}, reverse=True)
     marks: dict[float, Mark] = dict(zip(ranks, ("best", "second"), strict=False))
     return [c if c.text == HOLE else replace(c, mark=marks.get(_number(c.text), "")) for c in cells]
+
+
+def ranked_means(means: Sequence[Cell | Value | None]) -> list[TableCell]:
+    """Return means with their spread over seeds, the best and the second marked; None is a hole."""
+    entries = ranked([found.mean if found else None for found in means])
+    return [
+        replace(entry, text=with_spread(entry.text, found.spread)) if found else entry
+        for found, entry in zip(means, entries, strict=True)
+    ]
 
 
 def _number(text: str) -> float:
@@ -149,11 +175,16 @@ def as_csv(table: ReportTable) -> str:
     )
 
 
-def csv_text(rows: Iterable[Sequence[object]]) -> str:
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
     """Return rows as CSV."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
+
+
+def csv_of_mappings(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return rows with the same keys, which are the header, as CSV."""
+    return csv_text([*map(list, rows[:1]), *(row.values() for row in rows)])
 
 
 def _below(table: ReportTable) -> tuple[str, ...]:
