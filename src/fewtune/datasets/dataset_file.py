@@ -140,7 +140,7 @@ def read_dataset(path: Path) -> Dataset:
         DataError: There is no list or dataset of a name in it.
     """
     try:
-        values = dict(_read(path))
+        values = _read(path)
         for key, read in (("classes", listed), ("readers", _readers), ("downloads", _downloads)):
             if key in values:
                 values[key] = tuple(read(values[key]))
@@ -170,7 +170,7 @@ def _readers(tables: Sequence[dict[str, Any]]) -> Iterator[Reader]:
 
 
 def _downloads(items: Sequence[str | dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    files = _read(HERE / "published_files.toml")
+    files = _published_files()
     for item in items:
         if isinstance(item, str) and item not in files:
             raise ValueError(f"published_files.toml has no {item!r}. {did_you_mean(item, files)}")
@@ -178,6 +178,10 @@ def _downloads(items: Sequence[str | dict[str, Any]]) -> Iterator[dict[str, Any]
 
 
 @cache
+def _published_files() -> dict[str, Any]:
+    return _read(HERE / "published_files.toml")
+
+
 def _read(path: Path) -> dict[str, Any]:
     """Return what a file says, and what the dataset says that it is like."""
     values = tomllib.loads(read_text(path))

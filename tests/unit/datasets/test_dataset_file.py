@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,43 +10,40 @@ import pytest
 from fewtune.core.errors import ConfigError, DataError
 from fewtune.datasets import catalog
 from fewtune.datasets.dataset_file import read_dataset
-from fewtune.datasets.declaration import Download, PromptSet
+from fewtune.datasets.declaration import Dataset, Download, PromptSet
 from fewtune.datasets.readers.zhou import ZhouSplit
 from fewtune.testing import check_dataset
 
-TEXT = """\
-summary = "Shapes: squares and discs."
-title = "Shapes"
-group = "few-shot"
-like = "fewshot/dtd"
-classes = ["square", "round_disc"]
-sizes = {train = 4, val = 2, test = 2}
-downloads = [{url = "https://example.org/shapes.zip", path = "shapes/shapes.zip"}]
-default_prompts = "clip"
-
-[[prompts]]
-sources = ["clip", "clip-benchmark"]
-templates = ["a photo of a {}."]
-names = ["box", "round disc"]
-
-[[readers]]
-kind = "zhou"
-folders = ["shapes"]
-split_file = "split_zhou_Shapes.json"
-images = "images"
-"""
+PAGE = Path(__file__).parents[3] / "docs" / "datasets.md"
+(EXAMPLE,) = re.findall(r"```toml\n(summary = .*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+URL = "https://example.org/shapes.zip"
 
 
-def test_a_dataset_is_a_file(tmp_path: Path) -> None:
-    file = tmp_path / "shapes.toml"
-    file.write_text(TEXT)
-    dataset = read_dataset(file)
-    assert dataset.readers == (ZhouSplit(("shapes",), "split_zhou_Shapes.json", "images"),)
-    assert dataset.downloads == (Download("https://example.org/shapes.zip", "shapes/shapes.zip"),)
-    assert dataset.prompt_sets["clip"] == PromptSet(("a photo of a {}.",), {"square": "box"})
-    assert dataset.citation == catalog.load("vtab/dtd").citation
-    assert dataset.aliases == ()
+def read(folder: Path, old: str = "", new: str = "") -> Dataset:
+    """Read the example of the docs with a change."""
+    assert old in EXAMPLE
+    file = folder / "shapes.toml"
+    file.write_text(EXAMPLE.replace(old, new, 1))
+    return read_dataset(file)
+
+
+def test_the_example_of_the_docs(tmp_path: Path) -> None:
+    dataset = read(tmp_path)
     check_dataset(dataset)
+    assert dataset.classes == ("square", "round disc")
+    assert dataset.readers == (ZhouSplit(("shapes",), "split_zhou_Shapes.json", "images"),)
+    assert dataset.downloads == (Download(URL, "shapes/shapes.zip", unpack="shapes"),)
+    clip = PromptSet(("a photo of a {}.", "a drawing of a {}."), {"round disc": "disc"})
+    assert dataset.prompt_sets["clip"] == dataset.prompt_sets["clip-benchmark"] == clip
+    assert dataset.prompt_sets["clipfit"] == PromptSet(("a photo of a {}, a kind of shape.",))
+
+
+def test_names_as_a_list_and_facts_of_another_dataset(tmp_path: Path) -> None:
+    named = read(tmp_path, '{"round disc" = "disc"}', '["box", "round disc"]')
+    assert named.prompt_sets["clip"].names == {"square": "box"}
+    alike = read(tmp_path, 'licence = "CC0"', 'like = "fewshot/dtd"')
+    assert alike.licence == catalog.load("vtab/dtd").licence
+    assert (alike.aliases, alike.classes) == ((), named.classes)
 
 
 @pytest.mark.parametrize(
@@ -54,10 +52,10 @@ def test_a_dataset_is_a_file(tmp_path: Path) -> None:
         ('title = "Shapes"', "", "title is missing"),
         ('title = "Shapes"', "title = Shapes", "shapes.toml: Invalid value"),
         ('"few-shot"', '"few"', "group: Input should be 'natural'.*found 'few'"),
-        ("sizes =", "colours =", "colours: Unexpected keyword argument"),
+        ("title =", 'colour = "red"\ntitle =', "colour: Unexpected keyword argument"),
         ("[[readers]]", '[[readers]]\ncolour = "red"', "colour: Unexpected keyword argument"),
         ('kind = "zhou"', 'kind = "zhu"', "no reader of kind 'zhu'. Did you mean 'zhou'"),
-        ('["box", "round disc"]', '["box"]', "prompts have 1 names for 2 classes"),
+        ('{"round disc" = "disc"}', '["box"]', "prompts have 1 names for 2 classes"),
         ('["clip", "clip-b', '["clap", "clip-b', "sources.0: .*found 'clap'"),
         ("[{url", '["dtd/dtd-r1.tar.gz", {url', "Did you mean 'dtd/dtd-r1.0.1.tar.gz'"),
         (
@@ -68,23 +66,17 @@ def test_a_dataset_is_a_file(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_said(old: str, new: str, message: str, tmp_path: Path) -> None:
-    file = tmp_path / "shapes.toml"
-    file.write_text(TEXT.replace(old, new, 1))
     with pytest.raises(ConfigError, match=message):
-        read_dataset(file)
+        read(tmp_path, old, new)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"fewshot/dtd"', '"fewshot/dtt"', "Cannot read .*fewshot/dtt.toml"),
-        ('["square", "round_disc"]', '"shapes"', "Cannot read .*classes/shapes.txt"),
+        ('licence = "CC0"', 'like = "fewshot/dtt"', "Cannot read .*fewshot/dtt.toml"),
+        ('["square", "round disc"]', '"shapes"', "Cannot read .*classes/shapes.txt"),
     ],
 )
-def test_names_of_lists_and_datasets_exist(
-    old: str, new: str, message: str, tmp_path: Path
-) -> None:
-    file = tmp_path / "shapes.toml"
-    file.write_text(TEXT.replace(old, new, 1))
+def test_other_files_are_there(old: str, new: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
-        read_dataset(file)
+        read(tmp_path, old, new)
