@@ -96,8 +96,8 @@ class Coop:
 
 
 @dataclass(frozen=True)
-class Prompts:
-    """The prompts of some sources.
+class PromptTable:
+    """A table `[[prompts]]`: the prompts of some sources.
 
     Attributes:
         templates: Templates, or the name of a list.
@@ -156,8 +156,8 @@ def _prompt_sets(values: dict[str, Any]) -> dict[PromptSource, PromptSet]:
     found: dict[PromptSource, PromptSet] = {}
     if "coop" in values:
         found |= _checked(Coop, values["coop"]).prompt_sets()
-    for prompts in values.get("prompts", ()):
-        found |= _checked(Prompts, prompts).prompt_sets(values.get("classes", ()))
+    for table in values.get("prompts", ()):
+        found |= _checked(PromptTable, table).prompt_sets(values.get("classes", ()))
     return found
 
 
