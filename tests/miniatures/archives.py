@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import savemat
 
-from fewtune.datasets.fewshot.cars import NAMES
+from fewtune.datasets.dataset_file import listed
 from miniatures import Form, Labelled, Manifest
 from miniatures.few_shot import SETS, rows_of, write_images
 
@@ -42,7 +42,7 @@ def pets(folder: Path, rows: Sequence[Labelled]) -> None:
 def cars(folder: Path, rows: Sequence[Labelled]) -> None:
     """Write the MATLAB files with names, labels and files."""
     (folder / "devkit").mkdir()
-    names = np.array(NAMES, dtype=object)
+    names = np.array(listed("stanford_cars"), dtype=object)
     savemat(folder / "devkit" / "cars_meta.mat", {"class_names": names})
     for path, split in (
         ("devkit/cars_train_annos.mat", "train"),

@@ -14,10 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from fewtune.datasets import catalog
-from fewtune.datasets.fewshot.caltech101 import CAPITAL, FOLDERS
-from fewtune.datasets.vtab.pets import CATS
-from fewtune.datasets.vtab.pets import CLASSES as BREEDS
-from fewtune.datasets.vtab.sun397 import PATHS
+from fewtune.datasets.dataset_file import listed
 from fixtures import encoded, picture
 from miniatures import Form, Labelled, Manifest
 
@@ -44,15 +41,21 @@ class Set:
 
 
 def caltech_folder(label: int) -> str:
-    """Return the folder of a class; three begin with a capital letter."""
-    name = FOLDERS[label]
-    return name.capitalize() if name in CAPITAL else name
+    """Return the folder of a class; those of four have other names than the class."""
+    name = listed("caltech101_coop")[label]
+    others = {"face": "Faces", "leopard": "Leopards", "motorbike": "Motorbikes"}
+    return (others | {"airplane": "airplanes"}).get(name, name)
 
 
 def breed(label: int) -> str:
     """Return what file names begin with; cats have capital letters."""
-    name = BREEDS[label].replace(" ", "_")
-    return name if BREEDS[label] in CATS else name.lower()
+    return listed("pets_openai")[label].replace(" ", "_")
+
+
+def sun_folder(label: int) -> str:
+    """Return "a/apartment_building/outdoor" of the class "outdoor apartment_building"."""
+    place = "/".join(reversed(listed("sun397_coop")[label].split()))
+    return f"{place[0]}/{place}"
 
 
 def _in_class_folder(name: str, pattern: str) -> Callable[[str, int, int], str]:
@@ -102,7 +105,7 @@ SETS: Mapping[str, Set] = {
     ),
     "fewshot/sun397": Set(
         ("sun397", "SUN397"), "SUN397", "SUN397",
-        lambda split, label, n: f"{PATHS[label]}/sun_{n}.jpg",
+        lambda split, label, n: f"{sun_folder(label)}/sun_{n}.jpg",
     ),
     "fewshot/dtd": Set(
         ("dtd", "DTD"), "DescribableTextures", "images", _in_class_folder("dtd", "{0}_{1:04d}.jpg")

@@ -9,18 +9,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fewtune.datasets.fewshot.imagenet import CLASSES, WNIDS
-from fewtune.datasets.prompts import listed
+from fewtune.data.text_files import read_lines
+from fewtune.datasets.dataset_file import HERE, listed
 from miniatures import Form, Labelled, Manifest
 from miniatures.few_shot import write_images, write_list
 
 IMAGENET = "fewshot/imagenet"
+CLASSES = listed("imagenet")
+
+
+def wnids_of(name: str) -> list[str]:
+    """Return the WordNet names in a list of classes."""
+    return [line.partition(" ")[0] for line in read_lines(HERE / "classes" / f"{name}.txt")]
+
+
+WNIDS = wnids_of("imagenet")
 # Folder, folder of the class folders within it, WordNet names of the classes.
 VARIANTS: dict[str, tuple[str, str, Sequence[str]]] = {
     "imagenet-v2": ("imagenetv2", "imagenetv2-matched-frequency-format-val", WNIDS),
     "imagenet-sketch": ("imagenet-sketch", "images", WNIDS),
-    "imagenet-a": ("imagenet-adversarial", "imagenet-a", listed("imagenet_a")),
-    "imagenet-r": ("imagenet-rendition", "imagenet-r", listed("imagenet_r")),
+    "imagenet-a": ("imagenet-adversarial", "imagenet-a", wnids_of("imagenet_a")),
+    "imagenet-r": ("imagenet-rendition", "imagenet-r", wnids_of("imagenet_r")),
 }
 # Lines of ImageNetV2's classnames.txt: its folders are numbers of lines, which need not be sorted.
 LINES = WNIDS[::-1]

@@ -1,19 +1,18 @@
 """Dataset names: from what a user types after --data, a path or a name, to a task.
 
-The folder is the registry: `vtab/dtd.py` is vtab/dtd, `shift/imagenet_a.py` is imagenet-a. Each
-module declares its other names, so nothing is registered anywhere else.
+The folder is the registry: `vtab/dtd.toml` is vtab/dtd, `shift/imagenet_a.toml` is imagenet-a. Each
+file declares its other names, so nothing is registered anywhere else.
 """
 
 from __future__ import annotations
 
-import importlib
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from fewtune.core.discovery import plugins
 from fewtune.core.errors import ConfigError, did_you_mean
 from fewtune.core.paths import data_dir
 from fewtune.core.task import Task
@@ -55,18 +54,18 @@ class NamedDataset:
 
 
 def summaries() -> dict[str, str]:
-    """Return {name: one line} of all datasets, without importing them."""
-    found = {SAMPLE: plugins("datasets")[SAMPLE]}
-    for folder, prefix in FOLDERS.items():
-        lines = plugins(f"datasets/{folder}")
-        found |= {f"{prefix}{name}": line for name, line in lines.items()}
+    """Return {name: one line} of all datasets, from the first lines of their files."""
+    found = {SAMPLE: (fashion.__doc__ or "").partition("\n")[0]}
+    for name, path in _files().items():
+        with path.open(encoding="utf-8") as file:
+            found[name] = tomllib.loads(file.readline())["summary"]
     return found
 
 
 @cache
 def names() -> tuple[str, ...]:
-    """Return the names of all datasets, without importing them."""
-    return tuple(sorted(summaries()))
+    """Return the names of all datasets, without reading their files."""
+    return tuple(sorted((SAMPLE, *_files())))
 
 
 def declared() -> tuple[str, ...]:
@@ -74,12 +73,12 @@ def declared() -> tuple[str, ...]:
     return tuple(name for name in names() if name != SAMPLE)
 
 
+@cache
 def load(name: str) -> Dataset:
     """Return the declaration of the dataset with this name, "vtab/dtd"."""
-    folder, _, tail = name.rpartition("/")
-    module = f"{folder or 'shift'}.{tail.replace('-', '_')}"
-    dataset: Dataset = importlib.import_module(f"fewtune.datasets.{module}").DATASET
-    return dataset
+    from fewtune.datasets.dataset_file import read_dataset  # imports every reader
+
+    return read_dataset(_files()[name])
 
 
 def prompt_sources(name: str) -> tuple[str, ...]:
@@ -186,6 +185,16 @@ def resolve(
             "folder of class folders: --data path/to/images",
         )
     return open_task(data, templates=templates, descriptions=descriptions)
+
+
+@cache
+def _files() -> dict[str, Path]:
+    """Return the file of each declared dataset by its name."""
+    return {
+        f"{prefix}{file.stem.replace('_', '-')}": file
+        for folder, prefix in FOLDERS.items()
+        for file in sorted((Path(__file__).parent / folder).glob("*.toml"))
+    }
 
 
 @cache

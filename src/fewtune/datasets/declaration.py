@@ -1,7 +1,7 @@
 """Declarations of benchmark datasets: everything but the pixels.
 
-A declaration is a module of `fewtune.datasets` with one `Dataset`: its classes, the prompts of
-papers, and a reader for each form in which people have it on disk.
+A declaration is a TOML file (`fewtune.datasets.dataset_file`) with a dataset's classes, the prompts
+of papers, and a reader for each form in which people have it on disk.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from fewtune.core.task import PromptSource as PromptSource
 from fewtune.core.task import Subset as Subset
@@ -74,6 +74,7 @@ class Shards:
     size_bytes: int | None = None
 
 
+@runtime_checkable
 class Reader(Protocol):
     """One form in which one dataset lies on disk."""
 

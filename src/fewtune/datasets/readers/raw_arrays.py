@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from fewtune.core.errors import DataError
 from fewtune.data.decode import InMemory
@@ -22,6 +22,7 @@ from fewtune.data.scan import entries
 from fewtune.datasets.declaration import Dataset, Subset
 from fewtune.datasets.matlab import optional, read_integers
 from fewtune.datasets.readers.checks import class_name, sliced_table
+from fewtune.datasets.readers.functions import named
 from fewtune.datasets.readers.locations import find_folder
 from fewtune.datasets.readers.tfds import Stored
 from fewtune.datasets.tfrecord import Features, Span, locate_records, map_file, read_example
@@ -49,7 +50,7 @@ class PixelArrays:
     layout: str
     folders: tuple[str, ...]
     needed: tuple[str, ...]
-    load: Callable[[Path, str], tuple[list[int], Any]]
+    load: Annotated[Callable[[Path, str], tuple[list[int], Any]], named(LOADERS)]
 
     slices = Slices("train[:90%]", "train[90%:]", "test")
 
@@ -134,19 +135,7 @@ def svhn(location: Path, split: str) -> tuple[list[int], Any]:
     return [int(digit) % 10 for digit in digits], np.moveaxis(pixels, 3, 0)
 
 
-CIFAR100_BINARY = PixelArrays(
-    "CIFAR-100, binary version",
-    ("cifar-100-binary", "cifar100/cifar-100-binary"),
-    ("train.bin", "test.bin"),
-    cifar_binary,
-)
-CIFAR100_PYTHON = PixelArrays(
-    "CIFAR-100, Python version",
-    ("cifar-100-python", "cifar100/cifar-100-python"),
-    ("train", "test", "meta"),
-    cifar_pickle,
-)
-SVHN = PixelArrays("SVHN mat files", ("svhn", "SVHN"), ("train_32x32.mat", "test_32x32.mat"), svhn)
+LOADERS = {"cifar-binary": cifar_binary, "cifar-pickle": cifar_pickle, "svhn": svhn}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from fewtune.core.errors import DataError
 from fewtune.data.label_table import LabelledRow, LabelTable, is_number
@@ -25,15 +26,11 @@ from fewtune.datasets.readers.checks import (
     sliced_table,
 )
 from fewtune.datasets.readers.class_folders import class_rows
+from fewtune.datasets.readers.functions import named
 from fewtune.datasets.readers.locations import find_folder
 from fewtune.datasets.vtab_labels import retinopathy_grade
 from fewtune.datasets.vtab_slices import PLAIN, Slices
 from fewtune.datasets.vtab_subset import own_draw
-
-# The key of an example was its path on the machine of whoever prepared the folder.
-PATH_NOTE = (
-    "divided as by TFDS 4; folders prepared by TFDS 2 and earlier are divided in another way"
-)
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class AuthorsFiles:
     layout: str
     folders: tuple[str, ...]
     needed: tuple[str, ...]
-    rows: Callable[[Path, Dataset], list[LabelledRow]]
+    rows: Annotated[Callable[[Path, Dataset], list[LabelledRow]], named(ROWS)]
     slices: Slices = PLAIN
     notes: tuple[str, ...] = ()
 
@@ -88,42 +85,13 @@ def resisc45(location: Path, dataset: Dataset) -> list[LabelledRow]:
     return list(class_rows(location, "", folders))
 
 
-SIXTY = Slices("train[:60%]", "train[60%:80%]", "train[80%:]")
-DTD = AuthorsFiles(
-    "dtd/{images,labels}",
-    ("dtd/dtd", "dtd", "DTD"),
-    ("labels/train1.txt", "labels/test1.txt", "images"),
-    original_lists.dtd,
-)
-EUROSAT = AuthorsFiles(
-    "EuroSAT's folder 2750",
-    ("eurosat", "EuroSAT"),
-    ("2750/AnnualCrop",),
-    original_lists.eurosat,
-    SIXTY,
-    (PATH_NOTE,),
-)
-FLOWERS102 = AuthorsFiles(
-    "Oxford's jpg and mat files",
-    ("flowers-102", "oxford_flowers102", "flowers102", "oxford_flowers"),
-    ("jpg", "imagelabels.mat", "setid.mat"),
-    original_lists.flowers102,
-)
-PETS = AuthorsFiles(
-    "Oxford-IIIT Pet's images and annotations",
-    ("oxford-iiit-pet", "oxford_iiit_pet", "oxford_pets", "pets"),
-    ("images", "annotations/trainval.txt", "annotations/test.txt"),
-    original_lists.pets,
-    Slices("train[:80%]", "train[80%:]", "test"),
-)
-RESISC45 = AuthorsFiles(
-    "NWPU-RESISC45's class folders",
-    ("NWPU-RESISC45", "resisc45/NWPU-RESISC45", "resisc45", "RESISC45"),
-    ("airplane", "circular_farmland", "wetland"),
-    resisc45,
-    SIXTY,
-    (PATH_NOTE,),
-)
+ROWS = {
+    "dtd": original_lists.dtd,
+    "eurosat": original_lists.eurosat,
+    "flowers102": original_lists.flowers102,
+    "pets": original_lists.pets,
+    "resisc45": resisc45,
+}
 
 
 @dataclass(frozen=True)

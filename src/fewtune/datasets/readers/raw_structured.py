@@ -22,11 +22,15 @@ from fewtune.data.scan import entries, listed_file
 from fewtune.data.text_files import read_lines, read_text
 from fewtune.datasets import vtab_labels
 from fewtune.datasets.declaration import Dataset, Subset
-from fewtune.datasets.published_files import DSPRITES_FILE, TESTING, TRAINING
 from fewtune.datasets.readers.checks import class_name, divide, make_table, sliced_table
 from fewtune.datasets.readers.locations import find_folder
 from fewtune.datasets.unpack import gunzipped, packed_bits
 from fewtune.datasets.vtab_slices import Slices
+
+NORB_SIZES = {
+    "train": "46789x9x18x6x2x96x96-training",
+    "test": "01235x9x18x6x2x96x96-testing",
+}
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ class DSprites:
     factor: Literal["location", "orientation"]
 
     layout = "dSprites npz"
-    file_name = DSPRITES_FILE
+    file_name = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
     slices = Slices("train[:80%]", "train[80%:90%]", "train[90%:]")
 
     def find(self, root: Path) -> Path | None:
@@ -307,7 +311,7 @@ def _latents(path: Path) -> Any:
 
 
 def _norb_name(split: str) -> str:
-    return f"smallnorb-5x{TRAINING if split == 'train' else TESTING}"
+    return f"smallnorb-5x{NORB_SIZES[split]}"
 
 
 def _matrix(path: Path, kind: str, axes: int) -> tuple[int, tuple[int, ...]]:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from fewtune.core.errors import DataError
 from fewtune.data.label_table import LabelledRow, LabelTable
@@ -22,6 +23,7 @@ from fewtune.data.scan import entries, subfolders
 from fewtune.datasets import vtab_labels
 from fewtune.datasets.declaration import Dataset, Subset
 from fewtune.datasets.readers.checks import class_name
+from fewtune.datasets.readers.functions import named
 from fewtune.datasets.tfrecord import Features, Span, locate_records, map_file, read_example
 from fewtune.datasets.vtab_slices import PLAIN, Slices, slice_notes
 
@@ -76,6 +78,17 @@ def kitti_distance(record: Features) -> int:
     )
 
 
+LABEL_RULES: dict[str, LabelRule] = {
+    "clevr-count": clevr_count,
+    "clevr-distance": clevr_distance,
+    "dsprites-location": Stored("label_x_position", vtab_labels.dsprites_location),
+    "dsprites-orientation": Stored("label_orientation", vtab_labels.dsprites_orientation),
+    "kitti-distance": kitti_distance,
+    "smallnorb-azimuth": Stored("label_azimuth"),
+    "smallnorb-elevation": Stored("label_elevation"),
+}
+
+
 @dataclass(frozen=True)
 class Tfds:
     """A dataset of TFDS.
@@ -89,7 +102,7 @@ class Tfds:
     """
 
     builder: str
-    label: LabelRule | None = None
+    label: Annotated[LabelRule, named(LABEL_RULES)] | None = None
     slices: Slices = PLAIN
     zero_one: bool = False
 

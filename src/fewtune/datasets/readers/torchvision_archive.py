@@ -78,22 +78,22 @@ class TorchvisionArchive:
     """An archive that torchvision knows.
 
     Attributes:
-        kind: The name of torchvision's class ("OxfordIIITPet").
+        archive: The name of torchvision's class ("OxfordIIITPet").
     """
 
-    kind: str
+    archive: str
 
     layout = "authors' archive"
 
     def __post_init__(self) -> None:
-        if self.kind not in ARCHIVES:
+        if self.archive not in ARCHIVES:
             raise ConfigError(
-                f"There is no archive {self.kind!r}.", hint=did_you_mean(self.kind, ARCHIVES)
+                f"There is no archive {self.archive!r}.", hint=did_you_mean(self.archive, ARCHIVES)
             )
 
     def find(self, root: Path) -> Path | None:
         """Return the folder of the unpacked archive."""
-        archive = ARCHIVES[self.kind]
+        archive = ARCHIVES[self.archive]
         places = (find_folder(root, archive.folders, *needed) for needed in archive.needed)
         return next(filter(None, places), None)
 
@@ -103,7 +103,7 @@ class TorchvisionArchive:
         The authors' test split is kept where CoOp keeps it, and their training images are divided
         in 80 and 20 %; elsewhere all images are divided in 50, 20 and 30 %.
         """
-        rows = ARCHIVES[self.kind].read(location, dataset)
+        rows = ARCHIVES[self.archive].read(location, dataset)
         if {row.split for row in rows} == {"train", "test"}:
             test = [row for row in rows if row.split == "test"]
             training = [row for row in rows if row.split == "train"]

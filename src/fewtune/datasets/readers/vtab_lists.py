@@ -22,16 +22,13 @@ WHOLE, TRAINING = TRAIN_LISTS
 VALIDATION, TEST = "val200.txt", "test.txt"
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True)
 class VtabLists:
     """A dataset of VTAB as lists, in a folder that goes by one of several names."""
 
     folder_names: tuple[str, ...]
 
     layout = "VTAB-1k list folder"
-
-    def __init__(self, *folder_names: str) -> None:
-        object.__setattr__(self, "folder_names", folder_names)
 
     def find(self, root: Path) -> Path | None:
         """Return the first folder of one of the names that holds a list of training images."""

@@ -16,6 +16,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from fewtune.core.errors import DataError
 from fewtune.data.label_table import LabelledRow, LabelTable, is_number, plain
@@ -24,12 +25,18 @@ from fewtune.data.text_files import read_lines, read_text
 from fewtune.datasets.declaration import Dataset, Subset
 from fewtune.datasets.download.archive import DAMAGED
 from fewtune.datasets.readers.checks import class_name, make_table
+from fewtune.datasets.readers.functions import named
 from fewtune.datasets.tfrecord import Data, map_file
+from fewtune.datasets.vtab_labels import dsprites_location, dsprites_orientation
 
 PARENTS = ("", "clip-benchmark", "djghosh")
 IMAGE_SUFFIXES = ("webp", "png", "jpg", "jpeg")
 MOST_SHARDS = 100_000
 MOST_LABEL_BYTES = 64
+LABEL_RULES = {
+    "dsprites-location": dsprites_location,
+    "dsprites-orientation": dsprites_orientation,
+}
 # Extended headers that change what a member is; webdataset writes others, of its time of change.
 CHANGING = ("path", "size", "linkpath")
 _MEMBER = re.compile(rf"([^/\\]+)\.(cls|{'|'.join(IMAGE_SUFFIXES)})")
@@ -45,7 +52,7 @@ class WebDataset:
     """
 
     repo: str
-    label: Callable[[int], int] | None = None
+    label: Annotated[Callable[[int], int], named(LABEL_RULES)] | None = None
 
     layout = "webdataset shards"
 

@@ -17,7 +17,7 @@ import pytest
 from fewtune.core.errors import DataError
 from fewtune.data.decode import open_image
 from fewtune.datasets import catalog
-from fewtune.datasets.readers.raw_arrays import CIFAR100_PYTHON, SVHN, PatchCamelyon
+from fewtune.datasets.readers.raw_arrays import PatchCamelyon
 from fewtune.datasets.readers.raw_files import Caltech101, Retinopathy, Sun397
 from fewtune.datasets.readers.raw_structured import Clevr, DSprites, Kitti, SmallNorb
 from miniatures import originals
@@ -84,9 +84,11 @@ def test_a_pickle_of_others_is_not_opened(tmp_path: Path) -> None:
     folder.mkdir()
     for name in ("train", "test", "meta"):
         (folder / name).write_bytes(b"cos\nsystem\n(S'touch hit'\ntR.")
-    assert CIFAR100_PYTHON.find(tmp_path) == folder
+    dataset = catalog.load("vtab/cifar100")
+    reader = next(r for r in dataset.readers if r.layout == "CIFAR-100, Python version")
+    assert reader.find(tmp_path) == folder
     with pytest.raises(DataError, match="a pickle of others is not opened"):
-        CIFAR100_PYTHON.read(folder, catalog.load("vtab/cifar100"), "full")
+        reader.read(folder, dataset, "full")
 
 
 class FakeH5(dict[str, Any]):
@@ -184,7 +186,12 @@ def escaping_scene(root: Path) -> None:
         ("clevr-distance", Clevr("distance"), bad_scene, "-1.0 away, expected above 0"),
         ("dsprites-location", DSprites("location"), cut_short("*/*.npz"), "Cannot read|no array"),
         ("smallnorb-azimuth", SmallNorb("azimuth"), cut_short("*/*training-dat*"), "file ended"),
-        ("svhn", SVHN, cut_short("svhn/test*"), "Cannot read '[Xy]'"),
+        (
+            "svhn",
+            catalog.load("vtab/svhn").readers[2],
+            cut_short("svhn/test*"),
+            "Cannot read '[Xy]'",
+        ),
         (
             "retinopathy",
             Retinopathy(),

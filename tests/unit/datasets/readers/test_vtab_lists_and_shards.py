@@ -19,7 +19,7 @@ from fixtures import list_folder
 from miniatures.vtab import write_shards, write_tar
 
 SVHN = catalog.load("vtab/svhn")
-LISTS = VtabLists("svhn")
+LISTS = VtabLists(("svhn",))
 SHARDS = WebDataset("vtab-svhn")
 Change = Callable[[Path], object]
 
@@ -56,12 +56,12 @@ def counts(folder: Path, subset: str = "1000") -> tuple[int, ...]:
 def test_lists_are_found_where_people_have_them(lists: Path, parent: str) -> None:
     if parent == "svhn itself":
         assert LISTS.find(lists) == lists
-        assert VtabLists("cifar").find(lists) is None
+        assert VtabLists(("cifar",)).find(lists) is None
         return
     root = lists.parent / "root"
     (root / parent).mkdir(parents=True)
     lists.rename(root / parent / "svhn")
-    assert VtabLists("svhn_cropped", "svhn").find(root) == root / parent / "svhn"
+    assert VtabLists(("svhn_cropped", "svhn")).find(root) == root / parent / "svhn"
 
 
 def test_windows_line_ends_spaces_and_a_missing_last_one(lists: Path) -> None:

@@ -1,1 +1,0 @@
-"""The 19 tasks of VTAB-1k: each module of this package declares one as `DATASET`."""
