@@ -16,6 +16,9 @@ from fewtune.cli.support.verb import Argument, Json, MovedBackbone, Root, comput
 from fewtune.core.errors import RunError
 from fewtune.core.fields import Flag
 
+# Attributes of an evaluation that --json shows.
+PRINTED = ("images", "left_out", "similar", "classes", "metrics")
+
 
 def run(
     folder: Annotated[str, Argument("RUN")],
@@ -50,17 +53,8 @@ def run(
         **compute,
     )
     if machine:
-        console.json(
-            {
-                "folder": str(path),
-                "data": data,
-                "images": found.images,
-                "left_out": found.left_out,
-                "similar": list(found.similar),
-                "classes": list(found.classes),
-                "metrics": found.metrics,
-            }
-        )
+        metadata = {"folder": str(path), "data": data}
+        console.json(metadata | {name: getattr(found, name) for name in PRINTED})
         return
     console.line()
     console.line(f"{found.task}, {len(found.classes)} classes, {found.images:,} images")

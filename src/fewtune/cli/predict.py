@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from fewtune.training.prediction import Prediction
 
 EXIT_SKIPPED = 3
-SUFFIXES = {".csv": "csv", ".jsonl": "jsonl"}
+Format = Literal["table", "csv", "jsonl"]
+SUFFIXES: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl"}
 
 
 def run(
@@ -52,15 +53,13 @@ def run(
         "prompt for --classes, with {} for the class name; may be repeated",
     ] = (),
     style: Annotated[
-        Literal["table", "csv", "jsonl"] | None,
+        Format | None,
         Flag("--format", shown="as -o ends, else table"),
         "how to print",
     ] = None,
     top: Annotated[int, Field(ge=1), "classes to name for each image"] = 1,
     output: Annotated[
-        Path | None,
-        Flag(metavar="FILE", short="-o"),
-        "write to a file, which appears when all is done",
+        Path | None, Flag(metavar="FILE", short="-o"), "file to write, which appears at the end"
     ] = None,
     batch: Annotated[int, Field(ge=1), "images at a time"] = 64,
     **compute: Any,
@@ -77,23 +76,15 @@ def run(
     _refuse_runs(paths, targets)
     _require_some(targets)
     tuned = _classifier(paths, classes, backbone, template, compute)
-    ending = output.suffix.lower() if output else ""
-    skipped = UnreadImages()
-    predictions = skipped.watch(_predictions(tuned, targets, batch, top, skipped))
-    lines = LINES[style or SUFFIXES.get(ending, "table")](predictions, tuned.classes.names, top)
-    if output is None:
-        sys.stdout.writelines(lines)
-    else:
-
-        def write(temporary: Path) -> None:
-            with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
-                file.writelines(lines)
-
-        write_atomic(output, write)
-        console.complain(f"wrote {skipped.labelled:,} predictions to {output}")
-    if skipped.count:
-        console.complain(f"skipped {skipped.count:,} that could not be read")
-    return EXIT_SKIPPED if skipped.count else 0
+    unread = UnreadImages()
+    predictions = unread.watch(_predictions(tuned, targets, batch, top, unread))
+    style = style or SUFFIXES.get(output.suffix.lower() if output else "", "table")
+    _write(LINES[style](predictions, tuned.classes.names, top), output)
+    if output:
+        console.complain(f"wrote {unread.labelled:,} predictions to {output}")
+    if unread.count:
+        console.complain(f"skipped {unread.count:,} that could not be read")
+    return EXIT_SKIPPED if unread.count else 0
 
 
 command = verb(run, __doc__, compute_options())
@@ -195,3 +186,16 @@ def _require_some(targets: Sequence[str]) -> None:
         except DataError as error:
             failures.append(error)
     raise failures[0]
+
+
+def _write(lines: Iterator[str], output: Path | None) -> None:
+    """Print the lines, or write them to a file that appears when all is done."""
+    if output is None:
+        sys.stdout.writelines(lines)
+        return
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            file.writelines(lines)
+
+    write_atomic(output, write)

@@ -15,18 +15,20 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from fewtune.core.errors import ConfigError
 from fewtune.core.files import write_json
 from fewtune.core.task import Task
-from fewtune.sweeps.place import SweepPlace
 from fewtune.sweeps.ray.code_sync import pack
 from fewtune.sweeps.ray.run_queue import RunQueue
 from fewtune.sweeps.ray.worker import Order, Report, work, wrap
 from fewtune.sweeps.runner import FAILURE, Outcome, SweepRun
 from fewtune.sweeps.shared_store import SharedStore
+
+if TYPE_CHECKING:
+    from fewtune.sweeps.place import SweepPlace
 
 POLL_S = 2.0
 REACH_S = 10.0
