@@ -13,8 +13,9 @@ from benchmarks.result import Row
 from benchmarks.tables import Cases
 from fewtune.datasets.fashion import load
 from fewtune.strategies.clip_lora import ClipLora
-from fewtune.sweeps.ray.cluster import Pool, RayRunner
-from fewtune.sweeps.runner import Runner, entry_of, in_process
+from fewtune.sweeps.place import SweepPlace
+from fewtune.sweeps.ray.cluster import RayRunner
+from fewtune.sweeps.runner import Runner, in_process, run_of
 from fewtune.testing import tiny_clip_folder, tiny_task
 from fewtune.training.job import Job
 from fewtune.training.tracking import Tracker
@@ -31,8 +32,11 @@ def cases(settings: Settings) -> Cases:
 
 
 def _rows(settings: Settings) -> list[Row]:
-    pools = [Pool(WORKERS, cpus=1), Pool(1, cpus=1), Pool(1, cpus=WORKERS)]
-    ours, one, wide = (_seconds(pool, settings) for pool in pools)
+    places = [
+        SweepPlace(on="ray", workers=workers, cpus_per_run=cpus)
+        for workers, cpus in ((WORKERS, 1), (1, 1), (1, WORKERS))
+    ]
+    ours, one, wide = (_seconds(place, settings) for place in places)
     what = f"{RUNS} runs, {WORKERS} workers of 1 thread"
     return [
         Row(what, "1 worker of 1 thread", ours, one, "s", one / ours, AIM, "at least", REPEATS),
@@ -43,15 +47,15 @@ def _rows(settings: Settings) -> list[Row]:
     ]  # fmt: skip
 
 
-def _seconds(pool: Pool, settings: Settings) -> float:
+def _seconds(place: SweepPlace, settings: Settings) -> float:
     """Return how long the runs of a sweep take after one run of each worker, in a new folder."""
     runs, steps = (1, 1) if settings.quick else (RUNS, STEPS)
-    with tempfile.TemporaryDirectory() as folder, _runner(pool, settings) as runner:
-        for count, first in ((pool.here(), 1000), (runs, 0)):
+    with tempfile.TemporaryDirectory() as folder, _runner(place, settings) as runner:
+        for count, first in ((place.runs_here(), 1000), (runs, 0)):
             jobs = [_job(Path(folder), settings, steps, first + seed) for seed in range(count)]
-            entries = [entry_of(job) for job in jobs]
+            made = [run_of(job) for job in jobs]
             started = time.perf_counter()
-            for outcome in runner(entries):
+            for outcome in runner(made):
                 if outcome.record is None:
                     raise RuntimeError(outcome.error)
             taken = time.perf_counter() - started
@@ -59,11 +63,11 @@ def _seconds(pool: Pool, settings: Settings) -> float:
 
 
 @contextlib.contextmanager
-def _runner(pool: Pool, settings: Settings) -> Iterator[Runner]:
+def _runner(place: SweepPlace, settings: Settings) -> Iterator[Runner]:
     if settings.quick:
         yield in_process(Tracker())
         return
-    with RayRunner(pool) as runner:
+    with contextlib.closing(RayRunner(place, print)) as runner:
         yield runner
 
 

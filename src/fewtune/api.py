@@ -201,26 +201,30 @@ def sweep(
         ConfigError: A value is wrong; no run has been made then.
         DataError: There is no run whose data are here.
     """
-    file = SweepFile.of(what)
-    own = set(file.fields)
-    of_place = {k: v for k, v in settings.items() if k in SweepPlace.model_fields and k not in own}
-    shared = {k: v for k, v in settings.items() if k not in own and k not in of_place}
-    shared = parse_values(shared, [RunConfig], "A sweep has no", [*own, *SweepPlace.model_fields])
-    place = SweepPlace(**({"runs": file.runs} if file.runs else {}) | of_place)
-    planned = Sweep.plan(
-        file.source({k: v for k, v in settings.items() if k in own}),
-        place,
-        {**file.shared(), **shared},
-        where=file.where,
-        preparation=Preparation(listener, write_card if cards else None),
-    )
-    with remembered(planned.source, planned.rounds):
-        planned.make(lambda outcome: None, follow)
+    planned = plan_sweep(SweepFile.of(what), settings, listener, cards=cards)
+    with remembered(planned.source, planned.scheduler):
+        planned.make(follow)
     if retention:
         planned.measure_retention()
     source = planned.source
-    tables = tables_of_protocol(source, place.folder) if isinstance(source, Protocol) else []
+    tables = (
+        tables_of_protocol(source, planned.place.folder) if isinstance(source, Protocol) else []
+    )
     return SweepResult(planned.complete_folders(), tuple(planned.failures()), tuple(tables))
+
+
+def plan_sweep(
+    file: SweepFile, settings: Mapping[str, Any], listener: DataListener | None, *, cards: bool
+) -> Sweep:
+    """Return the sweep of a file with other settings, as of `sweep`, before a run is made."""
+    own = {k: v for k, v in settings.items() if k in file.fields}
+    rest = {k: v for k, v in settings.items() if k not in own}
+    of_place = {k: rest.pop(k) for k in SweepPlace.model_fields if k in rest}
+    suggested = [*file.fields, *SweepPlace.model_fields]
+    shared = parse_values(rest, [RunConfig], "A sweep has no", suggested)
+    place = SweepPlace(**({"runs": file.runs} if file.runs else {}) | of_place)
+    preparation = Preparation(listener, write_card if cards else None)
+    return Sweep.plan(file, own, shared, place, preparation)
 
 
 def report(

@@ -71,16 +71,14 @@ def shortened_jobs(task: Task, backbone: str, seed: int, runs: Path) -> list[Job
 
 
 def shortened_options(name: str, logit_scale: float | None) -> dict[str, float]:
-    """Return the settings of a method that is shortened, on a model with this logit scale."""
-    return {"lr": SHORT_LORA_RATE} if name == "clip-lora" else clipfit_options(logit_scale)
+    """Return the settings of a method that is shortened, on a model with this logit scale.
 
-
-def clipfit_options(logit_scale: float | None) -> dict[str, float]:
-    """Return CLIPFit's rate and regulariser for a model whose logit scale is not the usual 100.
-
-    The gradient of the cross-entropy grows with the logit scale s, and what a step of SGD does to
-    the logits with s^2: rate * (100 / s)^2 and lambda * s / 100 keep both as they are at 100.
+    CLIPFit's rate and regulariser are those of the usual scale, 100. The gradient of the
+    cross-entropy grows with the logit scale s, and what a step of SGD does to the logits with s^2:
+    rate * (100 / s)^2 and lambda * s / 100 keep both as they are at 100.
     """
+    if name == "clip-lora":
+        return {"lr": SHORT_LORA_RATE}
     strategy, recipe = configure("clipfit", {})
     assert recipe is not None
     share = (logit_scale or 100) / 100

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import Cli
 
 from fewtune.cli.support import sweep_run
-from fewtune.cli.support.sweep_run import SweepRequest
 from fewtune.core.protocol import Case
 from fewtune.core.spec import ZERO_SHOT
 from fewtune.core.toml import read_toml
@@ -18,6 +19,7 @@ from fewtune.reports.citations import references
 from fewtune.reports.reproduction import Experiment
 from fewtune.sweeps.case_jobs import CaseJobs
 from fewtune.sweeps.runner import CaseSource
+from fewtune.sweeps.sources import SweepFile
 
 FOLDER = Path(__file__).parents[2] / "experiments"
 # Runs, and published scores that they are expected to give. By hand: 11 datasets, shots 1 to 16,
@@ -39,8 +41,8 @@ def source_of(cli: Cli, file: Path, monkeypatch: pytest.MonkeyPatch) -> CaseSour
     """Return what the command line makes of a file, before anything is opened."""
     found: list[CaseSource] = []
 
-    def keep(request: SweepRequest, values: object) -> int:
-        found.append(request.file.source(request.chosen))
+    def keep(file: SweepFile, settings: Mapping[str, Any], values: object) -> int:
+        found.append(file.source({k: v for k, v in settings.items() if k in file.fields}))
         return 0
 
     monkeypatch.setattr(sweep_run, "sweep_and_show", keep)

@@ -249,7 +249,7 @@ def test_named_recipes_stand_below_flags(
         jobs.append(job)
         raise RunError("Enough.")
 
-    monkeypatch.setattr("fewtune.training.run.run", stop)
+    monkeypatch.setattr("fewtune.api.run", stop)
     flags = ["--data", images, "--backbone", backbone, "--name", "caltech101"]
     for further in ([], ["--recipe", "peft4clip"], ["--recipe", "seed", "--lr", "0.125"]):
         assert "Enough." in cli("fit clip-adapter", *flags, *further).err

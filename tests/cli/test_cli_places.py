@@ -51,7 +51,7 @@ def test_flags_that_do_not_go_together_are_refused(
     assert "--batched makes many runs in one process" in cli(
         "sweep", grid, "--on", "ray", "--batched"
     ).err  # fmt: skip
-    monkeypatch.setattr("fewtune.sweeps.ray.cluster.find_spec", lambda name: None)
+    monkeypatch.setattr("fewtune.sweeps.place.find_spec", lambda name: None)
     refused = cli("sweep", grid, "--on", "ray")
     assert refused.status == 2
     assert 'Ray is not installed. Try: pip install "fewtune[ray]"' in refused.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_the_bar_shows_loss_rate_and_time(monkeypatch: pytest.MonkeyPatch) -> No
     screen.isatty = lambda: True  # type: ignore[method-assign]
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr("sys.stdout", screen)
-    with progress.make_terminal(Console()) as terminal:
+    with closing(progress.make_terminal(Console())) as terminal:
         assert isinstance(terminal, progress.Bar)
         terminal.start(Path("runs/a"), {"strategy": "clipfit"})
         terminal.estimate(Estimate(100, 65.0, 1900.0))

@@ -31,7 +31,7 @@ KILLS = 5
 CLASSES = ("bird", "cat", "dog")
 CONTEXT: Any = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    "fewtune.cli.main fewtune.cli.support.sweep_jobs fewtune.sweeps.scheduler fewtune.testing "
+    "fewtune.cli.main fewtune.cli.support.sweep_run fewtune.sweeps.scheduler fewtune.testing "
     "matplotlib.pyplot torchmetrics.classification".split()
 )
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -22,7 +22,7 @@ from fewtune.cli import fit
 from fewtune.cli.support.console import Console
 from fewtune.cli.support.data_checks import ShownOnConsole
 from fewtune.cli.support.find_runs import find_run
-from fewtune.cli.support.options import Command, Option, ValueType, choice
+from fewtune.cli.support.options import Command, Option, ValueType
 from fewtune.core.defaults import DEFAULT_BACKBONE
 from fewtune.core.discovery import strategy_names
 from fewtune.core.errors import ConfigError, FewTuneError, did_you_mean
@@ -205,10 +205,9 @@ def _part(
     else:
         from fewtune.analysis import diagram
 
-        stems = {run.folder.path.name: f"-{run.folder.path.name}" for run in runs}
         found = {"runs": []}
         for run in runs:
-            stem = diagram.STEM + (stems[run.folder.path.name] if len(runs) > 1 else "")
+            stem = diagram.STEM + (f"-{run.folder.path.name}" if len(runs) > 1 else "")
             found["runs"].append(diagram.analyse(diagram.of_run(run), out, stem))
             _show_diagram(found["runs"][-1], console)
     return found
@@ -258,15 +257,15 @@ command = Command(
         click.Argument(["subjects"], metavar="WHAT...", nargs=-1),
         Option(["out", "-o", "--out"], type=click.Path(path_type=Path), metavar="DIR",
                shown="RUN/analysis, or analysis for several", help="Folder to write."),
-        Option(["parts", "--only"], type=choice(*PARTS), multiple=True,
+        Option(["parts", "--only"], type=ValueType(Literal[PARTS]), multiple=True,
                shown="all that can be made", help="Make this part; may be repeated."),
         Option(["--steps"], type=ValueType(int, ge=2, le=10000), default=8, shown="8",
                help="First training steps whose gradients are computed again."),
-        Option(["--split"], type=choice("test", "val"), default="test", shown="test",
+        Option(["--split"], type=ValueType(Literal["test", "val"]), default="test", shown="test",
                help="Images of the embedding."),
         Option(["--images"], type=ValueType(int, ge=5), default=1000, shown="1000",
                help="Most images in the embedding."),
-        Option(["--method"], type=choice("tsne", "umap"), default="tsne", shown="tsne",
+        Option(["--method"], type=ValueType(Literal["tsne", "umap"]), default="tsne", shown="tsne",
                help="How the embedding gets two dimensions."),
         Option(["--backbone"], default=DEFAULT_BACKBONE, shown=DEFAULT_BACKBONE, metavar="NAME",
                help="Backbone in the diagram of a strategy."),

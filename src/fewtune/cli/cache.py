@@ -9,30 +9,33 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import click
+from pydantic import Field
 
 from fewtune.cli.support.console import Console, duration
-from fewtune.cli.support.options import Command, Group, Option, ValueType
+from fewtune.cli.support.options import Group
+from fewtune.cli.support.verb import Json, verb
 from fewtune.core.errors import ConfigError
+from fewtune.core.fields import Flag
 
 if TYPE_CHECKING:
     from fewtune.training.disk_cache import CacheFile
 
 DAY_S = 86_400
 
-WHERE = Option(
-    ["folder", "--cache"],
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder of the cache, if other than the one that all runs share.",
-)
-JSON = Option(["machine", "--json"], is_flag=True, help="Print one JSON object on stdout.")
+Cache = Annotated[
+    Path | None,
+    Flag("--cache", "DIR"),
+    "folder of the cache, if other than the one that all runs share",
+]
 
 
-def show(folder: Path | None, machine: bool) -> None:
-    """List the entries, least recently used first."""
+def show(folder: Cache = None, machine: Json = False) -> None:
+    """Show what is kept, and its size.
+
+    What was not used for longest comes first.
+    """
     from fewtune.training.disk_cache import activations_dir, entries
 
     console = Console(machine=machine)
@@ -47,8 +50,21 @@ def show(folder: Path | None, machine: bool) -> None:
         console.table(["backbone", "of", "images", "size", "last used"], rows, left=(0, 1))
 
 
-def prune(folder: Path | None, older_than: float | None, everything: bool, machine: bool) -> None:
-    """Remove entries and say how much that freed."""
+def remove(
+    older_than: Annotated[
+        float | None,
+        Flag(metavar="DAYS"),
+        Field(ge=0),
+        "remove what was not used for this number of days",
+    ] = None,
+    everything: Annotated[bool, Flag("--all"), "remove all"] = False,
+    folder: Cache = None,
+    machine: Json = False,
+) -> None:
+    """Remove what was not used for long, or all.
+
+    Beyond 20 GiB, runs do so themselves.
+    """
     from fewtune.training.disk_cache import activations_dir, prune
 
     if (older_than is None) == (not everything):
@@ -57,16 +73,13 @@ def prune(folder: Path | None, older_than: float | None, everything: bool, machi
             hint="Type --older-than DAYS, or --all.",
         )
     where = folder or activations_dir()
-    gone = prune(where, keep_bytes=0) if everything else prune(where, unused_s=_days(older_than))
+    unused_s = (older_than or 0) * DAY_S
+    gone = prune(where, keep_bytes=0) if everything else prune(where, unused_s=unused_s)
     console = Console(machine=machine)
     if machine:
         console.json({"folder": str(where), "removed": [_as_json(entry) for entry in gone]})
     else:
         console.line(f"removed {_counted(gone)} from {where}")
-
-
-def _days(number: float | None) -> float:
-    return (number or 0) * DAY_S
 
 
 def _counted(found: list[CacheFile]) -> str:
@@ -102,33 +115,4 @@ def _as_json(entry: CacheFile) -> dict[str, Any]:
     }
 
 
-command = Group(
-    "cache",
-    help=__doc__,
-    commands={
-        "list": Command(
-            "list",
-            callback=show,
-            short_help="Show what is kept, and its size.",
-            help="Show what is kept, least recently used first.",
-            params=[WHERE, JSON],
-        ),
-        "prune": Command(
-            "prune",
-            callback=prune,
-            short_help="Remove what was not used for long, or all.",
-            help="Remove what was not used for long, or all. Beyond 20 GiB, runs do so themselves.",
-            params=[
-                Option(
-                    ["--older-than"],
-                    type=ValueType(float, ge=0),
-                    metavar="DAYS",
-                    help="Remove what was not used for this number of days.",
-                ),
-                Option(["everything", "--all"], is_flag=True, help="Remove all."),
-                WHERE,
-                JSON,
-            ],
-        ),
-    },
-)
+command = Group("cache", help=__doc__, commands={"list": verb(show), "prune": verb(remove)})

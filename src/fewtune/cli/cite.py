@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import click
+from typing import Annotated
 
 from fewtune.cli.support.console import Console
 from fewtune.cli.support.find_runs import find_run
-from fewtune.cli.support.options import Command
+from fewtune.cli.support.verb import Argument, verb
 from fewtune.core.errors import RunError
 from fewtune.core.files import read_json
 
 
-def cite(runs: tuple[str, ...]) -> None:
+def cite(runs: Annotated[tuple[str, ...], Argument("RUN...")]) -> None:
     """Print the entries on stdout, and what is no BibTeX as comments above them."""
     from fewtune.reports.citations import owed
 
@@ -27,9 +27,4 @@ def cite(runs: tuple[str, ...]) -> None:
     console.line(text.rstrip("\n"))
 
 
-command = Command(
-    "cite",
-    callback=cite,
-    help=__doc__,
-    params=[click.Argument(["runs"], metavar="RUN...", nargs=-1, required=True)],
-)
+command = verb(cite, __doc__)

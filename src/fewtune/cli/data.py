@@ -9,20 +9,32 @@ FewTune on.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-import click
+from pydantic import Field
 
 from fewtune.cli.support import benchmark_listing
 from fewtune.cli.support.console import Console
-from fewtune.cli.support.options import Command, Group, Option, ValueType
+from fewtune.cli.support.options import Group
+from fewtune.cli.support.verb import Argument, Json, Root, verb
+from fewtune.core.fields import Flag
 
 EXIT_ERRORS = 1
 
-JSON = Option(["machine", "--json"], is_flag=True, help="Print one JSON object on stdout.")
+Location = Annotated[str, Argument("DIR|NAME")]
 
 
-def verify(location: str, root: Path | None, shots: int | None, machine: bool) -> int:
-    """Decode every image and report."""
+def verify(
+    location: Location,
+    root: Root = None,
+    shots: Annotated[int | None, Field(ge=1), "report classes with fewer images"] = None,
+    machine: Json = False,
+) -> int:
+    """Decode every image and report what is wrong.
+
+    The exit status is 1 if a finding is an error. A second look at unchanged files takes no time.
+    The images of a dataset are also counted.
+    """
     from dataclasses import replace
 
     from fewtune.cli.support.data_checks import ShownOnConsole, show_findings, show_prompts
@@ -39,9 +51,8 @@ def verify(location: str, root: Path | None, shots: int | None, machine: bool) -
         show_prompts(task, console)
     else:
         dataset = load(name)
-        task = resolve(
-            name, root=benchmark_listing.folder(root), subset="full" if _is_vtab(name) else None
-        )
+        where = benchmark_listing.folder(root)
+        task = resolve(name, root=where, subset="full" if name.startswith("vtab/") else None)
         report = check(task, shots)
         sizes = tuple(size_findings(task, dataset.sizes))
         show_findings(replace(report, findings=sizes), console)
@@ -53,12 +64,12 @@ def verify(location: str, root: Path | None, shots: int | None, machine: bool) -
     return EXIT_ERRORS if report.errors else 0
 
 
-def _is_vtab(name: str) -> bool:
-    return name.startswith("vtab/")
+def info(location: Location, root: Root = None, machine: Json = False) -> None:
+    """Tell what is known of a dataset or a folder.
 
-
-def info(location: str, root: Path | None, machine: bool) -> None:
-    """Tell what is known of a dataset, or count a folder without opening an image."""
+    Of a dataset: licence, citation, classes, prompts, and the forms in which it is read. Of a
+    folder: layout, classes, counts and prompts. No image is opened.
+    """
     from fewtune.cli.support.data_checks import show_counts, show_summary
     from fewtune.data.findings import count
     from fewtune.datasets.catalog import resolve
@@ -86,18 +97,43 @@ def info(location: str, root: Path | None, machine: bool) -> None:
     show_counts(task, console)
 
 
-def list_(root: Path | None, machine: bool) -> None:
-    """Name all datasets."""
+def list_(root: Root = None, machine: Json = False) -> None:
+    """Name all benchmark datasets.
+
+    Shows group, classes, images, size of the download in GB, licence, and in which form each is on
+    this machine.
+    """
     benchmark_listing.list_all(root, Console(machine=machine))
 
 
-def download(name: str, root: Path | None, splits: tuple[str, ...], shards: bool) -> None:
-    """Download a dataset."""
-    benchmark_listing.get(benchmark_listing.require(name), root, splits, shards, Console())
+def download(
+    name: Annotated[str, Argument("NAME")],
+    root: Root = None,
+    split: Annotated[
+        tuple[str, ...],
+        Flag(metavar="NAME", shown="all"),
+        "fetch only this split where it can be had alone; may be repeated",
+    ] = (),
+    shards: Annotated[
+        bool,
+        "fetch the webdataset shards of CLIP benchmark in place of the authors' files; they have "
+        "no official lists of VTAB-1k",
+    ] = False,
+) -> None:
+    """Fetch a dataset.
+
+    It goes into the download folder, where every command finds it. A download that stopped is
+    continued, and every file is compared with its published checksum where there is one.
+    HF_ENDPOINT names a mirror of the Hub.
+    """
+    benchmark_listing.get(benchmark_listing.require(name), root, split, shards, Console())
 
 
-def sample(folder: Path) -> None:
-    """Write the embedded sample task to a new folder."""
+def sample(folder: Annotated[Path, Argument("DIR")]) -> None:
+    """Write the images that come with FewTune.
+
+    They are 1,160 pieces of clothing, in a new folder: something to try every other command on.
+    """
     from fewtune.datasets.fashion import LICENCE, TITLE, write_sample
 
     written = write_sample(folder)
@@ -106,85 +142,14 @@ def sample(folder: Path) -> None:
     console.line(f"next     fewtune fit --data {folder} --backbone picto --shots 16")
 
 
-LOCATION = ["location"]
-ROOT = Option(
-    ["--root"],
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    shown="the download folder",
-    help="Folder that holds datasets by name.",
-)
 command = Group(
     "data",
     help=__doc__,
     commands={
-        "list": Command(
-            "list",
-            callback=list_,
-            short_help="Name all benchmark datasets.",
-            help="Name all benchmark datasets: group, classes, images, size of the download in "
-            "GB, licence, and in which form each is on this machine.",
-            params=[ROOT, JSON],
-        ),
-        "download": Command(
-            "download",
-            callback=download,
-            short_help="Fetch a dataset.",
-            help="Fetch a dataset into the download folder, where every command finds it. A "
-            "download that stopped is continued, and every file is compared with its published "
-            "checksum where there is one. HF_ENDPOINT names a mirror of the Hub.",
-            params=[
-                click.Argument(["name"], metavar="NAME"),
-                ROOT,
-                Option(
-                    ["splits", "--split"],
-                    multiple=True,
-                    metavar="NAME",
-                    shown="all",
-                    help="Fetch only this split where it can be had alone; may be repeated.",
-                ),
-                Option(
-                    ["--shards"],
-                    is_flag=True,
-                    help="Fetch the webdataset shards of CLIP benchmark in place of the authors' "
-                    "files; they have no official lists of VTAB-1k.",
-                ),
-            ],
-        ),
-        "verify": Command(
-            "verify",
-            callback=verify,
-            short_help="Decode every image and report what is wrong.",
-            help="Decode every image once and report what is wrong; the exit status is 1 if a "
-            "finding is an error. A second look at unchanged files takes no time. The images of a "
-            "dataset are also counted.",
-            params=[
-                click.Argument(LOCATION, metavar="DIR|NAME"),
-                ROOT,
-                Option(
-                    ["--shots"], type=ValueType(int, ge=1), help="Report classes with fewer images."
-                ),
-                JSON,
-            ],
-        ),
-        "info": Command(
-            "info",
-            callback=info,
-            short_help="Tell what is known of a dataset or a folder.",
-            help="Tell what is known of a dataset: licence, citation, classes, prompts, and the "
-            "forms in which it is read. Of a folder: layout, classes, counts and prompts. No image "
-            "is opened.",
-            params=[click.Argument(LOCATION, metavar="DIR|NAME"), ROOT, JSON],
-        ),
-        "sample": Command(
-            "sample",
-            callback=sample,
-            short_help="Write the images that come with FewTune.",
-            help="Write the images that come with FewTune, 1,160 pieces of clothing, to a new "
-            "folder: something to try every other command on.",
-            params=[
-                click.Argument(["folder"], metavar="DIR", type=click.Path(path_type=Path)),
-            ],
-        ),
+        "list": verb(list_),
+        "download": verb(download),
+        "verify": verb(verify),
+        "info": verb(info),
+        "sample": verb(sample),
     },
 )

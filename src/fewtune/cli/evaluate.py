@@ -7,72 +7,70 @@ its classes are matched with the run's by name, so their order does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import click
+from typing import Annotated, Any
 
 from fewtune.cli.support.console import Console
 from fewtune.cli.support.find_runs import baseline_record, find_run
-from fewtune.cli.support.options import Command, Option, compute_options, moved_backbone
+from fewtune.cli.support.verb import Argument, Json, MovedBackbone, Root, compute_options, verb
 from fewtune.core.errors import RunError
+from fewtune.core.fields import Flag
 
-if TYPE_CHECKING:
-    from fewtune.core.task import Task
-
-OPTIONS = (
-    click.Argument(["folder"], metavar="RUN"),
-    Option(["--data"], metavar="DIR|NAME", help="Images to measure the run on."),
-    Option(
-        ["--root"],
-        type=click.Path(path_type=Path),
-        metavar="DIR",
-        shown="the download folder",
-        help="Folder that holds datasets by name.",
-    ),
-    Option(
-        ["--new-classes"],
-        is_flag=True,
-        help="Use the classes of --data instead of the run's; needs class prompts, so not "
-        "with --type vision.",
-    ),
-    *compute_options(),
-    moved_backbone(),
-    Option(
-        ["machine", "--json"],
-        is_flag=True,
-        help="Print one JSON object on stdout; words go to stderr.",
-    ),
-)
+# Attributes of an evaluation that --json shows.
+PRINTED = ("images", "left_out", "similar", "classes", "metrics")
 
 
 def run(
-    folder: str,
-    data: str | None,
-    root: Path | None,
-    new_classes: bool,
-    machine: bool,
+    folder: Annotated[str, Argument("RUN")],
+    data: Annotated[str | None, Flag(metavar="DIR|NAME"), "images to measure the run on"] = None,
+    root: Root = None,
+    new_classes: Annotated[
+        bool,
+        "use the classes of --data instead of the run's; needs class prompts, so not with --type "
+        "vision",
+    ] = False,
+    backbone: MovedBackbone = None,
+    machine: Json = False,
     **compute: Any,
 ) -> None:
     """Print the metrics of a run."""
-    console = Console(machine=machine)
+    console, path = Console(machine=machine), find_run(folder)
     if data is None:
-        _recorded(folder, console)
+        _recorded(path, console)
         return
-    from fewtune.datasets.catalog import resolve
+    from fewtune.api import evaluate
+    from fewtune.cli.support.data_checks import ShownOnConsole
+    from fewtune.cli.support.result_tables import show_metrics
 
-    _measured(folder, data, resolve(data, root=root), new_classes, compute, console)
+    listener = ShownOnConsole(console)
+    found = evaluate(
+        path,
+        data,
+        root=root,
+        new_classes=new_classes,
+        listener=listener,
+        backbone=backbone,
+        **compute,
+    )
+    if machine:
+        metadata = {"folder": str(path), "data": data}
+        console.json(metadata | {name: getattr(found, name) for name in PRINTED})
+        return
+    console.line()
+    console.line(f"{found.task}, {len(found.classes)} classes, {found.images:,} images")
+    for note in found.notes:
+        console.line(f"  {note}")
+    show_metrics(console, found.metrics)
 
 
-command = Command("evaluate", params=list(OPTIONS), callback=run, help=__doc__)
+command = verb(run, __doc__, compute_options())
 
 
-def _recorded(folder: str, console: Console) -> None:
+def _recorded(path: Path, console: Console) -> None:
     from fewtune.cli.support.result_tables import show_results
     from fewtune.training.run_folder import RunFolder
 
-    opened = RunFolder(find_run(folder))
+    opened = RunFolder(path)
     record = opened.record()
     zero_shot = baseline_record(opened.path, opened.spec())
     if console.machine:
@@ -84,43 +82,3 @@ def _recorded(folder: str, console: Console) -> None:
             hint="Measure it on some: fewtune evaluate RUN --data DIR",
         )
     show_results(console, record, zero_shot)
-
-
-def _measured(
-    folder: str,
-    data: str,
-    task: Task,
-    new_classes: bool,
-    compute: Mapping[str, Any],
-    console: Console,
-) -> None:
-    from fewtune.cli.support.data_checks import ShownOnConsole
-    from fewtune.cli.support.result_tables import show_metrics
-    from fewtune.data.verify import repair
-    from fewtune.training.evaluation import evaluate_run
-    from fewtune.training.load_run import load_run
-    from fewtune.training.prepare import Preparation
-
-    path = find_run(folder)
-    tuned = load_run(path, **{k: v for k, v in compute.items() if v is not None})
-    if not task.benchmark:
-        task = repair(task, Preparation(ShownOnConsole(console)).check(task, None))
-    found = evaluate_run(tuned, path, task, new_classes)
-    if console.machine:
-        console.json(
-            {
-                "folder": str(path),
-                "data": data,
-                "images": found.images,
-                "left_out": found.left_out,
-                "similar": list(found.similar),
-                "classes": list(found.classes),
-                "metrics": found.metrics,
-            }
-        )
-        return
-    console.line()
-    console.line(f"{task.name}, {len(found.classes)} classes, {found.images:,} images")
-    for note in found.notes:
-        console.line(f"  {note}")
-    show_metrics(console, found.metrics)

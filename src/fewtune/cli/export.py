@@ -10,38 +10,30 @@ An export is refused unless its logits match the run's.
 from __future__ import annotations
 
 from pathlib import Path
-
-import click
+from typing import Annotated, Literal
 
 from fewtune.cli.support.console import Console
 from fewtune.cli.support.find_runs import find_run
-from fewtune.cli.support.options import Command, Option, choice, moved_backbone
-
-OPTIONS = (
-    click.Argument(["folder"], metavar="RUN"),
-    Option(["target", "--to"], type=choice("hf", "peft"), required=True, help="Format."),
-    Option(
-        ["output", "-o", "--output"],
-        type=click.Path(path_type=Path),
-        required=True,
-        metavar="DIR",
-        help="Folder to write.",
-    ),
-    Option(["machine", "--json"], is_flag=True, help="Print one JSON object on stdout."),
-    moved_backbone(),
-)
+from fewtune.cli.support.verb import Argument, Json, MovedBackbone, verb
+from fewtune.core.fields import Flag
 
 
-def run(folder: str, target: str, output: Path, machine: bool, backbone: str | None) -> None:
+def run(
+    folder: Annotated[str, Argument("RUN")],
+    to: Annotated[Literal["hf", "peft"], "format"],
+    output: Annotated[Path, Flag(metavar="DIR", short="-o"), "folder to write"],
+    machine: Json = False,
+    backbone: MovedBackbone = None,
+) -> None:
     """Export a run."""
     from fewtune.exports import export_run
 
-    written = export_run(find_run(folder), target, output, backbone=backbone)
+    written = export_run(find_run(folder), to, output, backbone=backbone)
     console = Console(machine=machine)
     if machine:
-        console.json({"folder": str(written), "format": target})
+        console.json({"folder": str(written), "format": to})
     else:
         console.line(f"wrote {written}")
 
 
-command = Command("export", params=list(OPTIONS), callback=run, help=__doc__)
+command = verb(run, __doc__)

@@ -10,6 +10,7 @@ What is set where: the paper's recipe, then --config, then flags; the last one c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,11 +114,7 @@ def config_path(args: Sequence[str]) -> Path | None:
 
 
 def strategy_command(strategy: type[Strategy], *, assumed: bool = False) -> Command:
-    """Return the command that fits one strategy.
-
-    Raises:
-        ConfigError: A field of the strategy has the name of another flag.
-    """
+    """Return the command that fits one strategy; ConfigError if flags collide."""
     name = strategy.name()
     params = [*strategy_options(strategy), *OPTIONS]
     flags = [flag for option in params for flag in option.opts]
@@ -129,15 +126,26 @@ def strategy_command(strategy: type[Strategy], *, assumed: bool = False) -> Comm
         )
 
     def fit(**values: Any) -> None:
-        from fewtune.cli.support.fit_run import fit_and_show
+        from fewtune.api import fit_seeds
+        from fewtune.cli.support.data_checks import ShownOnConsole
+        from fewtune.cli.support.fit_run import show, show_seeds
+        from fewtune.cli.support.progress import make_terminal
 
         console = Console(machine=values["machine"], quiet=values["quiet"])
         if assumed:
             console.note(f"No strategy given: {name} it is.")
         own = [option.name for option in params if option.name in values]
         asked = given(click.get_current_context(), [n for n in own if n and n not in NOT_OF_A_RUN])
-        config = RunConfig.of({"strategy": name, **asked})
-        fit_and_show(config, values["seeds"] or (), console)
+        seeds = values["seeds"] or ()
+        if seeds:
+            refuse_seeds(strategy, asked)
+        data, listener = asked.pop("data", ""), ShownOnConsole(console)
+        with closing(make_terminal(console)) as follow:
+            results = fit_seeds(data, name, seeds=seeds, listener=listener, follow=follow, **asked)
+        if seeds:
+            show_seeds(results, console)
+        else:
+            show(results[0], console)
 
     doc = (strategy.__doc__ or "").strip()
     return Command(
@@ -152,14 +160,21 @@ def strategy_command(strategy: type[Strategy], *, assumed: bool = False) -> Comm
 NOT_OF_A_RUN = ("seeds", "config", "machine", "quiet")
 
 
+def refuse_seeds(strategy: type[Strategy], asked: Mapping[str, Any]) -> None:
+    """Refuse several seeds where one is set, or where the strategy trains nothing."""
+    if asked.get("seed"):
+        raise ConfigError("--seed and --seeds exclude each other.", hint="Use --seeds alone.")
+    if strategy.recipe is None:
+        raise ConfigError(
+            f"{strategy.name()} trains nothing: every seed would give the same.",
+            hint="Leave out --seeds.",
+        )
+
+
 def file_defaults(
     values: Mapping[str, Any], path: Path, strategy: type[Strategy]
 ) -> dict[str, Any]:
-    """Return the values of a file by parameter name, each checked.
-
-    Raises:
-        ConfigError: A key is no flag, or a value is not what the flag takes.
-    """
+    """Return the values of a file by parameter name; ConfigError if one is wrong."""
     recipe: list[type[BaseModel]] = [type(strategy.recipe)] if strategy.recipe else []
     models: list[type[BaseModel]] = [strategy, *recipe, RunConfig]
     printed = {"json": "machine", "quiet": "quiet"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import sys
 import traceback
 import warnings
@@ -29,19 +30,11 @@ def verbs() -> dict[str, str]:
     """Return {name: first docstring line} of the verbs, importing none."""
     found = {}
     for file in sorted(Path(__file__).parent.glob("*.py")):
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        if any(_defines_command(statement) for statement in tree.body):
-            found[file.stem.replace("_", "-")] = (ast.get_docstring(tree) or "").partition("\n")[0]
+        text = file.read_text(encoding="utf-8")
+        if re.search(r"^(def )?command\b", text, re.MULTILINE):
+            docstring = ast.get_docstring(ast.parse(text)) or ""
+            found[file.stem.replace("_", "-")] = docstring.partition("\n")[0]
     return found
-
-
-def _defines_command(statement: ast.stmt) -> bool:
-    match statement:
-        case ast.FunctionDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)):
-            return name == "command"
-        case ast.Assign(targets=targets):
-            return any(isinstance(t, ast.Name) and t.id == "command" for t in targets)
-    return False
 
 
 class Verbs(click.Group):

@@ -16,15 +16,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import click
+from pydantic import Field
 
 from fewtune.cli.support import console
-from fewtune.cli.support.options import Command, Option, ValueType, choice, compute_options
-from fewtune.cli.support.prediction_rows import FORMATS, writer_of
+from fewtune.cli.support.prediction_lines import LINES
+from fewtune.cli.support.verb import Argument, compute_options, verb
 from fewtune.core.defaults import DEFAULT_BACKBONE
 from fewtune.core.errors import ConfigError, DataError, FewTuneError
+from fewtune.core.fields import Flag
 from fewtune.core.files import write_atomic
 
 if TYPE_CHECKING:
@@ -32,63 +33,39 @@ if TYPE_CHECKING:
     from fewtune.training.prediction import Prediction
 
 EXIT_SKIPPED = 3
-SUFFIXES = {".csv": "csv", ".jsonl": "jsonl"}
-
-OPTIONS = (
-    click.Argument(["paths"], nargs=-1, metavar="[RUN] PATH..."),
-    Option(["--classes"], metavar="A,B,C", help="Class names: label zero-shot, without a run."),
-    Option(
-        ["--backbone"],
-        shown=DEFAULT_BACKBONE,
-        metavar="NAME",
-        help="Backbone for --classes; with a run, where its backbone is now.",
-    ),
-    Option(
-        ["templates", "--template"],
-        multiple=True,
-        metavar="TEXT",
-        help="Prompt for --classes, with {} for the class name; may be repeated.  "
-        "[a photo of a {}.]",
-    ),
-    Option(
-        ["style", "--format"],
-        type=choice(*FORMATS),
-        shown="as -o ends, else table",
-        help="How to print.",
-    ),
-    Option(
-        ["--top"],
-        type=ValueType(int, ge=1),
-        default=1,
-        shown="1",
-        help="Classes to name for each image.",
-    ),
-    Option(
-        ["output", "-o", "--output"],
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="Write to a file, which appears when all is done.",
-    ),
-    Option(
-        ["--batch"], type=ValueType(int, ge=1), default=64, shown="64", help="Images at a time."
-    ),
-    *compute_options(),
-)
+Format = Literal["table", "csv", "jsonl"]
+SUFFIXES: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl"}
 
 
 def run(
-    paths: tuple[str, ...],
-    classes: str | None,
-    backbone: str | None,
-    templates: tuple[str, ...],
-    style: str | None,
-    top: int,
-    output: Path | None,
-    batch: int,
+    paths: Annotated[tuple[str, ...], Argument("[RUN] PATH...")] = (),
+    classes: Annotated[
+        str | None, Flag(metavar="A,B,C"), "class names: label zero-shot, without a run"
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        Flag(metavar="NAME", shown=DEFAULT_BACKBONE),
+        "backbone for --classes; with a run, where its backbone is now",
+    ] = None,
+    template: Annotated[
+        tuple[str, ...],
+        Flag(metavar="TEXT", shown="a photo of a {}."),
+        "prompt for --classes, with {} for the class name; may be repeated",
+    ] = (),
+    style: Annotated[
+        Format | None,
+        Flag("--format", shown="as -o ends, else table"),
+        "how to print",
+    ] = None,
+    top: Annotated[int, Field(ge=1), "classes to name for each image"] = 1,
+    output: Annotated[
+        Path | None, Flag(metavar="FILE", short="-o"), "file to write, which appears at the end"
+    ] = None,
+    batch: Annotated[int, Field(ge=1), "images at a time"] = 64,
     **compute: Any,
 ) -> int:
     """Print or write the predictions and return the exit status."""
-    if classes is None and templates:
+    if classes is None and template:
         raise ConfigError(
             "--template goes with --classes; a run has prompts of its own.",
             hint="For example: fewtune predict --classes cat,dog photo.jpg",
@@ -98,26 +75,19 @@ def run(
         raise ConfigError("No image was given.", hint="See `fewtune predict --help`.")
     _refuse_runs(paths, targets)
     _require_some(targets)
-    tuned = _classifier(paths, classes, backbone, templates, compute)
+    tuned = _classifier(paths, classes, backbone, template, compute)
+    unread = UnreadImages()
+    predictions = unread.watch(_predictions(tuned, targets, batch, top, unread))
     style = style or SUFFIXES.get(output.suffix.lower() if output else "", "table")
-    skipped = UnreadImages()
-    predictions = skipped.watch(_predictions(tuned, targets, batch, top, skipped))
-    if output is None:
-        _write(sys.stdout, style, predictions, tuned, top)
-    else:
-
-        def write(temporary: Path) -> None:
-            with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
-                _write(file, style, predictions, tuned, top)
-
-        write_atomic(output, write)
-        console.complain(f"wrote {skipped.labelled:,} predictions to {output}")
-    if skipped.count:
-        console.complain(f"skipped {skipped.count:,} that could not be read")
-    return EXIT_SKIPPED if skipped.count else 0
+    _write(LINES[style](predictions, tuned.classes.names, top), output)
+    if output:
+        console.complain(f"wrote {unread.labelled:,} predictions to {output}")
+    if unread.count:
+        console.complain(f"skipped {unread.count:,} that could not be read")
+    return EXIT_SKIPPED if unread.count else 0
 
 
-command = Command("predict", params=list(OPTIONS), callback=run, help=__doc__)
+command = verb(run, __doc__, compute_options())
 
 
 class UnreadImages:
@@ -143,11 +113,7 @@ class UnreadImages:
 
 
 def _refuse_runs(paths: Sequence[str], targets: Sequence[str]) -> None:
-    """Refuse a second run, as a pattern may name it: its picture is no image of anybody.
-
-    Raises:
-        ConfigError: An image to label is a run's folder.
-    """
+    """Refuse a second run, as a pattern may name it: its picture is nobody's image."""
     from fewtune.cli.support.find_runs import is_run
 
     runs = [target for target in targets if target != "-" and is_run(Path(target).expanduser())]
@@ -169,9 +135,8 @@ def _classifier(
     from fewtune.core.task import DEFAULT_TEMPLATES
     from fewtune.training.load_run import load_run, zero_shot
 
-    chosen = {name: value for name, value in compute.items() if value is not None}
     if classes is None:
-        return load_run(find_run(paths[0]), backbone=backbone, **chosen)
+        return load_run(find_run(paths[0]), backbone=backbone, **compute)
     names = [name.strip() for name in classes.split(",") if name.strip()]
     if len(names) < 2:
         raise ConfigError(
@@ -179,7 +144,7 @@ def _classifier(
             hint="Separate them by commas: --classes cat,dog",
         )
     return zero_shot(
-        names, backbone or DEFAULT_BACKBONE, templates=templates or DEFAULT_TEMPLATES, **chosen
+        names, backbone or DEFAULT_BACKBONE, templates=templates or DEFAULT_TEMPLATES, **compute
     )
 
 
@@ -202,21 +167,13 @@ def _lines(targets: Sequence[str]) -> Iterator[str]:
     """Yield the targets, and for "-" the lines of stdin."""
     for target in targets:
         if target == "-":
-            yield from (line for line in map(_without_end, sys.stdin) if line)
+            yield from (path for line in sys.stdin if (path := line.rstrip("\r\n")))
         else:
             yield target
 
 
-def _without_end(line: str) -> str:
-    return line.rstrip("\r\n")
-
-
 def _require_some(targets: Sequence[str]) -> None:
-    """Refuse, before a model is loaded, a command of which nothing can come.
-
-    Raises:
-        DataError: None of the targets holds an image.
-    """
+    """Refuse, before a model is loaded, targets none of which holds an image."""
     from fewtune.training.prediction import expand
 
     failures = []
@@ -231,10 +188,14 @@ def _require_some(targets: Sequence[str]) -> None:
     raise failures[0]
 
 
-def _write(
-    file: TextIO, style: str, predictions: Iterator[Prediction], tuned: Tuned, top: int
-) -> None:
-    writer: Any = writer_of(style, tuned.classes.names, top)
-    file.write(writer.head())
-    for prediction in predictions:
-        file.write(writer.row(prediction))
+def _write(lines: Iterator[str], output: Path | None) -> None:
+    """Print the lines, or write them to a file that appears when all is done."""
+    if output is None:
+        sys.stdout.writelines(lines)
+        return
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            file.writelines(lines)
+
+    write_atomic(output, write)

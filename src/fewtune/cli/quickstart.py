@@ -7,28 +7,30 @@ downloaded. The same command again shows the same results.
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import click
+from pydantic import Field
 
 from fewtune.backbones.model_names import EMBEDDED
 from fewtune.cli.support.console import Console, count, duration
-from fewtune.cli.support.options import Command, Option, ValueType
+from fewtune.cli.support.verb import verb
+from fewtune.core.fields import Flag
 
 if TYPE_CHECKING:
     from fewtune.training.run import Result
 
-OPTIONS = (
-    Option(["--out"], type=click.Path(path_type=Path, file_okay=False), default=Path(),
-           shown="the current folder", metavar="DIR", help="Where the page and the runs go."),
-    Option(["--seed"], type=ValueType(int, ge=0, le=2**31 - 1), default=0, shown="0",
-           help="Seed of the draw and of training."),
-    Option(["--backbone"], default=EMBEDDED, hidden=True),
-)  # fmt: skip
 
-
-def run(out: Path, seed: int, backbone: str) -> None:
+def run(
+    out: Annotated[
+        Path,
+        Flag(metavar="DIR", shown="the current folder"),
+        "where the page and the runs go",
+    ] = Path(),
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1), "seed of the draw and of training"] = 0,
+    backbone: Annotated[str, Flag(hidden=True)] = EMBEDDED,
+) -> None:
     """Run the comparison, print its table and write its page."""
     from fewtune import quickstart
     from fewtune.cli.support.progress import make_terminal
@@ -38,7 +40,7 @@ def run(out: Path, seed: int, backbone: str) -> None:
     console.line(
         f"{methods} methods, {shots} training images per class; about a minute, no network."
     )
-    with make_terminal(console) as terminal:
+    with closing(make_terminal(console)) as terminal:
         results, page = quickstart.quickstart(out, seed, backbone, terminal)
     show(console, results)
     console.line()
@@ -73,4 +75,4 @@ def show(console: Console, results: list[Result]) -> None:
         console.line("picto is a pictogram model: this says nothing about photographs.")
 
 
-command = Command("quickstart", params=list(OPTIONS), callback=run, help=__doc__)
+command = verb(run, __doc__)

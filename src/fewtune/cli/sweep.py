@@ -62,14 +62,14 @@ OF_PROTOCOLS = {"draw", "prompts", "subset", "classes", "score_on"}
 SHOWN = 40
 
 ARGUMENT = click.Argument(["what"], metavar="FILE.toml|PROTOCOL")
-EXECUTION: tuple[Option, ...] = (
+SWITCHES = (
     Option(["--dry-run"], is_flag=True, help="List the runs and make none."),
     Option(["--retention"], is_flag=True,
            help="Measure each run on the other tasks too: what tuning on one costs on these."),
     Option(["--cards"], is_flag=True, help="Write a card and a picture for each run too."),
     Option(["--quiet"], is_flag=True, help="Leave out progress."),
-    *field_options(SweepPlace),
 )  # fmt: skip
+EXECUTION: tuple[Option, ...] = (*SWITCHES, *field_options(SweepPlace))
 ALL_RUNS = tuple(field_options(RunConfig, leave_out=("strategy", "options")))
 
 
@@ -88,8 +88,6 @@ class SweepCommand(Command):
         if what is None:
             return super().make_context(info_name, args, parent, **extra)
         file = SweepFile.of(what)
-        if file.runs:
-            extra["default_map"] = {"runs": file.runs}
         return command_for(what, file).make_context(info_name, args, parent, **extra)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -132,14 +130,10 @@ def command_for(what: str, file: SweepFile) -> Command:
         doc = f"{kind.title}: {(kind.__doc__ or '').strip()}"
 
     def sweep(**values: Any) -> int:
-        from fewtune.cli.support.sweep_run import SweepRequest, sweep_and_show
+        from fewtune.cli.support.sweep_run import sweep_and_show
 
-        def asked(options: Sequence[Option]) -> dict[str, Any]:
-            return given(click.get_current_context(), [o.name for o in options if o.name])
-
-        place = SweepPlace(**asked([o for o in EXECUTION if o.name in SweepPlace.model_fields]))
-        request = SweepRequest(file, asked(fields), {**file.shared(), **asked(shared)}, place)
-        return sweep_and_show(request, values)
+        names = [o.name for o in (*fields, *EXECUTION, *shared) if o.name and o not in SWITCHES]
+        return sweep_and_show(file, given(click.get_current_context(), names), values)
 
     return Command(
         "sweep",

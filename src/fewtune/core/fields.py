@@ -37,6 +37,7 @@ class Flag:
         shown: Default as the help page shows it, where the value itself is chosen later.
         section: Heading in the help page; "" for the first one.
         hidden: Left out of the help page.
+        short: Second name, such as "-o".
     """
 
     name: str = ""
@@ -44,6 +45,7 @@ class Flag:
     shown: str = ""
     section: str = ""
     hidden: bool = False
+    short: str = ""
 
 
 @dataclass(frozen=True)

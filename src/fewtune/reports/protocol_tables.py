@@ -20,7 +20,7 @@ from fewtune.model.load_strategy import load_strategy
 from fewtune.reports.summary import steps_scale
 from fewtune.reports.tables import ReportTable, markdown, ranked_means, table_of_columns
 from fewtune.sweeps.runner import FAILURE
-from fewtune.sweeps.scheduler import Rounds, scores_of
+from fewtune.sweeps.scheduler import Scheduler, scores_of
 
 FILE = "protocol.json"
 UNIT = "Top-1 in percent; ± is the sample standard deviation over seeds."
@@ -63,14 +63,14 @@ class Remembered:
         return list(scores_of(case, folder, self.tasks, error))
 
 
-def remember(protocol: Protocol, rounds: Rounds) -> None:
+def remember(protocol: Protocol, scheduler: Scheduler) -> None:
     """Write down which runs are those of a protocol, next to the runs.
 
     An earlier sweep of the folder that asked for a part of these runs is forgotten.
     """
-    path = rounds.runs / FILE
-    runs = {key: entry.folder.name for key, entry in sorted(rounds.entries.items())}
-    tasks = [[t.model_dump(mode="json"), name] for t, name in rounds.tasks.items()]
+    path = scheduler.folder / FILE
+    runs = {key: run.folder.name for key, run in sorted(scheduler.runs.items())}
+    tasks = [[t.model_dump(mode="json"), name] for t, name in scheduler.tasks.items()]
     new: dict[str, Any] = {
         "protocol": protocol.name(),
         "fields": protocol.model_dump(mode="json"),
@@ -82,18 +82,18 @@ def remember(protocol: Protocol, rounds: Rounds) -> None:
 
 
 @contextmanager
-def remembered(source: object, rounds: Rounds) -> Iterator[None]:
+def remembered(source: object, scheduler: Scheduler) -> Iterator[None]:
     """Keep which runs are those of a protocol, and write its tables at the end, also of Ctrl-C."""
     if not isinstance(source, Protocol):
         yield
         return
-    remember(source, rounds)
+    remember(source, scheduler)
     try:
         yield
     finally:
-        remember(source, rounds)
-        texts = map(markdown, tables_of_protocol(source, rounds.runs))
-        write_text(tables_file(source, rounds.runs), "\n".join(texts))
+        remember(source, scheduler)
+        texts = map(markdown, tables_of_protocol(source, scheduler.folder))
+        write_text(tables_file(source, scheduler.folder), "\n".join(texts))
 
 
 def tables_file(protocol: Protocol, runs: Path) -> Path:

@@ -57,11 +57,7 @@ class CaseJobs:
         return PreparedCase(job, targets, tuple(missing))
 
     def config(self, case: Case) -> RunConfig:
-        """Return what a case asks for.
-
-        Raises:
-            ConfigError: A value is not valid.
-        """
+        """Return what a case asks for; ConfigError if a value is not valid."""
         unknown = f"{self.where} has the unknown key" if self.where else ""
         with named_in(self.where, unknown):
             config = RunConfig.of({**case.settings(), **self.shared})
@@ -113,10 +109,6 @@ class CaseJobs:
 
 
 def located(config: RunConfig) -> RunConfig:
-    """Return a config in which `root`, that of datasets by name, does not concern own images.
-
-    Raises:
-        ConfigError: Two datasets go by the name.
-    """
+    """Return a config in which `root`, that of datasets by name, is not used for own images."""
     named = config.root is not None and catalog.find(config.data) is not None
     return config if named else config.model_copy(update={"root": None})

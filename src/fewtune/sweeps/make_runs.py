@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,10 @@ from fewtune.sweeps.case_jobs import CaseJobs
 from fewtune.sweeps.place import SweepPlace
 from fewtune.sweeps.retention import measure_all
 from fewtune.sweeps.runner import CaseSource, Outcome
-from fewtune.sweeps.scheduler import Progress, Rounds, execute
+from fewtune.sweeps.scheduler import Progress, Scheduler, execute
+from fewtune.sweeps.sources import SweepFile
 from fewtune.training.prepare import Preparation
 from fewtune.training.tracking import Tracker
-
-
-def _silent(text: str) -> None:
-    """Say nothing."""
 
 
 @dataclass
@@ -26,54 +23,52 @@ class Sweep:
     """A sweep that is planned.
 
     Attributes:
-        rounds: The cases that are known so far, and their runs.
+        scheduler: The cases that are known so far, and their runs.
         progress: What is done.
-        failed: The last failure of each run.
     """
 
     source: CaseSource
     jobs: CaseJobs
     place: SweepPlace
-    rounds: Rounds
+    scheduler: Scheduler
     progress: Progress
-    failed: dict[Path, Outcome] = field(default_factory=dict)
 
     @classmethod
     def plan(
         cls,
-        source: CaseSource,
-        place: SweepPlace,
+        file: SweepFile,
+        chosen: Mapping[str, Any],
         shared: Mapping[str, Any],
-        *,
-        where: str = "",
-        preparation: Preparation | None = None,
+        place: SweepPlace,
+        preparation: Preparation,
     ) -> Sweep:
-        """Return the sweep of a source, its images opened and checked.
+        """Return the sweep of a file, its images opened and checked.
 
         Args:
+            chosen: As of `SweepFile.source`.
             shared: Values of every run, by field of `RunConfig`; they count more than a case's.
-            where: What names the cases, for messages.
             preparation: Opens images.
 
         Raises:
             ConfigError: A run asks for what does not exist.
         """
-        jobs = CaseJobs(where, {**shared, "runs": place.folder}, preparation)
-        rounds = Rounds(source, jobs, place.folder)
-        progress = Progress(place.fetch(rounds.advance()), place.at_once())
-        return cls(source, jobs, place, rounds, progress)
+        every = {**file.shared(), **shared, "runs": place.folder}
+        source, jobs = file.source(chosen), CaseJobs(file.where, every, preparation)
+        scheduler = Scheduler(source, jobs, place.folder)
+        progress = Progress(place.fetch(scheduler.advance()), place.at_once())
+        return cls(source, jobs, place, scheduler, progress)
 
     def make(
         self,
-        ended: Callable[[Outcome], None],
         tracker: Tracker | None = None,
-        note: Callable[[str], None] = _silent,
+        ended: Callable[[Outcome], None] = lambda outcome: None,
+        note: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Make the runs that are not complete; a failure does not stop the others.
 
         Args:
-            ended: Called after each run.
             tracker: Follows runs in this process.
+            ended: Called after each run.
             note: Told what happens on Ray.
 
         Raises:
@@ -81,17 +76,9 @@ class Sweep:
             KeyboardInterrupt: Ctrl-C; complete runs and checkpoints stay.
         """
         if not self.progress.every:
-            raise DataError(next(iter(self.rounds.missing.values()), "The sweep names no run."))
-
-        def count(outcome: Outcome) -> None:
-            if outcome.error:
-                self.failed[outcome.entry.folder] = outcome
-            else:
-                self.failed.pop(outcome.entry.folder, None)
-            ended(outcome)
-
+            raise DataError(next(iter(self.scheduler.missing.values()), "The sweep names no run."))
         with self.place.runner(tracker or Tracker(), note) as runner:
-            execute(self.rounds, self.progress, runner, count)
+            execute(self.scheduler, self.progress, runner, ended)
 
     def measure_retention(self) -> None:
         """Measure each complete run on the other tasks: what tuning on one costs on these."""
@@ -105,14 +92,14 @@ class Sweep:
 
     def failures(self) -> list[str]:
         """Return why runs failed or could not be made, once for those that failed alike."""
-        failed = [outcome.error for outcome in self.failed.values()]
-        return list(dict.fromkeys([*failed, *self.rounds.missing.values(), *self.undecided()]))
+        failed = self.scheduler.failed.values()
+        return list(dict.fromkeys([*failed, *self.scheduler.missing.values(), *self.undecided()]))
 
     def undecided(self) -> list[str]:
         """Return why searches have chosen nothing, a line for each."""
-        return [f"{case.label()}: {why}" for case, why in self.rounds.undecided if why]
+        return [f"{case.label()}: {why}" for case, why in self.scheduler.undecided if why]
 
     @property
     def complete(self) -> bool:
         """Whether every run that was asked for is made."""
-        return not (self.failed or self.rounds.missing or self.undecided())
+        return not (self.scheduler.failed or self.scheduler.missing or self.undecided())

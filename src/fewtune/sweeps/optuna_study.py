@@ -15,11 +15,7 @@ from fewtune.sweeps.search_space import Dimension, Range, Space
 
 
 class OptunaStudy:
-    """A study of one space.
-
-    Raises:
-        ConfigError: Optuna is not installed.
-    """
+    """A study of one space; ConfigError if Optuna is not installed."""
 
     def __init__(self, space: Space, seed: int) -> None:
         self.space = space

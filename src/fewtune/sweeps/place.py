@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -60,19 +62,23 @@ class SweepPlace(Frozen):
                 "--batched makes many runs in one process, and --on ray each in its own.",
                 hint="Leave one of them out.",
             )
-        if self.on == RAY:
-            from fewtune.sweeps.ray.cluster import require_ray
+        gpus = self.gpus_per_run
+        if gpus is not None and gpus > 1 and gpus != int(gpus):
+            raise ConfigError(
+                f"--gpus-per-run {gpus:g} is neither a part of a GPU nor a whole number.",
+                hint="Use 0.5 for two runs on each GPU, or 2 for two GPUs a run.",
+            )
+        if self.on == RAY and find_spec("ray") is None:
+            raise ConfigError("Ray is not installed.", hint='Try: pip install "fewtune[ray]"')
 
-            require_ray()
-            self._pool()
+    @property
+    def cpus(self) -> int:
+        """CPUs of a run on Ray."""
+        return self.cpus_per_run or 1
 
     @cached_property
     def store(self) -> SharedStore | None:
-        """The URL where runs are kept; None for a folder.
-
-        Raises:
-            ConfigError: No installed package reads such URLs.
-        """
+        """The URL where runs are kept; None for a folder."""
         from fewtune.sweeps.shared_store import SharedStore, is_url
 
         return SharedStore(self.runs) if is_url(self.runs) else None
@@ -84,27 +90,34 @@ class SweepPlace(Frozen):
 
         return mirror(self.runs) if is_url(self.runs) else Path(self.runs)
 
-    def fetch(self, entries: Sequence[SweepRun]) -> tuple[SweepRun, ...]:
+    def fetch(self, runs: Sequence[SweepRun]) -> tuple[SweepRun, ...]:
         """Copy what is complete at the URL to this machine and return the same runs."""
         from fewtune.sweeps.shared_store import fetch
 
         if self.store:
-            fetch(self.store, entries)
-        return tuple(entries)
+            fetch(self.store, runs)
+        return tuple(runs)
 
-    def keep(self, entries: Sequence[SweepRun]) -> None:
+    def keep(self, runs: Sequence[SweepRun]) -> None:
         """Copy what was measured of complete runs on this machine to the URL."""
-        for entry in entries if self.store else ():
+        for run in runs if self.store else ():
             assert self.store
-            if entry.status() == "done":
-                self.store.push(entry.folder)
+            if run.status() == "done":
+                self.store.push(run.folder)
 
     def at_once(self) -> int:
         """Return how many runs are made at a time; 1 where only a cluster knows."""
         if self.on != RAY or (self.address and not self.workers):
             return 1
-        count: int = self._pool().here()
-        return count
+        return self.runs_here()
+
+    def runs_here(self) -> int:
+        """Return how many runs Ray makes at a time on this machine."""
+        try:
+            cores = len(os.sched_getaffinity(0))
+        except AttributeError:  # on macOS and Windows
+            cores = os.cpu_count() or 1
+        return self.workers or max(1, cores // self.cpus)
 
     @contextmanager
     def runner(self, tracker: Tracker, note: Callable[[str], None]) -> Iterator[Runner]:
@@ -120,14 +133,8 @@ class SweepPlace(Frozen):
         if self.on == RAY:
             from fewtune.sweeps.ray.cluster import RayRunner
 
-            url = self.store.place if self.store else ""
-            with RayRunner(self._pool(), url, note) as runner:
+            with closing(RayRunner(self, note)) as runner:
                 yield stored(runner, self.store, by_workers=True) if self.store else runner
             return
         here = in_process(tracker, batched=self.batched)
         yield stored(here, self.store, by_workers=False) if self.store else here
-
-    def _pool(self) -> Any:
-        from fewtune.sweeps.ray.cluster import Pool
-
-        return Pool(self.workers, self.address, self.cpus_per_run or 1, self.gpus_per_run)

@@ -69,21 +69,17 @@ def _before(zero_shot: Path, score: Mapping[str, Any]) -> float:
     return float(read_json(zero_shot / "record.json")["metrics"]["top1"])
 
 
-def measure_all(entries: Iterable[SweepRun]) -> None:
-    """Measure every complete run of a sweep on the other tasks of the sweep.
-
-    Raises:
-        RunError, AdapterError: A run cannot be loaded.
-    """
-    done = [entry for entry in entries if entry.status() == "done"]
-    baselines = {entry.baseline: entry for entry in done}  # a hash each: once, not for each pair
-    for entry in done:
+def measure_all(runs: Iterable[SweepRun]) -> None:
+    """Measure every complete run of a sweep on the other tasks of the sweep."""
+    done = [run for run in runs if run.status() == "done"]
+    baselines = {run.baseline: run for run in done}  # a hash each: once, not for each pair
+    for run in done:
         others = {
             folder: other.job.task
             for folder, other in baselines.items()
-            if other.spec.task != entry.spec.task
-            and other.spec.backbone == entry.spec.backbone
-            and other.spec.precision == entry.spec.precision
+            if other.spec.task != run.spec.task
+            and other.spec.backbone == run.spec.backbone
+            and other.spec.precision == run.spec.precision
         }
-        if entry.spec.strategy != ZERO_SHOT:
-            measure(entry.job, entry.folder, others)
+        if run.spec.strategy != ZERO_SHOT:
+            measure(run.job, run.folder, others)

@@ -3,10 +3,10 @@
 A run is a folder that is named by its spec, so a sweep keeps no state of its own: what has a
 record is done, and the same sweep can be stopped and continued at any time.
 
-    source -> cases -> jobs -> entries -> runner -> outcomes -> scores -> source ...
+    source -> cases -> jobs -> runs -> runner -> outcomes -> scores -> source ...
 
 A source names the cases that are needed as far as scores are known (`sweeps.scheduler`), a
-runner makes entries in whatever order and place and yields what became of each.
+runner makes runs in whatever order and place and yields what became of each.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fewtune.core.task import Task
 from fewtune.model.load_strategy import zero_shot_of
 from fewtune.sweeps import transfer
 from fewtune.training.job import Job
-from fewtune.training.run import run
+from fewtune.training.run import run as make_run
 from fewtune.training.run_folder import RunFolder
 from fewtune.training.tracking import Tracker
 from fewtune.training.vmapped.vmapped_runs import run_vmapped, stack_key
@@ -64,7 +64,7 @@ class SweepRun:
 
     Attributes:
         elsewhere: What the tuned model is scored on beside its own test images.
-        lacking: Why it cannot be scored on other targets: their data are not here.
+        missing: Why it cannot be scored on other targets: their data are not here.
     """
 
     job: Job
@@ -114,7 +114,7 @@ class Outcome:
         busy: Whether another process is making it; another outcome follows when that has ended.
     """
 
-    entry: SweepRun
+    run: SweepRun
     record: dict[str, Any] | None
     error: str
     seconds: float
@@ -127,27 +127,23 @@ Runner = Callable[[Sequence[SweepRun]], Iterator[Outcome]]
 def distinct(wanted: Iterable[SweepRun]) -> tuple[SweepRun, ...]:
     """Return each run once, those that share data and backbone side by side."""
     found: dict[Path, SweepRun] = {}
-    for entry in wanted:
-        twin = found.get(entry.folder)
+    for run in wanted:
+        twin = found.get(run.folder)
         if twin is not None:
-            both = dict.fromkeys((*twin.elsewhere, *entry.elsewhere))
-            missing = dict.fromkeys((*twin.missing, *entry.missing))
-            entry = replace(twin, elsewhere=tuple(both), missing=tuple(missing))
-        found[entry.folder] = entry
-    tasks = list(dict.fromkeys(entry.spec.task for entry in found.values()))
+            both = dict.fromkeys((*twin.elsewhere, *run.elsewhere))
+            missing = dict.fromkeys((*twin.missing, *run.missing))
+            run = replace(twin, elsewhere=tuple(both), missing=tuple(missing))
+        found[run.folder] = run
+    tasks = list(dict.fromkeys(run.spec.task for run in found.values()))
 
-    def place(entry: SweepRun) -> tuple[str, int]:
-        return entry.spec.backbone, tasks.index(entry.spec.task)
+    def place(run: SweepRun) -> tuple[str, int]:
+        return run.spec.backbone, tasks.index(run.spec.task)
 
     return tuple(sorted(found.values(), key=place))
 
 
-def entry_of(job: Job, targets: Sequence[Task] = (), missing: Sequence[str] = ()) -> SweepRun:
-    """Return the run that a job names.
-
-    Raises:
-        ConfigError: Its backbone cannot be loaded.
-    """
+def run_of(job: Job, targets: Sequence[Task] = (), missing: Sequence[str] = ()) -> SweepRun:
+    """Return the run that a job names; ConfigError if its backbone cannot be loaded."""
     return SweepRun(job, job.known_spec(), tuple(targets), tuple(missing))
 
 
@@ -163,16 +159,16 @@ def in_process(tracker: Tracker, *, batched: bool = False, poll_s: float = POLL_
     """
 
     def runner(wanted: Sequence[SweepRun]) -> Iterator[Outcome]:
-        groups = _alike(wanted) if batched else [[entry] for entry in wanted]
+        groups = _alike(wanted) if batched else [[run] for run in wanted]
         busy: list[SweepRun] = []
         for group in groups:
             for outcome in _make(group, tracker):
-                busy += [outcome.entry] if outcome.busy else []
+                busy += [outcome.run] if outcome.busy else []
                 yield outcome
         while busy:
             time.sleep(poll_s)
-            outcomes = [attempt(entry, tracker) for entry in busy]
-            busy = [outcome.entry for outcome in outcomes if outcome.busy]
+            outcomes = [attempt(run, tracker) for run in busy]
+            busy = [outcome.run for outcome in outcomes if outcome.busy]
             yield from (outcome for outcome in outcomes if not outcome.busy)
 
     return runner
@@ -180,8 +176,8 @@ def in_process(tracker: Tracker, *, batched: bool = False, poll_s: float = POLL_
 
 def _alike(wanted: Sequence[SweepRun]) -> list[list[SweepRun]]:
     groups: dict[str, list[SweepRun]] = defaultdict(list)
-    for entry in wanted:
-        groups[stack_key(entry.job)].append(entry)
+    for run in wanted:
+        groups[stack_key(run.job)].append(run)
     return list(groups.values())
 
 
@@ -191,16 +187,16 @@ def _make(group: Sequence[SweepRun], tracker: Tracker) -> Iterator[Outcome]:
     if len(group) > 1:
         started = time.perf_counter()
         try:
-            run_vmapped([entry.job for entry in group], tracker)
+            run_vmapped([run.job for run in group], tracker)
         except Exception as error:  # whose it is shows when each is tried for itself
             tracker.status(f"{error}: {len(group)} runs one by one")
         each_s = (time.perf_counter() - started) / len(group)
-    for entry in group:
-        outcome = attempt(entry, tracker)
+    for run in group:
+        outcome = attempt(run, tracker)
         yield replace(outcome, seconds=outcome.seconds + each_s)
 
 
-def attempt(entry: SweepRun, tracker: Tracker) -> Outcome:
+def attempt(run: SweepRun, tracker: Tracker) -> Outcome:
     """Make one run and score it elsewhere; what goes wrong is written to its folder and returned.
 
     What is complete is not made again.
@@ -208,27 +204,27 @@ def attempt(entry: SweepRun, tracker: Tracker) -> Outcome:
     started = time.perf_counter()
 
     def ended(record: dict[str, Any] | None, error: str = "", *, busy: bool = False) -> Outcome:
-        return Outcome(entry, record, error, time.perf_counter() - started, busy)
+        return Outcome(run, record, error, time.perf_counter() - started, busy)
 
     try:
-        if not RunFolder(entry.folder).complete():
-            run(entry.job, tracker)
-        transfer.measure(entry.job, entry.folder, entry.elsewhere, tracker)
-        record = entry.record()
+        if not RunFolder(run.folder).complete():
+            make_run(run.job, tracker)
+        transfer.measure(run.job, run.folder, run.elsewhere, tracker)
+        record = run.record()
     except BusyError:
         return ended(None, busy=True)
     except Exception as error:  # whatever it is, the other runs go on
-        return ended(None, _stored(entry, error))
-    if entry.missing:
-        return ended(record, _stored(entry, DataError(" ".join(entry.missing))))
-    (entry.folder / FAILURE).unlink(missing_ok=True)
+        return ended(None, _stored(run, error))
+    if run.missing:
+        return ended(record, _stored(run, DataError(" ".join(run.missing))))
+    (run.folder / FAILURE).unlink(missing_ok=True)
     return ended(record)
 
 
-def _stored(entry: SweepRun, error: Exception) -> str:
+def _stored(run: SweepRun, error: Exception) -> str:
     """Write an error into a run's folder and return it as one line."""
     failure = failure_of(error)
-    write_json(entry.folder / FAILURE, {"spec": entry.spec.model_dump(mode="json"), **failure})
+    write_json(run.folder / FAILURE, {"spec": run.spec.model_dump(mode="json"), **failure})
     return failure["error"]
 
 

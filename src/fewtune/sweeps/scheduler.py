@@ -28,8 +28,8 @@ from fewtune.sweeps.runner import (
     Status,
     SweepRun,
     distinct,
-    entry_of,
     failure_of,
+    run_of,
 )
 from fewtune.training.job import Job
 
@@ -40,7 +40,7 @@ class PreparedCase:
 
     Attributes:
         targets: The data of the case's other targets.
-        lacking: Why those that are not in `targets` cannot be opened.
+        missing: Why those that are not in `targets` cannot be opened.
     """
 
     job: Job
@@ -52,29 +52,30 @@ class PreparedCase:
 Prepare = Callable[[Case], PreparedCase]
 
 
-class Rounds:
+class Scheduler:
     """The cases that a source has named so far, and the run of each.
 
     Args:
-        runs: Folder for what is said of cases that have no run.
+        folder: For what is said of cases that have no run.
 
     Attributes:
-        entries: Run of each case, by the case's key.
-        lacking: Why a case has no run, by the case's key.
+        runs: Run of each case, by the case's key.
+        missing: Why a case has no run, by the case's key.
         undecided: What awaits a search, without its values, and why it fails, if it does.
         tasks: Name of the task behind each target.
+        failed: Why a run has failed, by its folder.
     """
 
-    def __init__(self, source: CaseSource, prepare: Prepare, runs: Path) -> None:
+    def __init__(self, source: CaseSource, prepare: Prepare, folder: Path) -> None:
         self.source = source
-        self.runs = runs
+        self.folder = folder
         self.cases: dict[str, Case] = {}
-        self.entries: dict[str, SweepRun] = {}
+        self.runs: dict[str, SweepRun] = {}
         self.missing: dict[str, str] = {}
         self.undecided: tuple[tuple[Case, str], ...] = ()
         self.tasks: dict[Target, str] = {}
         self._prepare = prepare
-        self._failed: dict[Path, str] = {}
+        self.failed: dict[Path, str] = {}
 
     def advance(self) -> tuple[SweepRun, ...]:
         """Ask the source again and return the runs of the cases that are new.
@@ -85,7 +86,9 @@ class Rounds:
             ConfigError: A case asks for what does not exist; no run has been made then.
         """
         fresh: list[SweepRun] = []
-        while new := [case for case in self._asked() if case.key() not in self.cases]:
+        while new := [
+            case for case in self.source.cases(self.scores()) if case.key() not in self.cases
+        ]:
             for case in new:
                 fresh += self._plan(case)
         if isinstance(self.source, Deciding):
@@ -98,10 +101,6 @@ class Rounds:
         Runs that failed since the sweep began, and those without data, have their error instead.
         """
         return [score for key, case in self.cases.items() for score in self._of(key, case)]
-
-    def note(self, outcome: Outcome) -> None:
-        """Remember whether a run has failed."""
-        self._failed[outcome.entry.folder] = outcome.error
 
     def remaining(self) -> int:
         """Return how many more cases will follow when those that are known have their scores.
@@ -122,9 +121,6 @@ class Rounds:
                 return len(known) - len(self.cases)
             known |= cases
 
-    def _asked(self) -> tuple[Case, ...]:
-        return self.source.cases(self.scores())
-
     def _plan(self, case: Case) -> list[SweepRun]:
         key = case.key()
         self.cases[key] = case
@@ -134,8 +130,8 @@ class Rounds:
             self.missing[key] = str(error)
             return []
         self.tasks |= {target: task.name for target, task in ready.targets.items()}
-        self.entries[key] = entry_of(ready.job, tuple(ready.targets.values()), ready.missing)
-        return [self.entries[key]]
+        self.runs[key] = run_of(ready.job, tuple(ready.targets.values()), ready.missing)
+        return [self.runs[key]]
 
     def store_missing(self) -> None:
         """Write a failure for each case that cannot be made, and remove those of old.
@@ -144,7 +140,7 @@ class Rounds:
         """
         known = [(case, self.missing.get(key, "")) for key, case in self.cases.items()]
         for case, why in (*known, *self.undecided):
-            place = self.runs / case.name()
+            place = self.folder / case.name()
             if why:
                 about = {"case": case.model_dump(mode="json", exclude_defaults=True)}
                 write_json(place / FAILURE, {**about, **failure_of(DataError(why))})
@@ -153,8 +149,8 @@ class Rounds:
 
     def store_searches(self) -> None:
         """Write what chose a run's values into its record, where it was made before the search."""
-        for key, entry in self.entries.items():
-            search, path = self.cases[key].chosen_by, entry.folder / "record.json"
+        for key, run in self.runs.items():
+            search, path = self.cases[key].chosen_by, run.folder / "record.json"
             if search is None or not path.exists():
                 continue
             record = read_json(path)
@@ -162,12 +158,12 @@ class Rounds:
                 write_json(path, {**record, "search": search})
 
     def _of(self, key: str, case: Case) -> Iterator[Score]:
-        entry = self.entries.get(key)
-        if entry is None:
+        run = self.runs.get(key)
+        if run is None:
             yield Score(case=case, target=case.own, top1=None, error=self.missing[key])
         else:
-            error = self._failed.get(entry.folder, "")
-            yield from scores_of(case, entry.folder, self.tasks, error)
+            error = self.failed.get(run.folder, "")
+            yield from scores_of(case, run.folder, self.tasks, error)
 
 
 def scores_of(
@@ -216,33 +212,33 @@ class Progress:
 
     def extend(self, more: Sequence[SweepRun]) -> tuple[SweepRun, ...]:
         """Take in the runs of another round and return those that are not complete."""
-        new = [entry for entry in more if entry.folder not in self.status]
+        new = [run for run in more if run.folder not in self.status]
         self.every += tuple(new)
-        for entry in new:
-            self.status[entry.folder] = entry.status()
-            if self.status[entry.folder] == "done":
-                self._learn(entry, entry.record())
-        return tuple(entry for entry in new if self.status[entry.folder] != "done")
+        for run in new:
+            self.status[run.folder] = run.status()
+            if self.status[run.folder] == "done":
+                self._learn(run, run.record())
+        return tuple(run for run in new if self.status[run.folder] != "done")
 
     def add(self, outcome: Outcome) -> None:
         """Count a run that has ended, or is being made by another process."""
-        entry = outcome.entry
-        self.status[entry.folder] = (
-            "busy" if outcome.busy else "failed" if outcome.error else entry.status()
+        run = outcome.run
+        self.status[run.folder] = (
+            "busy" if outcome.busy else "failed" if outcome.error else run.status()
         )
         if outcome.record is not None:
-            self._learn(entry, outcome.record)
+            self._learn(run, outcome.record)
 
     def left(self) -> tuple[SweepRun, ...]:
         """Return the runs that are not complete."""
-        return tuple(entry for entry in self.every if self.status[entry.folder] != "done")
+        return tuple(run for run in self.every if self.status[run.folder] != "done")
 
     def remaining_s(self) -> float | None:
         """Return how long the runs that are left may take; None before that can be said."""
         total, paces = 0.0, dict[tuple[str, str, bool], tuple[float, float] | None]()
-        for entry in self.left():
-            steps = entry.steps()
-            like = (entry.spec.strategy, entry.spec.task, steps > 0)
+        for run in self.left():
+            steps = run.steps()
+            like = (run.spec.strategy, run.spec.task, steps > 0)
             if like not in paces:  # all complete runs are looked through: once for those alike
                 paces[like] = self._pace(*like)
             pace = paces[like]
@@ -270,34 +266,36 @@ class Progress:
         step_s = mean(pace.step_s or 0.0 for pace in nearest)
         return mean(pace.evaluation_s for pace in nearest), step_s
 
-    def _learn(self, entry: SweepRun, record: dict[str, Any]) -> None:
+    def _learn(self, run: SweepRun, record: dict[str, Any]) -> None:
         steps, training_s = record["cost"]["steps"], record["cost"]["training_s"]
         evaluation_s = record["cost"]["total_s"] - training_s
         step_s = training_s / steps if steps else None
-        self._paces.append(Pace(entry.spec, evaluation_s, step_s))
+        self._paces.append(Pace(run.spec, evaluation_s, step_s))
 
 
 def execute(
-    rounds: Rounds, progress: Progress, runner: Runner, finished: Callable[[Outcome], None]
+    scheduler: Scheduler, progress: Progress, runner: Runner, finished: Callable[[Outcome], None]
 ) -> None:
     """Make all runs that are not complete; a failure is stored and does not stop the others.
 
     Args:
-        progress: Has the runs that `rounds` has named so far.
+        progress: Has the runs that `scheduler` has named so far.
         finished: Called after each run, when `progress` has counted it.
 
     Raises:
         KeyboardInterrupt: Ctrl-C; complete runs and checkpoints stay.
         ConfigError: A later round asks for what does not exist.
     """
-    rounds.store_missing()
-    rounds.store_searches()
+    scheduler.store_missing()
+    scheduler.store_searches()
     wanted = progress.left()
     while wanted:
         for outcome in runner(wanted):
-            rounds.note(outcome)
+            scheduler.failed.pop(outcome.run.folder, None)
+            if outcome.error:
+                scheduler.failed[outcome.run.folder] = outcome.error
             progress.add(outcome)
             finished(outcome)
-        wanted = progress.extend(rounds.advance())
-        rounds.store_missing()
-        rounds.store_searches()
+        wanted = progress.extend(scheduler.advance())
+        scheduler.store_missing()
+        scheduler.store_searches()

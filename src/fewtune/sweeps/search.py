@@ -63,7 +63,10 @@ class _Group:
         if best is None:
             return self.trials
         about = {"chosen_by": self.search.record()}
-        finals = [_with(case, best.values).model_copy(update=about) for case in self.finals]
+        finals = [
+            case.model_copy(update={**about, "options": {**case.options, **best.values}})
+            for case in self.finals
+        ]
         return [*self.trials, *finals]
 
 
@@ -162,10 +165,6 @@ class Searches:
             trials=trials,
             planned=planned,
         )
-
-
-def _with(case: Case, values: Values) -> Case:
-    return case.model_copy(update={"options": {**case.options, **values}})
 
 
 def grid(space: Space) -> list[Values]:

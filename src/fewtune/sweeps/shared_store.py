@@ -45,6 +45,8 @@ class SharedStore:
 
     Raises:
         ConfigError: No installed package reads such URLs.
+        RunError: In all methods: the place cannot be read or written; local folders stay as they
+            are.
     """
 
     def __init__(self, place: str) -> None:
@@ -67,32 +69,20 @@ class SharedStore:
         self._root = str(root).rstrip("/")
 
     def complete(self) -> set[str]:
-        """Return the names of the complete runs.
-
-        Raises:
-            RunError: The place cannot be read.
-        """
+        """Return the names of the complete runs."""
         with self._speaking("read"):
             self._fs.invalidate_cache()
             found = self._fs.glob(f"{self._root}/*/{RECORD}")
         return {path.rstrip("/").split("/")[-2] for path in found}
 
     def holds(self, name: str) -> bool:
-        """Whether this run is there, complete.
-
-        Raises:
-            RunError: The place cannot be read.
-        """
+        """Whether this run is there, complete."""
         with self._speaking("read"):
             self._fs.invalidate_cache()
             return bool(self._fs.exists(f"{self._root}/{name}/{RECORD}"))
 
     def push(self, folder: Path) -> None:
-        """Copy a complete run there; of one that is there, what was measured of it later.
-
-        Raises:
-            RunError: The place cannot be written; the run stays in its folder.
-        """
+        """Copy a complete run there; of one that is there, what was measured of it later."""
         files = sorted(file.name for file in folder.iterdir() if file.is_file())
         there = f"{self._root}/{folder.name}"
         if self.holds(folder.name):
@@ -109,11 +99,7 @@ class SharedStore:
             self._fs.mv(hidden, f"{there}/{RECORD}")
 
     def pull(self, name: str, runs: Path) -> None:
-        """Copy a complete run from there into `runs`; of one that is in both, what came later.
-
-        Raises:
-            RunError: The place cannot be read, or `runs` cannot be written.
-        """
+        """Copy a complete run from there; of one that is in both, what was measured later."""
         if not self.holds(name):
             return
         known = (runs / name / RECORD).exists()
@@ -124,11 +110,7 @@ class SharedStore:
             write_atomic(runs / name / file, functools.partial(self._get, f"{name}/{file}"))
 
     def mark(self) -> str:
-        """Return what names this place, written on the first call, so that no other passes for it.
-
-        Raises:
-            RunError: The place cannot be written.
-        """
+        """Return what names this place, written on the first call; see `check`."""
         with self._speaking("write to"):
             self._fs.makedirs(self._root, exist_ok=True)
             path = f"{self._root}/{MARK}"
@@ -137,11 +119,7 @@ class SharedStore:
             return bytes(self._fs.cat_file(path)).decode()
 
     def check(self, mark: str) -> None:
-        """Refuse a place that is not the one where `mark` was made.
-
-        Raises:
-            ConfigError: It is another one, such as a folder of the same name on another machine.
-        """
+        """Refuse another place than that of `mark`: a folder of that name on another machine."""
         with contextlib.suppress(Exception):
             if bytes(self._fs.cat_file(f"{self._root}/{MARK}")).decode() == mark:
                 return
@@ -176,9 +154,9 @@ def fetch(store: SharedStore, wanted: Sequence[SweepRun]) -> None:
         RunError: The place cannot be read, or a folder cannot be written.
     """
     names = store.complete()
-    for entry in wanted:
-        if entry.folder.name in names and entry.status() != "done":
-            for folder in (entry.baseline, entry.folder):
+    for run in wanted:
+        if run.folder.name in names and run.status() != "done":
+            for folder in (run.baseline, run.folder):
                 store.pull(folder.name, folder.parent)
 
 
@@ -189,18 +167,18 @@ def stored(runner: Runner, store: SharedStore, *, by_workers: bool) -> Runner:
         by_workers: The runner has put the runs there, and they are copied here; else the other way.
     """
 
-    def run(wanted: Sequence[SweepRun]) -> Iterator[Outcome]:
+    def fill(wanted: Sequence[SweepRun]) -> Iterator[Outcome]:
         fetch(store, wanted)
         left = []
-        for entry in wanted:
-            if entry.status() == "done":
-                yield Outcome(entry, entry.record(), "", 0.0)
+        for run in wanted:
+            if run.status() == "done":
+                yield Outcome(run, run.record(), "", 0.0)
             else:
-                left.append(entry)
+                left.append(run)
         for outcome in runner(left):
             try:
                 if outcome.record is not None:
-                    for folder in (outcome.entry.baseline, outcome.entry.folder):
+                    for folder in (outcome.run.baseline, outcome.run.folder):
                         if by_workers:
                             store.pull(folder.name, folder.parent)
                         else:
@@ -210,7 +188,7 @@ def stored(runner: Runner, store: SharedStore, *, by_workers: bool) -> Runner:
             else:
                 yield outcome
 
-    return run
+    return fill
 
 
 def _travels(name: str) -> bool:

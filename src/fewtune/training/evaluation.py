@@ -22,6 +22,7 @@ class Evaluation:
     """What a run is worth on other images.
 
     Attributes:
+        task: Name of the images' task.
         classes: Names of the classes it chose among.
         images: How many images were scored.
         left_out: How many were not, since the run has learned from them.
@@ -30,6 +31,7 @@ class Evaluation:
         notes: What must be said of the images, in sentences.
     """
 
+    task: str
     classes: tuple[str, ...]
     images: int
     left_out: int
@@ -52,6 +54,7 @@ def evaluate_run(tuned: Tuned, folder: Path, task: Task, new_classes: bool = Fal
     chosen, examples = match_classes(tuned, task, new_classes)
     divided = new_images(RunFolder(folder), examples)
     return Evaluation(
+        task.name,
         chosen.classes.names,
         len(divided.new),
         divided.seen,

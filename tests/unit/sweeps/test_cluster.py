@@ -19,11 +19,12 @@ from fewtune.core.task import Example
 from fewtune.model.load_strategy import load_strategy
 from fewtune.strategies.clip_adapter import ClipAdapter
 from fewtune.strategies.zero_shot import ZeroShot
+from fewtune.sweeps.place import SweepPlace
 from fewtune.sweeps.ray import worker
-from fewtune.sweeps.ray.cluster import Pool, RayRunner, memory_shares, slots
+from fewtune.sweeps.ray.cluster import RayRunner, memory_shares, slots
 from fewtune.sweeps.ray.code_sync import PACKAGE, Sources, pack, unpack
 from fewtune.sweeps.ray.run_queue import RETRIES, RunQueue, is_lost
-from fewtune.sweeps.runner import SweepRun, entry_of
+from fewtune.sweeps.runner import SweepRun, run_of
 from fewtune.sweeps.shared_store import SharedStore
 from fewtune.testing import tiny_clip_folder, tiny_task
 from fewtune.training.job import Job
@@ -34,7 +35,7 @@ WorkerCrashedError = type("WorkerCrashedError", (RayError,), {})
 RayTaskError = type("RayTaskError", (RayError,), {})
 
 
-def entry(task: str, seed: int, runs: Path = Path("runs")) -> SweepRun:
+def run(task: str, seed: int, runs: Path = Path("runs")) -> SweepRun:
     """A run that is only looked at."""
     spec = Spec(
         strategy="clip-adapter", version=1, options={}, recipe=Recipe(), task=task, data=task,
@@ -44,7 +45,7 @@ def entry(task: str, seed: int, runs: Path = Path("runs")) -> SweepRun:
 
 
 def test_the_zero_shot_run_of_a_task_is_made_once_while_other_tasks_run() -> None:
-    line = RunQueue([entry("pets", 1), entry("pets", 2), entry("cars", 1), entry("cars", 2)])
+    line = RunQueue([run("pets", 1), run("pets", 2), run("cars", 1), run("cars", 2)])
     taken = [line.take(0) for _ in range(3)]
     seen = [(one.spec.task, one.spec.seed) for one in taken if one]
     assert seen == [("pets", 1), ("cars", 1), ("pets", 2)]  # the last waits for the first's
@@ -61,7 +62,7 @@ def test_a_run_whose_worker_was_lost_is_made_again_a_few_times() -> None:
     assert is_lost(WorkerCrashedError())
     assert not is_lost(RayTaskError())
     assert not is_lost(ValueError())
-    line = RunQueue([entry("pets", 1), entry("pets", 2)])
+    line = RunQueue([run("pets", 1), run("pets", 2)])
     for _ in range(RETRIES):
         one = line.take(0)
         assert one
@@ -82,7 +83,7 @@ def test_a_run_whose_worker_was_lost_is_made_again_a_few_times() -> None:
 
 
 def test_a_run_of_another_process_is_looked_at_again_later_and_told_once() -> None:
-    line = RunQueue([entry("pets", 1)])
+    line = RunQueue([run("pets", 1)])
     one = line.take(0)
     assert one
     assert line.ended(one, worker.Report(None, busy=True), 10.0)
@@ -96,28 +97,29 @@ def test_a_run_of_another_process_is_looked_at_again_later_and_told_once() -> No
 def test_workers_of_a_machine_share_its_memory() -> None:
     big = {"CPU": 8.0, "GPU": 1.0, "memory": 8 * 2.0**30}
     nodes = [{"NodeID": "a", "Resources": big}, {"NodeID": "head", "Resources": {"memory": 1.0}}]
-    assert memory_shares(nodes, Pool(cpus=2), 0) == {"a": 2048}
-    assert memory_shares(nodes, Pool(workers=1), 0) == {"a": 8192}
-    assert memory_shares(nodes, Pool(), 0.5) == {"a": 4096}
+    assert memory_shares(nodes, SweepPlace(on="ray", cpus_per_run=2), 0) == {"a": 2048}
+    assert memory_shares(nodes, SweepPlace(on="ray", workers=1), 0) == {"a": 8192}
+    assert memory_shares(nodes, SweepPlace(), 0.5) == {"a": 4096}
     assert slots(big, 1, 0.25) == 4
     assert slots(big, 1, 2) == 0
 
 
 def test_what_cannot_be_taken_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Pool(cpus=10**6).here() == 1
+    assert SweepPlace(on="ray", cpus_per_run=10**6).at_once() == 1
     with pytest.raises(ConfigError, match="neither a part of a GPU nor a whole number"):
-        Pool(gpus=1.5)
+        SweepPlace(on="ray", gpus_per_run=1.5)
+    place = SweepPlace(on="ray", address="127.0.0.1:1")
     with pytest.raises(ConfigError, match="No Ray cluster answers at"):
-        next(RayRunner(Pool(address="127.0.0.1:1"))([entry("pets", 1)]))
-    monkeypatch.setattr("fewtune.sweeps.ray.cluster.find_spec", lambda name: None)
+        next(RayRunner(place, print)([run("pets", 1)]))
+    monkeypatch.setattr("fewtune.sweeps.place.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r'pip install "fewtune\[ray\]"'):
-        RayRunner(Pool())
+        SweepPlace(on="ray")
 
 
 @pytest.fixture
 def clean_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test unpacks is forgotten."""
-    monkeypatch.setattr(worker._process, "unpacked", [])
+    monkeypatch.setattr(worker, "_unpacked", [])
     monkeypatch.setattr(sys, "path", list(sys.path))
     package = importlib.import_module(PACKAGE)
     monkeypatch.setattr(package, "__path__", list(package.__path__))
@@ -132,7 +134,7 @@ def tiny(tmp_path: Path) -> SweepRun:
     backbone = str(tiny_clip_folder(tmp_path / "backbone", blocks=1))
     job = Job.of(ZeroShot(), tiny_task(test=2), backbone, precision="fp32", threads=1,
               runs=tmp_path / "here", memory_mib=8192)  # fmt: skip
-    return entry_of(job)
+    return run_of(job)
 
 
 def order(one: SweepRun, place: str = "", mark: str = "") -> tuple[worker.Order, list[bytes]]:
@@ -184,7 +186,7 @@ def test_a_worker_says_what_it_does_not_see(tiny: SweepRun, tmp_path: Path) -> N
 def test_a_run_is_fitted_to_its_worker(tiny: SweepRun) -> None:
     spec = tiny.spec.model_copy(update={"precision": "bf16"})
     told = replace(order(tiny)[0], cpus=1)
-    job = worker.fitted(tiny.job.changed(threads=8), replace(tiny, spec=spec), told)
+    job = worker.fitted(replace(tiny, job=tiny.job.changed(threads=8), spec=spec), told)
     assert (job.config.threads, job.config.precision, job.config.device, job.config.memory_mib) == (
         1,
         "bf16",

@@ -92,7 +92,7 @@ def test_runs_come_back_as_they_went_and_later_measurements_follow(tmp_path: Pat
 
 
 def test_only_what_a_place_lacks_is_made_and_left_there(tmp_path: Path) -> None:
-    def entry(task: str) -> SweepRun:
+    def run(task: str) -> SweepRun:
         spec = Spec(
             strategy=ZERO_SHOT, version=ZeroShot.version, options={}, recipe=None, task=task,
             data=task, backbone="tiny", revision="r", precision="fp32",
@@ -112,7 +112,7 @@ def test_only_what_a_place_lacks_is_made_and_left_there(tmp_path: Path) -> None:
             make(one, one.folder.parent)
             yield Outcome(one, one.record(), "", 1.0)
 
-    there, missing = entry("there"), entry("missing")
+    there, missing = run("there"), run("missing")
     store = SharedStore("memory://study")
     store.push(make(there, tmp_path / "other"))
     outcomes = list(stored(runner, store, by_workers=False)([there, missing]))

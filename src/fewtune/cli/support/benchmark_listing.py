@@ -101,11 +101,7 @@ def _find(data: str) -> catalog.NamedDataset | None:
 
 
 def require(data: str) -> str:
-    """Return the name of a declared dataset.
-
-    Raises:
-        ConfigError: It is none; close ones are named.
-    """
+    """Return the name of a declared dataset; ConfigError names close ones."""
     from fewtune.core.errors import did_you_mean
 
     found = _find(data)
@@ -128,21 +124,18 @@ def list_all(root: Path | None, console: Console) -> None:
     if console.machine:
         console.json([entry.to_json() for entry in entries])
         return
-    rows = []
-    for entry in entries:
-        dataset = entry.dataset
-        sizes = " / ".join(f"{number:,}" for number in dataset.sizes.values())
-        rows.append(
-            [
-                entry.name,
-                dataset.group,
-                str(len(dataset.classes)),
-                sizes,
-                _gigabytes(dataset) if dataset.downloads else "-",
-                dataset.licence,
-                entry.where(),
-            ]
-        )
+    rows = [
+        [
+            entry.name,
+            entry.dataset.group,
+            str(len(entry.dataset.classes)),
+            " / ".join(f"{number:,}" for number in entry.dataset.sizes.values()),
+            _gigabytes(entry.dataset) if entry.dataset.downloads else "-",
+            entry.dataset.licence,
+            entry.where(),
+        ]
+        for entry in entries
+    ]
     header = ["name", "group", "classes", "train / val / test", "GB", "licence", "on this machine"]
     console.table(header, rows, left=(0, 1, 5, 6))
     console.note(f"datasets are looked for in {where} (another folder: --root or FEWTUNE_DATA)")

@@ -17,11 +17,7 @@ RUNS = Path("runs")
 
 
 def find_run(text: str) -> Path:
-    """Return the run at a path, or the one in ./runs of that name or with that hash.
-
-    Raises:
-        RunError: There is none, or the hash is that of several.
-    """
+    """Return the run at a path, or the only one in ./runs of that name or hash."""
     path = Path(text).expanduser()
     if path.exists():
         return path

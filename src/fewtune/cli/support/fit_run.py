@@ -1,4 +1,4 @@
-"""Runs of `fewtune fit`: the images are checked, one run or one per seed is made and printed."""
+"""Results of `fewtune fit` on the console: of one run, or of one for each seed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
 from fewtune.cli.support.console import Console
-from fewtune.cli.support.data_checks import ShownOnConsole
 from fewtune.cli.support.result_tables import (
     METRICS,
     gain_cells,
@@ -15,64 +14,14 @@ from fewtune.cli.support.result_tables import (
     show_results,
     title,
 )
-from fewtune.core.errors import ConfigError
-from fewtune.model.load_strategy import load_strategy
 
 if TYPE_CHECKING:
-    from fewtune.core.run_config import RunConfig
     from fewtune.training.run import Result
 
 LEGEND = (
     "In percent. recall, prec., F1: means over classes; ECE: calibration error; deviation: sample "
     "standard deviation over seeds; gain: of the mean."
 )
-
-
-def fit_and_show(config: RunConfig, seeds: Sequence[int], console: Console) -> None:
-    """Make the run that a config asks for, or one for each seed, and print the results.
-
-    Raises:
-        ConfigError: A value is wrong, or the images do not fit it.
-        DataError: The images cannot be used.
-        RunError: Training failed.
-    """
-    from fewtune.cli.support.progress import make_terminal
-    from fewtune.reports.model_card import write_card
-    from fewtune.training.prepare import Preparation
-    from fewtune.training.run import run
-    from fewtune.training.tracking import Trackers, make_tracker
-    from fewtune.training.vmapped.vmapped_runs import run_vmapped
-
-    if seeds:
-        refuse_seeds(config)
-    tracker = make_tracker(config.tracker)
-    preparation = Preparation(ShownOnConsole(console), write_card)
-    if not seeds:
-        job = preparation.job(config)
-        with make_terminal(console) as terminal:
-            result = run(job, Trackers([terminal, tracker]))
-        show(result, console)
-        return
-    jobs = [preparation.job(config.changed(seed=seed)) for seed in seeds]
-    with make_terminal(console) as terminal:
-        results = run_vmapped(jobs, Trackers([terminal, tracker]))
-    show_seeds(results, console)
-
-
-def refuse_seeds(config: RunConfig) -> None:
-    """Refuse several seeds where there is one already, or where none matters.
-
-    Raises:
-        ConfigError: A seed is set, too, or the strategy trains nothing.
-    """
-    if config.seed:
-        raise ConfigError("--seed and --seeds exclude each other.", hint="Use --seeds alone.")
-    kind = load_strategy(config.strategy)
-    if kind.recipe is None:
-        raise ConfigError(
-            f"{kind.name()} trains nothing: every seed would give the same.",
-            hint="Leave out --seeds.",
-        )
 
 
 def show(result: Result, console: Console) -> None:

@@ -7,7 +7,7 @@ declared twice. Flags that are not fields use the same types.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import click
 from click.core import ParameterSource
@@ -18,6 +18,8 @@ from fewtune.core.naming import show
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
+
+    from fewtune.core.fields import Parser
 
 OPTIONS = "Options"
 GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP, ParameterSource.ENVIRONMENT)
@@ -90,17 +92,21 @@ class ValueType(click.ParamType[Any]):
         self.parser = Parser(annotation, *Field(**bounds).metadata)
         self.name = self.parser.name
 
+    @classmethod
+    def of(cls, parser: Parser) -> ValueType:
+        """Return the type of a field; of one with several values, that of each of them."""
+        kind = cls(get_args(parser.inner)[0] if parser.several else parser.inner)
+        if not parser.several:
+            kind.parser, kind.name = parser, parser.name
+        return kind
+
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
         """Return the choices as the help page shows them; None for other types."""
         choices = self.parser.choices
         return f"[{'|'.join(choices)}]" if choices else None
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the value.
-
-        Raises:
-            ConfigError: It is not valid.
-        """
+        """Return the value; ConfigError if it is not valid."""
         return self.parser.parse(value, param.opts[-1] if param else "value")
 
 
@@ -118,11 +124,7 @@ class Several(ValueType):
         self.distinct = distinct
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the values in the order given.
-
-        Raises:
-            ConfigError: One is not valid, or there is none.
-        """
+        """Return the values in the order given; ConfigError if one is not valid."""
         flag = param.opts[-1] if param else "value"
         words = value if isinstance(value, list | tuple) else str(value).split(",")
         parts = [part for word in words if (part := str(word).strip())]
@@ -134,11 +136,6 @@ class Several(ValueType):
         if not found:
             raise ConfigError(f"{flag} must be one value or several with commas, found {value!r}.")
         return found
-
-
-def choice(*names: str) -> ValueType:
-    """Return the type of a value that is one of these names, in any case."""
-    return ValueType(Literal[names])
 
 
 def field_options(
@@ -160,14 +157,22 @@ def field_options(
         if name in leave_out:
             continue
         default = (defaults or {}).get(name, field.default)
-        yield _option(name, field, flag_of(field).section or section or OPTIONS, default)
+        yield field_option(name, field, flag_of(field).section or section or OPTIONS, default)
         for former in Parser.of(field).former:
             if former.key:
-                old = choice(*(str(value) for value, _ in former.values))
-                yield Option([former.key, f"--{former.key}"], type=old, hidden=True)
+                names = tuple(str(value) for value, _ in former.values)
+                kind = ValueType(Literal[names])
+                yield Option([former.key, f"--{former.key}"], type=kind, hidden=True)
 
 
-def _option(name: str, field: FieldInfo, section: str, default: Any) -> Option:
+def field_option(
+    name: str, field: FieldInfo, section: str, default: Any, *, switch: bool = False
+) -> Option:
+    """Return the option of a field.
+
+    Args:
+        switch: A bool has no --no- form.
+    """
     from fewtune.core.fields import Parser, flag_name, flag_of
 
     how, parser, flag = flag_of(field), Parser.of(field), flag_name(name, field)
@@ -175,40 +180,16 @@ def _option(name: str, field: FieldInfo, section: str, default: Any) -> Option:
     text = f"{text[:1].upper()}{text[1:]}." if text else ""
     rest: dict[str, Any] = {"section": section, "help": text, "hidden": how.hidden}
     if parser.inner is bool:
-        if name.startswith("no_"):
+        if switch or name.startswith("no_"):
             return Option([name, flag], is_flag=True, **rest)
         flag += "/--no-" + flag.removeprefix("--")
         return Option([name, flag], shown=show(default), default=None, **rest)
-    shown = how.shown or ("" if default in ("", ()) else show(default))
-    if not how.shown and parser.bounds():
-        shown += f"; {parser.bounds()}"
-    kind = ValueType(field.annotation)
-    kind.parser, kind.name = parser, parser.name
-    if how.metavar:
-        rest["metavar"] = how.metavar
-    if parser.several:
-        kind.parser = Parser(str)
-        rest["multiple"] = True
-    return Option([name, flag], type=kind, shown=shown, default=None, **rest)
-
-
-def compute_options() -> Iterator[Option]:
-    """Yield --device, --precision and --threads, as `fewtune fit` has them."""
-    from fewtune.core.run_config import ExecutionSettings
-
-    for option in field_options(ExecutionSettings):
-        if option.name in ("device", "precision", "threads"):
-            option.section = OPTIONS
-            yield option
-
-
-def moved_backbone() -> Option:
-    """Return --backbone of the commands that read a run."""
+    value = "" if default in ("", ()) else show(default)
+    shown = how.shown or "; ".join(filter(None, (value, parser.bounds())))
+    kind, several = ValueType.of(parser), parser.several
+    names = [name, *([how.short] if how.short else []), flag]
     return Option(
-        ["--backbone"],
-        metavar="PATH",
-        shown="where the run found it",
-        help="Where the run's backbone is now, if it has moved.",
+        names, type=kind, metavar=how.metavar or None, shown=shown, multiple=several, **rest
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from fewtune.cli.support.console import Console, duration, memory
@@ -19,22 +18,11 @@ SILENCE_S = 60.0
 
 
 class Terminal(Tracker):
-    """Says what begins, what it will cost and how far it is. A context manager: it closes bars."""
+    """Says what begins, what it will cost and how far it is; to be closed, as it draws bars."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self.strategy = ""
-
-    def __enter__(self) -> Terminal:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Remove what moves on the screen."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,76 +15,49 @@ from fewtune.core.percentages import percent
 if TYPE_CHECKING:
     from fewtune.reports.tables import ReportTable
     from fewtune.sweeps.make_runs import Sweep
-    from fewtune.sweeps.place import SweepPlace
     from fewtune.sweeps.runner import Outcome
-    from fewtune.sweeps.scheduler import Rounds
+    from fewtune.sweeps.scheduler import Scheduler
     from fewtune.sweeps.sources import SweepFile
 
 EXIT_FAILED = 1
 
 
-@dataclass(frozen=True)
-class SweepRequest:
-    """What `fewtune sweep` is asked for.
-
-    Attributes:
-        chosen: Fields of the protocol or axes of the grid, as flags have them.
-        shared: Values of every run, by field of `RunConfig`.
-    """
-
-    file: SweepFile
-    chosen: Mapping[str, Any]
-    shared: Mapping[str, Any]
-    place: SweepPlace
-
-
-def sweep_and_show(request: SweepRequest, values: Mapping[str, Any]) -> int:
+def sweep_and_show(file: SweepFile, settings: Mapping[str, Any], values: Mapping[str, Any]) -> int:
     """Make the runs of a sweep that are not complete; the status is 1 if one fails.
 
     Args:
-        values: The other flags of `fewtune sweep`, by parameter name.
-
-    Raises:
-        ConfigError: A run asks for what does not exist; none has been made then.
-        DataError: There is no run whose data are here.
+        settings: As of `api.sweep`.
+        values: The flags that are no settings, by parameter name.
     """
-    from fewtune.reports.model_card import write_card
+    from fewtune.api import plan_sweep
     from fewtune.reports.protocol_tables import remembered
-    from fewtune.sweeps.make_runs import Sweep
-    from fewtune.training.prepare import Preparation
 
     console = Console(quiet=values["quiet"])
-    sweep = Sweep.plan(
-        request.file.source(request.chosen),
-        request.place,
-        request.shared,
-        where=request.file.where,
-        preparation=Preparation(ShownOnConsole(console), write_card if values["cards"] else None),
-    )
+    sweep = plan_sweep(file, settings, ShownOnConsole(console), cards=values["cards"])
     show_plan(sweep, console)
     if values["dry_run"]:
         list_runs(sweep, console)
         return 0
     try:
-        with remembered(sweep.source, sweep.rounds), LiveTable(sweep, console).shown() as table:
-            sweep.make(table.show, note=console.note)
+        with remembered(sweep.source, sweep.scheduler), LiveTable(sweep, console).shown() as table:
+            sweep.make(ended=table.show, note=console.note)
     finally:
         show_protocol(sweep, console)
     if values["retention"]:
         console.note("measuring each run on the other tasks ...")
         sweep.measure_retention()
-    show_failures(sweep.failed, console)
-    show_missing(sweep.rounds, console)
+    show_failures(sweep.scheduler.failed, console)
+    show_missing(sweep.scheduler, console)
     show_searches(sweep, console)
-    console.line(f"next  fewtune report {request.place.folder}")
+    console.line(f"next  fewtune report {sweep.place.folder}")
     return 0 if sweep.complete else EXIT_FAILED
 
 
-def show_failures(failed: Mapping[Path, Outcome], console: Console) -> None:
+def show_failures(failed: Mapping[Path, str], console: Console) -> None:
     """Print why runs failed, once for all that failed alike."""
     alike: dict[str, list[Path]] = {}
-    for folder, outcome in failed.items():
-        alike.setdefault(outcome.error, []).append(folder)
+    for folder, error in failed.items():
+        alike.setdefault(error, []).append(folder)
     for text, folders in alike.items():
         more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
         console.line(f"failed: {folders[0]}{more}: {text}")
@@ -97,7 +69,7 @@ def show_searches(sweep: Sweep, console: Console) -> None:
 
     chosen = [
         f"chosen: {case.label()}: {search_text(case.chosen_by)}"
-        for case in sweep.rounds.cases.values()
+        for case in sweep.scheduler.cases.values()
         if case.chosen_by is not None
     ]
     for line in dict.fromkeys([*chosen, *(f"failed: {why}" for why in sweep.undecided())]):
@@ -109,15 +81,15 @@ def show_protocol(sweep: Sweep, console: Console) -> None:
     from fewtune.core.protocol import Protocol
     from fewtune.reports.protocol_tables import tables_file, tables_of_protocol
 
-    protocol, rounds = sweep.source, sweep.rounds
+    protocol, scheduler = sweep.source, sweep.scheduler
     if not isinstance(protocol, Protocol) or not sweep.progress.every:
         return
-    for table in tables_of_protocol(protocol, rounds.runs):
+    for table in tables_of_protocol(protocol, scheduler.folder):
         show_table(table, console)
-    scored = {score.case.key() for score in rounds.scores() if score.top1 is not None}
-    left = len(rounds.cases) - len(scored)
+    scored = {score.case.key() for score in scheduler.scores() if score.top1 is not None}
+    left = len(scheduler.cases) - len(scored)
     holes = f"; {left} runs have no score, their cells are holes" if left else ""
-    console.line(f"tables  {tables_file(protocol, rounds.runs)}{holes}")
+    console.line(f"tables  {tables_file(protocol, scheduler.folder)}{holes}")
 
 
 def show_table(table: ReportTable, console: Console) -> None:
@@ -137,35 +109,35 @@ def show_table(table: ReportTable, console: Console) -> None:
 
 def show_plan(sweep: Sweep, console: Console) -> None:
     """Print how many runs there are, how long those that are left may take, and what is missing."""
-    rounds, progress, jobs = sweep.rounds, sweep.progress, sweep.jobs
+    scheduler, progress, jobs = sweep.scheduler, sweep.progress, sweep.jobs
     left, estimate = len(progress.left()), progress.remaining_s()
-    without = [rounds.cases[key] for key in rounds.missing]
+    without = [scheduler.cases[key] for key in scheduler.missing]
     if estimate is not None:
         estimate += sum(progress.seconds(c.strategy, jobs.steps(c)) or 0.0 for c in without)
     every, complete = len(progress.every) + len(without), len(progress.every) - left
     about = f", about {duration(estimate)} left" if every > complete and estimate else ""
     console.line(f"{every} runs, {complete} complete{about}")
-    more = rounds.remaining()
+    more = scheduler.remaining()
     if more:
         console.line(f"{more} more follow from their scores")
-    show_missing(rounds, console)
+    show_missing(scheduler, console)
     for text, runs in Counter(text for e in progress.every for text in e.missing).items():
         console.line(f"{runs} run{'s' * (runs != 1)} will have a hole. {text}")
 
 
-def show_missing(rounds: Rounds, console: Console) -> None:
+def show_missing(scheduler: Scheduler, console: Console) -> None:
     """Print which data are missing, how many runs want them, and how to get them."""
-    for text, runs in Counter(rounds.missing.values()).items():
+    for text, runs in Counter(scheduler.missing.values()).items():
         console.line(f"{runs} run{'s' * (runs != 1)} cannot be made: {text}")
 
 
 def list_runs(sweep: Sweep, console: Console) -> None:
     """Print what has become of each run."""
-    rounds, progress = sweep.rounds, sweep.progress
-    for entry in progress.every:
-        console.line(f"  {progress.status[entry.folder]:<7} {entry.folder}")
-    for key in rounds.missing:
-        console.line(f"  {'no data':<7} {rounds.runs / rounds.cases[key].name()}")
+    scheduler, progress = sweep.scheduler, sweep.progress
+    for run in progress.every:
+        console.line(f"  {progress.status[run.folder]:<7} {run.folder}")
+    for key in scheduler.missing:
+        console.line(f"  {'no data':<7} {scheduler.folder / scheduler.cases[key].name()}")
 
 
 class LiveTable:
@@ -196,7 +168,7 @@ class LiveTable:
         if self._live is not None:
             self._live.update(self._grid())
             return
-        spec = outcome.entry.spec
+        spec = outcome.run.spec
         what = f"{spec.strategy} {spec.task} {shots_text(spec.shots)} seed {spec.seed}"
         left = len(self.progress.left())
         if outcome.busy:
@@ -210,8 +182,8 @@ class LiveTable:
     def _grid(self) -> Any:
         from rich.table import Table as Grid
 
-        tasks = list(dict.fromkeys(entry.spec.task for entry in self.progress.every))
-        strategies = list(dict.fromkeys(entry.spec.strategy for entry in self.progress.every))
+        tasks = list(dict.fromkeys(run.spec.task for run in self.progress.every))
+        strategies = list(dict.fromkeys(run.spec.strategy for run in self.progress.every))
         grid = Grid(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
         for name in ("", *tasks):
             grid.add_column(name, justify="right" if name else "left")
@@ -221,9 +193,9 @@ class LiveTable:
 
     def _cell(self, strategy: str, task: str) -> str:
         states = [
-            self.progress.status[entry.folder]
-            for entry in self.progress.every
-            if entry.spec.strategy == strategy and entry.spec.task == task
+            self.progress.status[run.folder]
+            for run in self.progress.every
+            if run.spec.strategy == strategy and run.spec.task == task
         ]
         marks = [f"{n} {what}" for what in ("failed", "busy") if (n := states.count(what))]
         return ", ".join([f"{states.count('done')}/{len(states)}", *marks])

@@ -33,7 +33,7 @@ class RunQueue:
     """
 
     def __init__(self, wanted: Sequence[SweepRun]) -> None:
-        self._waiting = [(entry.spec.zero_shot(0).hash(), entry) for entry in wanted]
+        self._waiting = [(run.spec.zero_shot(0).hash(), run) for run in wanted]
         self._making: Counter[str] = Counter()
         self._made: set[str] = set()
         self._tries: Counter[Path] = Counter()
@@ -49,7 +49,7 @@ class RunQueue:
         Args:
             now: In seconds, as `ended` is told.
         """
-        ripe = [(key, entry) for due, key, entry in self._later if due <= now]
+        ripe = [(key, run) for due, key, run in self._later if due <= now]
         self._later = [late for late in self._later if late[0] > now]
         self._waiting += ripe
         if not self._waiting:
@@ -59,35 +59,35 @@ class RunQueue:
             for index, (key, _) in enumerate(self._waiting)
             if key in self._made or not self._making[key]
         )
-        key, entry = self._waiting.pop(next(free, 0))
+        key, run = self._waiting.pop(next(free, 0))
         self._making[key] += 1
-        return entry
+        return run
 
-    def ended(self, entry: SweepRun, report: Report | BaseException, now: float) -> Report | None:
+    def ended(self, run: SweepRun, report: Report | BaseException, now: float) -> Report | None:
         """Return the report to be passed on; None if the run comes again without a word.
 
         A run whose worker was lost comes again at once, one that another process is making later.
         """
-        key = entry.spec.zero_shot(0).hash()
+        key = run.spec.zero_shot(0).hash()
         self._making[key] -= 1
         if isinstance(report, BaseException):
-            self._tries[entry.folder] += 1
-            if is_lost(report) and self._tries[entry.folder] <= RETRIES:
-                self._waiting.insert(0, (key, entry))
+            self._tries[run.folder] += 1
+            if is_lost(report) and self._tries[run.folder] <= RETRIES:
+                self._waiting.insert(0, (key, run))
                 return None
-            return Report(None, self._failure(entry, report))
+            return Report(None, self._failure(run, report))
         if report.busy:
-            self._later.append((now + LATER_S, key, entry))
-            reported = entry.folder in self._reported
-            self._reported.add(entry.folder)
+            self._later.append((now + LATER_S, key, run))
+            reported = run.folder in self._reported
+            self._reported.add(run.folder)
             return None if reported else report
         self._made.add(key)
         return report
 
-    def _failure(self, entry: SweepRun, error: BaseException) -> dict[str, Any]:
+    def _failure(self, run: SweepRun, error: BaseException) -> dict[str, Any]:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         if is_lost(error):
-            times = self._tries[entry.folder]
+            times = self._tries[run.folder]
             what = f"Its worker was lost {times} times, the last time: {lines[0]}"
             return failure_of(RunError(what, hint="If memory ran out, use fewer --workers."))
         what = f"A worker could not begin: {lines[-1]}"

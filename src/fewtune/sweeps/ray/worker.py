@@ -14,7 +14,7 @@ import platform
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ class Order:
     """What a worker is told.
 
     Attributes:
-        entry: The pickled run, without its tasks.
+        run: The pickled run, without its tasks.
         folder: Where the sweep was started: what relative paths begin at.
         cpus: Threads that it may use.
         gpus: GPUs, or a part of one.
@@ -43,7 +43,7 @@ class Order:
         mark: What stands in that place, so that another one is not taken for it.
     """
 
-    entry: bytes
+    run: bytes
     folder: str
     cpus: int
     gpus: float
@@ -67,20 +67,14 @@ class Report:
     busy: bool = False
 
 
-@dataclass
-class _Process:
-    """What this process has done already for the sweep that it works for."""
-
-    unpacked: list[Sources] = field(default_factory=list)
+# What this process has unpacked already for the sweep that it works for.
+_unpacked: list[Sources] = []
 
 
-_process = _Process()
-
-
-def wrap(entry: SweepRun) -> tuple[bytes, list[Task]]:
+def wrap(run: SweepRun) -> tuple[bytes, list[Task]]:
     """Return a run without its tasks, which several runs share, and these tasks."""
-    job = {name: value for name, value in vars(entry.job).items() if name != "task"}
-    return pickle.dumps((job, entry.spec, entry.missing)), [entry.job.task, *entry.elsewhere]
+    job = {name: value for name, value in vars(run.job).items() if name != "task"}
+    return pickle.dumps((job, run.spec, run.missing)), [run.job.task, *run.elsewhere]
 
 
 def unwrap(data: bytes, tasks: list[Task]) -> SweepRun:
@@ -96,13 +90,13 @@ def work(order: Order, sources: Sources, *tasks: bytes) -> Report:
     """Make a run; whatever goes wrong is in the report."""
     started = time.perf_counter()
     try:
-        if sources not in _process.unpacked:
+        if sources not in _unpacked:
             unpack(sources)
-            _process.unpacked.append(sources)
+            _unpacked.append(sources)
         with contextlib.suppress(OSError):  # another machine: then paths must be absolute
             os.chdir(order.folder)
-        entry = unwrap(order.entry, [_task(task) for task in tasks])
-        report = _make(order, entry)
+        run = unwrap(order.run, [_task(task) for task in tasks])
+        report = _make(order, run)
     except Exception as error:
         from fewtune.sweeps.runner import failure_of
 
@@ -119,21 +113,23 @@ def _task(data: bytes) -> Task:
     return task
 
 
-def _make(order: Order, entry: SweepRun) -> Report:
+def _make(order: Order, run: SweepRun) -> Report:
+    from fewtune.core.files import digest
+    from fewtune.core.paths import cache_dir
     from fewtune.sweeps.shared_store import SharedStore
 
-    for task in (entry.job.task, *entry.elsewhere):
+    for task in (run.job.task, *run.elsewhere):
         check_data(task)
-    entry = replace(entry, job=fitted(entry.job, entry, order))
-    check_backbone(entry)
+    run = replace(run, job=fitted(run, order))
+    check_backbone(run)
     if not order.place:
-        return _attempt(entry)
+        return _attempt(run)
     store = SharedStore(order.place)
     store.check(order.mark)
-    return made_here(entry, store, scratch(order.place))
+    return made_here(run, store, cache_dir() / "work" / digest(order.place)[:16])
 
 
-def made_here(entry: SweepRun, store: SharedStore, runs: Path) -> Report:
+def made_here(run: SweepRun, store: SharedStore, runs: Path) -> Report:
     """Make a run in a folder of this machine and store it, its zero-shot run first.
 
     What was stored leaves this machine, but for the zero-shot run, which others here need. What was
@@ -142,7 +138,7 @@ def made_here(entry: SweepRun, store: SharedStore, runs: Path) -> Report:
     Raises:
         RunError: It cannot be stored; it stays here and is stored when it is asked for again.
     """
-    local = replace(entry, job=entry.job.changed(runs=runs))
+    local = replace(run, job=run.job.changed(runs=runs))
     for folder in (local.baseline, local.folder):
         store.pull(folder.name, runs)
     report = _attempt(local)
@@ -154,22 +150,14 @@ def made_here(entry: SweepRun, store: SharedStore, runs: Path) -> Report:
     return report
 
 
-def _attempt(entry: SweepRun) -> Report:
+def _attempt(run: SweepRun) -> Report:
     from fewtune.core.files import read_json
     from fewtune.sweeps.runner import FAILURE, attempt
     from fewtune.training.tracking import Tracker
 
-    outcome = attempt(entry, Tracker())
-    failure = read_json(entry.folder / FAILURE) if outcome.error else None
+    outcome = attempt(run, Tracker())
+    failure = read_json(run.folder / FAILURE) if outcome.error else None
     return Report(outcome.record, failure, outcome.seconds, outcome.busy)
-
-
-def scratch(place: str) -> Path:
-    """Return the folder of this machine in which runs for a place are made."""
-    from fewtune.core.files import digest
-    from fewtune.core.paths import cache_dir
-
-    return cache_dir() / "work" / digest(place)[:16]
 
 
 def check_data(task: Task) -> None:
@@ -198,18 +186,14 @@ def check_data(task: Task) -> None:
                 ) from error
 
 
-def check_backbone(entry: SweepRun) -> None:
-    """Refuse a backbone that is another one here than where the sweep was started.
-
-    Raises:
-        ConfigError: It is another revision.
-    """
+def check_backbone(run: SweepRun) -> None:
+    """Refuse another revision of the backbone than where the sweep was started."""
     from fewtune.core.errors import ConfigError
 
-    found, wanted = _revision(entry.job.config.backbone), entry.spec.revision
+    found, wanted = _revision(run.job.config.backbone), run.spec.revision
     if found not in (None, wanted):  # None: not downloaded here yet
         raise ConfigError(
-            f"Backbone {entry.job.config.backbone} is revision {found} here, and {wanted} where "
+            f"Backbone {run.job.config.backbone} is revision {found} here, and {wanted} where "
             "the sweep was started.",
             hint="Put the same files on every machine.",
         )
@@ -222,17 +206,18 @@ def _revision(backbone: str) -> str | None:
     return describe(backbone).revision
 
 
-def fitted(job: Job, entry: SweepRun, order: Order) -> Job:
+def fitted(run: SweepRun, order: Order) -> Job:
     """Return the job with the threads, the device and the memory of this worker.
 
     The precision is that of the spec, whatever this machine would choose.
     """
     import torch
 
+    job = run.job
     torch.set_num_threads(order.cpus)
     device = "cpu" if job.config.device == "auto" and not order.gpus else job.config.device
     return job.changed(
-        precision=entry.spec.precision,
+        precision=run.spec.precision,
         device=device,
         threads=min(job.config.threads or order.cpus, order.cpus),
         memory_mib=job.config.memory_mib or _memory_mib(device, order),

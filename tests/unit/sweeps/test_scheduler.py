@@ -1,4 +1,4 @@
-"""Sources, rounds and runners: what is asked for when, made once, and continued."""
+"""Sources, the scheduler and runners: what is asked for when, made once, and continued."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from fewtune.protocols.vtab_1k import Vtab1k
 from fewtune.reports.protocol_tables import protocol_tables, remember
 from fewtune.sweeps import runner
 from fewtune.sweeps.grid import Grid
-from fewtune.sweeps.runner import Outcome, Runner, SweepRun, attempt, entry_of, in_process
-from fewtune.sweeps.scheduler import PreparedCase, Progress, Rounds, execute
+from fewtune.sweeps.runner import Outcome, Runner, SweepRun, attempt, in_process, run_of
+from fewtune.sweeps.scheduler import PreparedCase, Progress, Scheduler, execute
 from fewtune.testing import tiny_clip_folder, tiny_task
 from fewtune.training.job import Job
 from fewtune.training.named_recipes import configure
@@ -30,7 +30,7 @@ TOP1 = {0.1: 0.25, 0.2: 0.75, 0.3: 0.75}
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_clip_folder(tmp_path_factory.mktemp("rounds") / "clip", blocks=1)
+    return tiny_clip_folder(tmp_path_factory.mktemp("scheduler") / "clip", blocks=1)
 
 
 @pytest.fixture
@@ -64,31 +64,31 @@ def fake(made: list[SweepRun], stop_after: int = 1000) -> Runner:
     """A runner that writes a score by the learning rate, and is interrupted after some runs."""
 
     def runner(wanted: Sequence[SweepRun]) -> Iterator[Outcome]:
-        for entry in wanted:
+        for run in wanted:
             if len(made) == stop_after:
                 raise KeyboardInterrupt
-            assert not (entry.folder / "record.json").exists()
-            recipe = entry.spec.recipe
+            assert not (run.folder / "record.json").exists()
+            recipe = run.spec.recipe
             top1 = TOP1[recipe.lr] if recipe else 0.5
             record: dict[str, Any] = {
                 "metrics": {"top1": top1},
                 "cost": {"total_s": 5.0, "training_s": 3.0, "steps": 3},
                 "plan": {"steps_scale": 1.0},
-                "spec": entry.spec.model_dump(mode="json"),
+                "spec": run.spec.model_dump(mode="json"),
             }
-            write_json(entry.folder / "spec.json", {"format": 1, **record["spec"]})
-            write_json(entry.folder / "record.json", record)
-            made.append(entry)
-            yield Outcome(entry, record, "", 3.0)
+            write_json(run.folder / "spec.json", {"format": 1, **record["spec"]})
+            write_json(run.folder / "record.json", record)
+            made.append(run)
+            yield Outcome(run, record, "", 3.0)
 
     return runner
 
 
 def sweep_of(
     source: runner.Source, prepare: Callable[[Case], PreparedCase], runs: Path
-) -> tuple[Rounds, Progress]:
-    rounds = Rounds(source, prepare, runs)
-    return rounds, Progress(rounds.advance())
+) -> tuple[Scheduler, Progress]:
+    scheduler = Scheduler(source, prepare, runs)
+    return scheduler, Progress(scheduler.advance())
 
 
 def probe_and_zero_shot(
@@ -96,7 +96,7 @@ def probe_and_zero_shot(
 ) -> tuple[Progress, SweepRun, SweepRun]:
     grid = Grid(tuple({"strategy": s, "data": "tiny"} for s in ("linear-probe", "zero-shot")))
     _, progress = sweep_of(grid, prepare, runs)
-    probe, zero_shot = sorted(progress.every, key=lambda entry: entry.spec.strategy)
+    probe, zero_shot = sorted(progress.every, key=lambda run: run.spec.strategy)
     return progress, probe, zero_shot
 
 
@@ -110,26 +110,26 @@ def test_a_search_comes_first_and_decides_and_an_interruption_repeats_nothing(
         grid={"linear-probe": [{"lr": lr} for lr in (0.3, 0.1, 0.2)]},
     )
     made: list[SweepRun] = []
-    rounds, progress = sweep_of(protocol, prepare, tmp_path)
+    scheduler, progress = sweep_of(protocol, prepare, tmp_path)
     assert len(progress.every) == 1 + 3
-    assert rounds.remaining() == 2
+    assert scheduler.remaining() == 2
     with pytest.raises(KeyboardInterrupt):
-        execute(rounds, progress, fake(made, 2), lambda _: None)
-    rounds, progress = sweep_of(protocol, prepare, tmp_path)
+        execute(scheduler, progress, fake(made, 2), lambda _: None)
+    scheduler, progress = sweep_of(protocol, prepare, tmp_path)
     assert len(progress.left()) == 2
     with pytest.raises(KeyboardInterrupt):
-        execute(rounds, progress, fake(made, 5), lambda _: None)
-    rounds, progress = sweep_of(protocol, prepare, tmp_path)
-    assert (len(progress.every), len(progress.left()), rounds.remaining()) == (6, 1, 0)
+        execute(scheduler, progress, fake(made, 5), lambda _: None)
+    scheduler, progress = sweep_of(protocol, prepare, tmp_path)
+    assert (len(progress.every), len(progress.left()), scheduler.remaining()) == (6, 1, 0)
     assert progress.remaining_s() == 2.0 + progress.left()[0].steps()
-    execute(rounds, progress, fake(made), lambda _: None)
-    assert len({entry.folder for entry in made}) == len(made) == 6
+    execute(scheduler, progress, fake(made), lambda _: None)
+    assert len({run.folder for run in made}) == len(made) == 6
     search, final = made[1:4], made[4:]
-    assert {entry.job.task.scored_on for entry in search} == {"val"}
-    assert {entry.spec.seed for entry in final} == {1, 2}
-    assert {entry.spec.recipe.lr for entry in final if entry.spec.recipe} == {0.2}
-    assert all(entry.job.chosen_by for entry in final)
-    remember(protocol, rounds)
+    assert {run.job.task.scored_on for run in search} == {"val"}
+    assert {run.spec.seed for run in final} == {1, 2}
+    assert {run.spec.recipe.lr for run in final if run.spec.recipe} == {0.2}
+    assert all(run.job.chosen_by for run in final)
+    remember(protocol, scheduler)
     (table,) = protocol_tables([tmp_path])
     assert [row.title for row in table.rows] == ["Zero-shot CLIP", "Linear probe"]
     assert [entry.text for entry in table.rows[1].entries] == ["75.0 ± 0.0", *["75.0"] * 3]
@@ -140,12 +140,12 @@ def test_what_has_no_data_is_a_failure_and_the_others_go_on(
 ) -> None:
     grid = Grid(tuple({"strategy": "zero-shot", "data": d} for d in ("missing", "here", "here")))
     made: list[SweepRun] = []
-    rounds, progress = sweep_of(grid, prepare, tmp_path)
-    execute(rounds, progress, fake(made), lambda _: None)
+    scheduler, progress = sweep_of(grid, prepare, tmp_path)
+    execute(scheduler, progress, fake(made), lambda _: None)
     assert len(made) == 1
     (failure,) = tmp_path.glob("zero-shot-missing-*/failure.json")
     assert read_json(failure)["error"] == "There is nothing. Get it."
-    assert [bool(score.error) for score in rounds.scores()] == [True, False]
+    assert [bool(score.error) for score in scheduler.scores()] == [True, False]
     grid = Grid(({"strategy": "zero-shot", "data": "missing"},))
     later, _ = sweep_of(
         grid, lambda case: prepare(case.model_copy(update={"data": "here"})), tmp_path
@@ -165,8 +165,8 @@ def test_runs_are_scored_elsewhere_once_and_bound_classes_leave_a_hole(
         seeds=(1,),
         options=dict.fromkeys(("clip-adapter", "linear-probe"), short),
     )
-    rounds, progress = sweep_of(protocol, prepare, tmp_path)
-    execute(rounds, progress, in_process(Tracker()), lambda _: None)
+    scheduler, progress = sweep_of(protocol, prepare, tmp_path)
+    execute(scheduler, progress, in_process(Tracker()), lambda _: None)
     assert not progress.left()
     tops = {
         folder.parent.name.partition("-tiny")[0]: score["top1"]
@@ -176,15 +176,15 @@ def test_runs_are_scored_elsewhere_once_and_bound_classes_leave_a_hole(
     assert tops.keys() == {"zero-shot", "clip-adapter", "linear-probe"}
     assert tops["linear-probe"] is None
     there = prepare(Case(strategy="zero-shot", data="tiny", classes="new"))
-    own = attempt(entry_of(there.job), Tracker()).record
+    own = attempt(run_of(there.job), Tracker()).record
     assert own is not None
     assert tops["zero-shot"] == own["metrics"]["top1"]
-    remember(protocol, rounds)
+    remember(protocol, scheduler)
     (table,) = protocol_tables([tmp_path])
     assert table.rows[2].entries[1].text == "–"
     monkeypatch.setattr("fewtune.sweeps.transfer.load_run", None)  # nothing is left to be loaded
-    assert all(entry.status() == "done" for entry in progress.every)
-    assert not any(attempt(entry, Tracker()).error for entry in progress.every)
+    assert all(run.status() == "done" for run in progress.every)
+    assert not any(attempt(run, Tracker()).error for run in progress.every)
 
 
 def test_what_another_process_makes_is_waited_for(
@@ -197,7 +197,7 @@ def test_what_another_process_makes_is_waited_for(
         busy = next(outcomes)
         progress.add(busy)
         assert (busy.busy, progress.status[first.folder]) == (True, "busy")
-        assert next(outcomes).entry == second
+        assert next(outcomes).run == second
         write_json(first.folder / "spec.json", {"format": 1, **first.spec.model_dump(mode="json")})
         record = {"metrics": {"top1": 1.0}, "cost": {"total_s": 1, "training_s": 1, "steps": 1}}
         write_json(first.folder / "record.json", record)
@@ -224,13 +224,13 @@ def test_batched_runs_are_ordinary_runs_and_failures_are_their_own(
          "length": 8, "length-unit": "steps", "optimizer": "sgd"}
         for lr, decay in ((0.1, 0), (0.2, 0), (1e6, 1e6))
     ]  # fmt: skip
-    rounds, progress = sweep_of(Grid(tuple(cells)), prepare, tmp_path)
+    scheduler, progress = sweep_of(Grid(tuple(cells)), prepare, tmp_path)
     outcomes: list[Outcome] = []
-    execute(rounds, progress, in_process(Tracker(), batched=True), outcomes.append)
+    execute(scheduler, progress, in_process(Tracker(), batched=True), outcomes.append)
     at_once = [o.record["cost"].get("runs_at_once") for o in outcomes if o.record]
     assert at_once == [3, 3]
     assert ["Lower the learning rate" in o.error for o in outcomes if o.error] == [True]
-    assert [bool(score.error) for score in rounds.scores()] == [False, False, True]
+    assert [bool(score.error) for score in scheduler.scores()] == [False, False, True]
 
 
 def test_an_unreadable_protocol_file_is_named(tmp_path: Path) -> None:
