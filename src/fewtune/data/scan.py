@@ -121,6 +121,13 @@ def entries(folder: Path, skipped: Skipped | None = None) -> list[os.DirEntry[st
     return visible
 
 
+def named_files(folder: Path, pattern: str) -> Iterator[tuple[re.Match[str], Path]]:
+    """Yield the visible entries of a folder whose whole name matches, sorted by name."""
+    for entry in entries(folder):
+        if name := re.fullmatch(pattern, entry.name):
+            yield name, Path(entry.path)
+
+
 def subfolders(folder: Path, skipped: Skipped | None = None) -> list[Path]:
     """Return the visible subfolders, links to folders included, sorted by name."""
     return [Path(entry.path) for entry in entries(folder, skipped) if _is_dir(entry)]

@@ -9,7 +9,7 @@ papers' draws depend on it.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,9 +101,7 @@ def inside(path: str, where: str) -> str:
     return key
 
 
-def locate(
-    entries: Iterable[SplitEntry], folder: Path, name_of: Callable[[SplitEntry], str], file: Path
-) -> list[LabelledRow]:
+def locate(entries: Iterable[SplitEntry], folder: Path, file: Path) -> list[LabelledRow]:
     """Return the entries as rows; their images are below `folder`.
 
     Raises:
@@ -116,7 +114,7 @@ def locate(
         size = size_of(source)
         if size is None:
             missing.append(key)
-        rows.append(LabelledRow(entry.split, key, name_of(entry), source, size or 0, entry.where))
+        rows.append(LabelledRow(entry.split, key, entry.name, source, size or 0, entry.where))
     if missing:
         raise DataError(
             f"{len(missing):,} of {len(rows):,} images listed in {file} do not exist in {folder}: "

@@ -46,6 +46,12 @@ def read_lines(path: Path) -> list[str]:
     return read_text(path).removesuffix("\n").split("\n")
 
 
+def numbered_lines(path: Path) -> list[tuple[str, str]]:
+    """Return (place for messages, line) of the lines that are not empty, without outer space."""
+    lines = enumerate(read_lines(path), start=1)
+    return [(f"{path.name} line {n}", line.strip()) for n, line in lines if line.strip()]
+
+
 def read_class_names(path: Path) -> tuple[str, ...]:
     """Return the class names in a file with one name per line, in label order.
 
@@ -101,10 +107,10 @@ def read_descriptions(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
         DataError: The file is malformed or names a class that is not in `names`.
     """
     pairs = _json_texts(path) if path.suffix.lower() == ".json" else _csv_texts(path)
-    known = {_fold(name): name for name in names}
+    known = {fold_name(name): name for name in names}
     texts: dict[str, list[str]] = {}
     for given, text in pairs:
-        name = given if given in names else known.get(_fold(given))
+        name = given if given in names else known.get(fold_name(given))
         if name is None:
             raise DataError(
                 f"{path} describes class {given!r}, which the data does not have.",
@@ -173,5 +179,6 @@ def _csv_texts(path: Path) -> Iterator[tuple[str, str]]:
         yield plain(name.strip()), plain(text)
 
 
-def _fold(name: str) -> str:
-    return name.lower().replace("_", " ").replace("-", " ").strip()
+def fold_name(name: str) -> str:
+    """Return a class name without what sources write differently: case, "_" and "-"."""
+    return " ".join(name.lower().replace("_", " ").replace("-", " ").split())

@@ -66,15 +66,6 @@ def factors(index: int) -> Factors:
     return Factors(*(int(value) for value in np.unravel_index(index, SIZES)))
 
 
-def index_of(factors: Factors) -> int:
-    """Return the index of the image in the original, 0 to 737279.
-
-    Raises:
-        ValueError: A factor is out of range.
-    """
-    return int(np.ravel_multi_index(factors, SIZES))
-
-
 def draw(index: int) -> NDArray[np.uint8]:
     """Return the image of an index: (64, 64) of uint8, 0 and 1.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import io
 import zipfile
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,17 +19,8 @@ from fewtune.data.text_files import read_descriptions
 TITLE = "Fashion-MNIST (sample)"
 LICENCE = "MIT, Copyright (c) 2017 Zalando SE"
 CITATION = "Xiao, Rasul and Vollgraf, Fashion-MNIST, arXiv:1708.07747, 2017"
-CLASSES = (
-    "t-shirt",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "ankle boot",
+CLASSES = tuple(
+    "t-shirt,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot".split(",")
 )
 ARCHIVE = Path(__file__).parents[1] / "assets" / "sample" / "fashion.zip"
 
@@ -70,15 +60,12 @@ def load(
         ) from error
     rows = []
     for info in members:
-        parts = PurePosixPath(info.filename).parts
-        if len(parts) != 3 or parts[0] not in SPLIT_ALIASES or parts[1] not in CLASSES:
-            continue
-        source = ZipMember(archive, info.filename)
-        rows.append(
-            LabelledRow(SPLIT_ALIASES[parts[0]], info.filename, parts[1], source, info.file_size)
-        )
-    found = Counter(row.class_name for row in rows)
-    missing = [name for name in CLASSES if not found[name]]
+        match PurePosixPath(info.filename).parts:
+            case (split, name, _) if split in SPLIT_ALIASES and name in CLASSES:
+                key, source = info.filename, ZipMember(archive, info.filename)
+                rows.append(LabelledRow(SPLIT_ALIASES[split], key, name, source, info.file_size))
+    found = {row.class_name for row in rows}
+    missing = [name for name in CLASSES if name not in found]
     if missing:
         raise DataError(
             f"The sample data {archive} has no images of {', '.join(missing)}.",
@@ -94,14 +81,14 @@ def load(
     )
 
 
-def write_sample(folder: Path, archive: Path = ARCHIVE) -> Path:
+def write_sample(folder: Path) -> Path:
     """Write the images to the new folder `folder` as SPLIT/CLASS/INDEX.png, with their licence.
 
     Raises:
         ConfigError: `folder` is in use.
         RunError: The disk does not take the files; nothing is left behind.
     """
-    return write_folder(folder, lambda place: _open(archive).extractall(place))
+    return write_folder(folder, lambda place: _open(ARCHIVE).extractall(place))
 
 
 @functools.lru_cache(maxsize=4)

@@ -20,16 +20,12 @@ def read_mat(path: Path, name: str, *, squeeze: bool = False) -> Any:
     """
     loader = optional("scipy.io", f"read {path.name}")
     try:
-        values = loader.loadmat(path, variable_names=[name], squeeze_me=squeeze)
+        return loader.loadmat(path, variable_names=[name], squeeze_me=squeeze)[name]
     except Exception as error:  # SciPy raises whatever a damaged file leads to
+        why = "there is no such array" if isinstance(error, KeyError) else error
         raise DataError(
-            f"Cannot read '{name}' in {path}: {error}.", hint="Fetch the file again."
+            f"Cannot read '{name}' in {path}: {why}.", hint="Fetch the file again."
         ) from error
-    if name not in values:
-        raise DataError(
-            f"Cannot read '{name}' in {path}: there is no such array.", hint="Fetch the file again."
-        )
-    return values[name]
 
 
 def read_integers(path: Path, name: str) -> Any:

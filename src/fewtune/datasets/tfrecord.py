@@ -7,12 +7,11 @@ integers. Bytes are not copied but located, so that images stay in the file unti
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fewtune.core.errors import DataError
 
@@ -21,6 +20,15 @@ _MASK = 0xA282EAD8
 _LENGTH = struct.Struct("<QI")
 _FOOTER = 4
 _FIXED = {1: 8, 5: 4}  # sizes of wire types of fixed size
+
+
+def _crc_of(byte: int) -> int:
+    for _ in range(8):
+        byte = (byte >> 1) ^ (_POLYNOMIAL if byte & 1 else 0)
+    return byte
+
+
+_TABLE = tuple(map(_crc_of, range(256)))
 
 
 class Span(NamedTuple):
@@ -35,23 +43,37 @@ Data = mmap.mmap | bytes
 
 
 class Features(Mapping[str, Values]):
-    """The lists of a record by name, read when they are asked for: most never are."""
+    """The lists of a record by name, read when they are asked for: most never are.
 
-    def __init__(self, data: Data, places: dict[str, Span], record: Span, path: Path) -> None:
+    Bytes are given as their places in the file.
+
+    Raises:
+        DataError: The record is no `tf.train.Example`; of a list, when it is asked for.
+    """
+
+    def __init__(self, data: Data, record: Span, path: Path) -> None:
         self._data = data
-        self._places = places
         self._record = record
         self._path = path
+        self._places = self._read(lambda: _places(data, record))
 
     def __getitem__(self, name: str) -> Values:
-        with _refusing(self._path, self._record):
-            return _values(self._data, self._places[name])
+        place = self._places[name]
+        values: Values = self._read(lambda: _values(self._data, place))
+        return values
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def _read(self, parse: Callable[[], Any]) -> Any:
+        try:
+            return parse()
+        except (ValueError, IndexError, struct.error) as error:
+            offset = self._record.offset - _LENGTH.size
+            raise _damaged(self._path, offset, "it is no tf.train.Example") from error
 
 
 def map_file(path: Path) -> Data:
@@ -91,16 +113,6 @@ def locate_records(data: Data, path: Path) -> Iterator[Span]:
         yield Span(start, size)
 
 
-def read_example(data: Data, record: Span, path: Path) -> Features:
-    """Return the lists of a record by name; bytes as their places in the file.
-
-    Raises:
-        DataError: The record is no `tf.train.Example`; of a list, when it is asked for.
-    """
-    with _refusing(path, record):
-        return Features(data, _places(data, record), record, path)
-
-
 def masked_crc32c(data: bytes) -> int:
     """Return the checksum that record files use: CRC-32C, rotated and shifted."""
     crc = 0xFFFFFFFF
@@ -110,30 +122,10 @@ def masked_crc32c(data: bytes) -> int:
     return (((crc >> 15) | (crc << 17)) + _MASK) & 0xFFFFFFFF
 
 
-def _table() -> tuple[int, ...]:
-    entries = []
-    for byte in range(256):
-        for _ in range(8):
-            byte = (byte >> 1) ^ (_POLYNOMIAL if byte & 1 else 0)
-        entries.append(byte)
-    return tuple(entries)
-
-
-_TABLE = _table()
-
-
 def _damaged(path: Path, offset: int, why: str) -> DataError:
     return DataError(
         f"{path} is damaged: of the record at byte {offset}, {why}.", hint="Fetch the file again."
     )
-
-
-@contextlib.contextmanager
-def _refusing(path: Path, record: Span) -> Iterator[None]:
-    try:
-        yield
-    except (ValueError, IndexError, struct.error) as error:
-        raise _damaged(path, record.offset - _LENGTH.size, "it is no tf.train.Example") from error
 
 
 def _places(data: Data, record: Span) -> dict[str, Span]:

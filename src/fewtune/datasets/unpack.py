@@ -79,8 +79,11 @@ def packed_bits(path: Path, member: str) -> tuple[Path, tuple[int, ...]]:
     """
     import numpy as np
 
-    with _open(path, member) as array:
-        shape = _shape(array, path, member)
+    try:
+        with _open(path, member) as array:
+            shape = _shape(array, path, member)
+    except (OSError, ValueError, *_DAMAGE) as error:
+        raise _damaged(path, error) from error
     image_bytes = shape[-1] * shape[-2]
 
     def fill(file: IO[bytes]) -> None:
@@ -100,19 +103,12 @@ def packed_bits(path: Path, member: str) -> tuple[Path, tuple[int, ...]]:
 
 @contextlib.contextmanager
 def _open(path: Path, member: str) -> Iterator[IO[bytes]]:
-    """Open an array of an npz; what is wrong with the archive is a DataError."""
-    with contextlib.ExitStack() as stack:
-        try:
-            archive = stack.enter_context(zipfile.ZipFile(path))
-            if f"{member}.npy" not in archive.namelist():
-                raise DataError(f"{path} has no array '{member}'.")
-            array = stack.enter_context(archive.open(f"{member}.npy"))
-        except (OSError, ValueError, *_DAMAGE) as error:
-            raise _damaged(path, error) from error
-        try:
+    """Open an array of an npz."""
+    with zipfile.ZipFile(path) as archive:
+        if f"{member}.npy" not in archive.namelist():
+            raise DataError(f"{path} has no array '{member}'.")
+        with archive.open(f"{member}.npy") as array:
             yield array
-        except _DAMAGE as error:
-            raise _damaged(path, error) from error
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
@@ -123,12 +119,9 @@ def _shape(array: IO[bytes], path: Path, member: str) -> tuple[int, ...]:
     """Read the header of an npy file."""
     from numpy.lib import format as npy
 
-    try:
-        version = npy.read_magic(array)
-        read: Any = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, by_column, kind = read(array)
-    except ValueError as error:
-        raise _damaged(path, error) from error
+    version = npy.read_magic(array)
+    read: Any = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, by_column, kind = read(array)
     if str(kind) != "uint8" or by_column or len(shape) != 3 or shape[1] * shape[2] % 8:
         raise DataError(f"{path} holds '{member}' as {kind} of shape {shape}, expected images.")
     return tuple(shape)

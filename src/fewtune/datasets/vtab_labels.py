@@ -88,6 +88,11 @@ def smallnorb_elevation(stored: int) -> int:
     return _within(stored, 0, 8, "elevation of smallNORB")
 
 
+# By factor: its place among the stored ones, and the rule.
+DSPRITES = {"location": (3, dsprites_location), "orientation": (2, dsprites_orientation)}
+SMALLNORB = {"azimuth": (2, smallnorb_azimuth), "elevation": (1, smallnorb_elevation)}
+
+
 def retinopathy_grade(level: int) -> int:
     """Return the grade: 0 none, 1 mild, 2 moderate, 3 severe, 4 proliferative."""
     return _within(level, 0, 4, "grade of retinopathy")

@@ -14,10 +14,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fewtune.data.file_names import SPLITS
 from fewtune.datasets.declaration import Dataset, Subset
 from fewtune.datasets.vtab_subset import OFFICIAL_NOTE, TRAIN, VAL
 
-SPLITS = ("train", "val", "test")
 _SLICE = re.compile(r"(\w+)(?:\[(?:(\d+)%)?:(?:(\d+)%)?\])?")
 
 
@@ -30,11 +30,22 @@ class Slices:
     test: str = "test"
 
     def parts(self, subset: Subset) -> tuple[SlicePart, ...]:
-        """Return what a subset takes from which slice."""
-        limits = (None, None, None) if subset == "full" else (TRAIN, VAL, None)
-        into = ("train", "train", "test") if subset == "1000" else SPLITS
-        expressions = (self.train, self.val, self.test)
-        return tuple(map(SlicePart.of, SPLITS, into, expressions, limits))
+        """Return what a subset takes from which slice.
+
+        Raises:
+            ValueError: A declaration is wrong.
+        """
+        parts = []
+        for split, limit in (("train", TRAIN), ("val", VAL), ("test", None)):
+            expression = getattr(self, split)
+            parsed = _SLICE.fullmatch(expression)
+            if parsed is None:
+                raise ValueError(f"{expression!r} is no slice")
+            into = "train" if subset == "1000" and split == "val" else split
+            first, last = int(parsed[2] or 0), int(parsed[3] or 100)
+            taken = None if subset == "full" else limit
+            parts.append(SlicePart(split, into, parsed[1], first, last, taken))
+        return tuple(parts)
 
 
 PLAIN = Slices()
@@ -59,18 +70,6 @@ class SlicePart:
     first: int
     last: int
     limit: int | None
-
-    @classmethod
-    def of(cls, split: str, into: str, expression: str, limit: int | None) -> SlicePart:
-        """Return the part that an expression names.
-
-        Raises:
-            ValueError: A declaration is wrong.
-        """
-        parsed = _SLICE.fullmatch(expression)
-        if parsed is None:
-            raise ValueError(f"{expression!r} is no slice")
-        return cls(split, into, parsed[1], int(parsed[2] or 0), int(parsed[3] or 100), limit)
 
     def positions(self, count: int) -> range:
         """Return the positions of the whole slice in a split of `count` images."""

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 
 from fewtune.data.decode import open_image
 from fewtune.data.label_table import LabelTable
-from fewtune.datasets.declaration import Dataset, PromptSet, Subset
-from fewtune.datasets.dsprites import COUNT, Factors, draw, factors, index_of, own_order
+from fewtune.datasets import catalog
+from fewtune.datasets.declaration import Subset
+from fewtune.datasets.dsprites import COUNT, SIZES, Factors, draw, factors, own_order
 from fewtune.datasets.readers.regenerated import RegeneratedDSprites
 from fewtune.datasets.vtab_labels import dsprites_location, dsprites_orientation
 
@@ -19,7 +21,7 @@ LARGEST = 5
 
 
 def image(shape: int, scale: int = LARGEST, turn: int = 0, x: int = 0, y: int = 0) -> NDArray:
-    return draw(index_of(Factors(shape, scale, turn, x, y)))
+    return draw(int(np.ravel_multi_index((shape, scale, turn, x, y), SIZES)))
 
 
 def test_indices_are_those_of_the_original() -> None:
@@ -27,7 +29,7 @@ def test_indices_are_those_of_the_original() -> None:
     assert factors(1) == Factors(shape=0, scale=0, orientation=0, x=0, y=1)
     assert factors(COUNT - 1) == (2, 5, 39, 31, 31)
     for index in range(0, COUNT, 7919):
-        assert index_of(factors(index)) == index
+        assert np.ravel_multi_index(factors(index), SIZES) == index
     with pytest.raises(ValueError, match="out of bounds"):
         draw(COUNT)
 
@@ -50,7 +52,7 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("shown", PUBLISHED)
 def test_images_measure_what_the_published_ones_do(shown: tuple[int, ...]) -> None:
-    rows, columns = np.nonzero(draw(index_of(Factors(*shown))))
+    rows, columns = np.nonzero(image(*shown))
     found = (len(rows), columns.min(), columns.max(), rows.min(), rows.max())
     assert found == PUBLISHED[shown]
 
@@ -91,34 +93,20 @@ def test_the_own_order_is_a_permutation_that_never_changes() -> None:
     assert (np.sort(order) == np.arange(COUNT)).all()
 
 
-def declared(reader: RegeneratedDSprites) -> Dataset:
-    return Dataset(
-        title="dSprites",
-        group="structured",
-        licence="",
-        citation="",
-        homepage="",
-        classes=tuple(f"class {label}" for label in range(16)),
-        sizes={},
-        prompt_sets={"clip": PromptSet(("{}",))},
-        readers=(reader,),
-        default_prompts="clip",
-    )
-
-
-def read(reader: RegeneratedDSprites, subset: Subset) -> LabelTable:
+def read(factor: Literal["location", "orientation"], subset: Subset) -> LabelTable:
+    reader = RegeneratedDSprites(factor)
     location = reader.find(Path("nowhere"))
     assert location is not None
-    return reader.read(location, declared(reader), subset)
+    return reader.read(location, catalog.load(f"vtab/dsprites-{factor}"), subset)
 
 
 def test_a_thousand_to_train_on_and_the_full_test_split() -> None:
-    table = read(RegeneratedDSprites("location"), "1000")
+    table = read("location", "1000")
     assert Counter(row.split for row in table.rows) == {"train": 1000, "test": 73_728}
     assert len({row.key for row in table.rows}) == 74_728
     for row in table.rows[::2000]:
         label = dsprites_location(factors(int(row.key)).x)
-        assert row.class_name == f"class {label}"
+        assert row.class_name == table.classes[label]
     assert any("regenerated" in note for note in table.notes)
     decoded = open_image(table.rows[0].source)
     assert (decoded.mode, decoded.size) == ("RGB", (64, 64))
@@ -129,8 +117,8 @@ def test_orientations_are_labelled_by_their_own_rule(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("fewtune.datasets.readers.regenerated.TEST", 40)
     monkeypatch.setattr("fewtune.datasets.readers.regenerated.VAL", 500)
     monkeypatch.setattr("fewtune.datasets.readers.regenerated.POOL", 1500)
-    table = read(RegeneratedDSprites("orientation"), "800")
+    table = read("orientation", "800")
     assert Counter(row.split for row in table.rows) == {"train": 800, "val": 200, "test": 40}
     for row in table.rows:
         label = dsprites_orientation(factors(int(row.key)).orientation)
-        assert row.class_name == f"class {label}"
+        assert row.class_name == table.classes[label]

@@ -15,7 +15,7 @@ from pathlib import Path
 from fewtune.core.errors import DataError
 from fewtune.data.label_table import LabelledRow, LabelTable, is_number, plain
 from fewtune.data.scan import listed_file
-from fewtune.data.text_files import read_lines
+from fewtune.data.text_files import numbered_lines
 
 TRAIN_LISTS = ("train800val200.txt", "train800.txt")
 
@@ -58,11 +58,8 @@ def read_list(path: Path, split: str, folder: Path | None = None) -> list[Labell
         DataError: A line is malformed, leads out of the folder of the list, or names no file.
     """
     rows = []
-    for line, content in enumerate(read_lines(path), start=1):
-        if not content.strip():
-            continue
-        where = f"{path.name} line {line}"
-        relative, _, label = content.strip().rpartition(" ")
+    for where, content in numbered_lines(path):
+        relative, _, label = content.rpartition(" ")
         if not relative or not is_number(label):
             raise DataError(
                 f"{where} in {path.parent} is {content[:60]!r}, expected a path, a space and a "

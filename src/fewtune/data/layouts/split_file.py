@@ -39,7 +39,7 @@ class SplitFile:
         # One image shows which folder the paths are relative to.
         found = [f for f in folders if all(size_of(f / e.path) is not None for e in listed[:1])]
         folder = found[0] if found else location
-        rows = locate(listed, folder, lambda entry: entry.name, files[0])
+        rows = locate(listed, folder, files[0])
         return LabelTable(self.name, tuple(rows), class_names(listed, files[0]))
 
 

@@ -13,14 +13,12 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from fewtune.core.errors import DataError
-
-# Called with the number of files that are unpacked.
-Progress = Callable[[int], None]
+from fewtune.datasets.download.http_file import Progress, silent
 
 MOST_MEMBERS = 2_000_000
 # Label files of smallNORB shrink 280 times, but they are small.
@@ -34,19 +32,12 @@ DAMAGED = (
 )  # fmt: skip
 
 
-class Readable(Protocol):
-    """A file object as far as it is used here."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes, none at the end."""
-
-
 class _Refused(Exception):
     """What is wrong with the archive."""
 
 
 def unpack(
-    archive: Path, folder: Path, place: Path, progress: Progress | None = None
+    archive: Path, folder: Path, place: Path, progress: Progress = silent
 ) -> tuple[str, ...]:
     """Unpack a .zip, .tar, .tar.gz, .tgz, .tar.bz2, .tar.xz or .gz; return what is at its top.
 
@@ -65,17 +56,14 @@ def unpack(
     try:
         shutil.rmtree(place, ignore_errors=True)  # what a killed process left
         place.mkdir(parents=True)
-        _Unpacker(archive, place, progress).run()
+        _write_members(archive, place, progress)
         made = tuple(sorted(path.name for path in place.iterdir()))
         _move(place, folder)
-    except _Refused as error:
+    except (_Refused, *DAMAGED) as error:
+        found = "not unpacked" if isinstance(error, _Refused) else "damaged"
         raise DataError(
-            f"{archive} is not unpacked: {error}.", hint="Remove it and download it again."
-        ) from error
-    except DAMAGED as error:
-        reason = str(error) or type(error).__name__
-        raise DataError(
-            f"{archive} is damaged: {reason}.", hint="Remove it and download it again."
+            f"{archive} is {found}: {str(error) or type(error).__name__}.",
+            hint="Remove it and download it again.",
         ) from error
     except OSError as error:
         raise DataError(
@@ -87,86 +75,65 @@ def unpack(
     return made
 
 
-class _Unpacker:
-    """Writes members into a folder and counts what they take."""
-
-    def __init__(self, archive: Path, place: Path, progress: Progress | None) -> None:
-        self.archive = archive
-        self.place = place
-        self.progress = progress
-        self.members = 0
-        self.bytes_left = MOST_RATIO * archive.stat().st_size + FREE_BYTES
-
-    def run(self) -> None:
-        name = self.archive.name.lower()
-        if zipfile.is_zipfile(self.archive):
-            self._zip()
-        elif name.endswith(".gz") and not name.endswith(".tar.gz"):
-            with gzip.open(self.archive) as stream:
-                self._write(self.archive.name[:-3], stream)
-        else:
-            self._tar()
-
-    def _zip(self) -> None:
-        with zipfile.ZipFile(self.archive) as archive:
-            needed = sum(info.file_size for info in archive.infolist())
-            free = shutil.disk_usage(self.place).free
-            if self.bytes_left > needed > free:
-                raise _Refused(f"it needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free")
-            for info in archive.infolist():
-                kind = stat.S_IFMT(info.external_attr >> 16)
-                if info.is_dir():
-                    continue
-                if kind not in (0, stat.S_IFREG):
-                    raise _Refused(f"{info.filename[:100]!r} is no plain file")
-                if info.flag_bits & 1:
-                    raise _Refused(f"{info.filename[:100]!r} is encrypted")
-                with archive.open(info) as stream:
-                    self._write(info.filename, stream)
-
-    def _tar(self) -> None:
-        with tarfile.open(self.archive, "r|*") as archive:
-            for member in archive:
-                if member.isdir():
-                    self._count()
-                    continue
-                if not member.isreg() or member.issparse():
-                    raise _Refused(f"{member.name[:100]!r} is no plain file")
-                stream = archive.extractfile(member)
-                assert stream is not None  # it is a regular file
-                self._write(member.name, stream)
-
-    def _count(self) -> None:
-        self.members += 1
-        if self.members > MOST_MEMBERS:
+def _write_members(archive: Path, place: Path, progress: Progress) -> None:
+    bytes_left = MOST_RATIO * archive.stat().st_size + FREE_BYTES
+    free = shutil.disk_usage(place).free
+    for number, (name, stream) in enumerate(_members(archive, free, bytes_left), start=1):
+        if number > MOST_MEMBERS:
             raise _Refused(f"it has more than {MOST_MEMBERS:,} members")
-        if self.progress is not None:
-            self.progress(self.members)
-
-    def _write(self, name: str, stream: Readable) -> None:
-        self._count()
-        path = self.place / inner_path(name)
+        progress(number, None)
+        if stream is None:
+            continue
+        path = place / inner_path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            file: Any = path.open("xb")
+            file = path.open("xb")
         except FileExistsError as error:
             raise _Refused(f"it holds {name[:100]!r} twice") from error
         with file:
             while block := stream.read(BLOCK_BYTES):
-                self.bytes_left -= len(block)
-                if self.bytes_left < 0:
+                bytes_left -= len(block)
+                if bytes_left < 0:
                     raise _Refused(
                         f"it grows to more than {MOST_RATIO} times its size: a decompression bomb"
                     )
                 file.write(block)
 
 
-def inner_path(name: str) -> str:
-    """Return the path of a member, which is relative and stays below its folder.
+def _members(archive: Path, free: int, most: int) -> Iterator[tuple[str, Any]]:
+    """Yield name and open file of each member; None is the file of a folder.
 
-    Raises:
-        _Refused: It does not.
+    Args:
+        free: Bytes that the disk has left.
+        most: Bytes that members may take; one that would take more is found as it is written.
     """
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as packed:
+            needed = sum(info.file_size for info in packed.infolist())
+            if most > needed > free:
+                raise _Refused(f"it needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free")
+            for info in packed.infolist():
+                if info.is_dir():
+                    continue
+                if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
+                    raise _Refused(f"{info.filename[:100]!r} is no plain file")
+                if info.flag_bits & 1:
+                    raise _Refused(f"{info.filename[:100]!r} is encrypted")
+                with packed.open(info) as stream:
+                    yield info.filename, stream
+    elif archive.name.lower().endswith(".gz") and not archive.name.lower().endswith(".tar.gz"):
+        with gzip.open(archive) as stream:
+            yield archive.name[:-3], stream
+    else:
+        with tarfile.open(archive, "r|*") as members:
+            for member in members:
+                if not (member.isreg() or member.isdir()) or member.issparse():
+                    raise _Refused(f"{member.name[:100]!r} is no plain file")
+                yield member.name, members.extractfile(member)
+
+
+def inner_path(name: str) -> str:
+    """Return the path of a member; refuse one that is absolute or leads out of its folder."""
     plain = name.removeprefix("./")
     parts = plain.split("/")
     bad = any(part in ("", ".", "..") or len(part.encode()) > 255 for part in parts)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from fewtune.core.errors import ConfigError, DataError
@@ -18,7 +19,7 @@ from fewtune.datasets.declaration import Dataset, Download, Shards
 from fewtune.datasets.download import hub_shards
 from fewtune.datasets.download.archive import unpack
 from fewtune.datasets.download.download_plan import chosen, folder_of
-from fewtune.datasets.download.http_file import Remote, fetch, refuse_offline
+from fewtune.datasets.download.http_file import Remote, fetch, refuse_offline, silent
 
 # Called with what is being done, how much of it is done, and how much it is in all or None;
 # bytes for files, members for archives.
@@ -31,7 +32,7 @@ def download(
     dataset: Dataset,
     root: Path,
     splits: Sequence[str] = (),
-    tell: Tell | None = None,
+    tell: Tell = silent,
     *,
     shards: bool = False,
 ) -> list[Path]:
@@ -55,7 +56,7 @@ def download(
     items = chosen(dataset, splits, shards)
     root.mkdir(parents=True, exist_ok=True)
     with locked(root / NOTES, wait=False):
-        _require_space(items, root)
+        _require_free(sum(_needed(items, root)), root)
         placed = []
         for item in items:
             try:
@@ -71,7 +72,7 @@ def download(
     return placed
 
 
-def _fetch_file(item: Download, root: Path, tell: Tell | None) -> Path:
+def _fetch_file(item: Download, root: Path, tell: Tell) -> Path:
     archive = root / item.path
     place = archive if item.unpack is None else root / item.unpack
     if _noted(item, root):
@@ -80,25 +81,20 @@ def _fetch_file(item: Download, root: Path, tell: Tell | None) -> Path:
         refuse_offline(archive.name)
         known = Remote(hub_shards.mirrored(item.url), item.size_bytes, item.checksum)
         remote = known if item.checksum else hub_shards.published(item.url)
-        fetch(remote, archive, _progress(tell, archive.name))
+        fetch(remote, archive, partial(tell, archive.name))
     if item.unpack is not None:
-        made = _unpack(archive, place, root, tell)
+        work = root / NOTES / "unpacking"
+        made = unpack(archive, place, work, partial(tell, f"unpacking {archive.name}"))
         for inner in item.inner:
             nested = place / inner
-            _unpack(nested, nested.parent, root, tell)
+            unpack(nested, nested.parent, work, partial(tell, f"unpacking {nested.name}"))
             nested.unlink()
         write_json(_note(item, root), {"url": item.url, "made": made})
         archive.unlink()
     return place
 
 
-def _unpack(archive: Path, folder: Path, root: Path, tell: Tell | None) -> tuple[str, ...]:
-    text = f"unpacking {archive.name}"
-    progress = None if tell is None else lambda count: tell(text, count, None)
-    return unpack(archive, folder, root / NOTES / "unpacking", progress)
-
-
-def _fetch_shards(shards: Shards, root: Path, splits: Sequence[str], tell: Tell | None) -> Path:
+def _fetch_shards(shards: Shards, root: Path, splits: Sequence[str], tell: Tell) -> Path:
     folder = folder_of(shards, root)
     for split in shards.splits:
         count_file = folder / split / hub_shards.COUNT_FILE
@@ -110,27 +106,16 @@ def _fetch_shards(shards: Shards, root: Path, splits: Sequence[str], tell: Tell 
             path = folder / split / f"{number}.tar"
             text = f"{folder.name}/{split}/{number}.tar ({number + 1} of {count})"
             if not path.is_file():
-                fetch(
-                    _with_room(hub_shards.shard(shards, split, number), root),
-                    path,
-                    _progress(tell, text),
-                )
+                remote = hub_shards.published(hub_shards.url(shards, f"{split}/{number}.tar"))
+                _require_free(remote.size_bytes or 0, root)
+                fetch(remote, path, partial(tell, text))
         # Last: to readers, a split with this file is complete.
         write_text(count_file, f"{count}\n")
     return folder
 
 
-def _with_room(remote: Remote, root: Path) -> Remote:
-    _require_free(remote.size_bytes or 0, root)
-    return remote
-
-
-def _require_space(items: Iterable[Download | Shards], root: Path) -> None:
-    """Refuse a download that cannot end well; an unpacked archive is counted twice."""
-    _require_free(sum(_needed(items, root)), root)
-
-
 def _needed(items: Iterable[Download | Shards], root: Path) -> Iterator[int]:
+    """Yield the bytes that each item takes; an unpacked archive is counted twice."""
     for item in items:
         if isinstance(item, Shards):
             if not folder_of(item, root).exists():
@@ -160,7 +145,3 @@ def _noted(item: Download, root: Path) -> bool:
 
 def _note(item: Download, root: Path) -> Path:
     return root / NOTES / f"{hashlib.sha256(item.url.encode()).hexdigest()[:16]}.json"
-
-
-def _progress(tell: Tell | None, text: str) -> Callable[[int, int | None], None] | None:
-    return None if tell is None else lambda done, total: tell(text, done, total)

@@ -15,12 +15,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fewtune.core.errors import DataError
+from fewtune.data.scan import size_of
 
-# Called with (bytes that are there, bytes in all or None) now and then.
+# Called now and then with what is there and what it is in all, or None: bytes of a file, members of
+# an archive.
 Progress = Callable[[int, int | None], None]
 
 TIMEOUT_S = 30.0
@@ -44,6 +47,10 @@ class Remote:
     checksum: str = ""
 
 
+def silent(*_: object) -> None:
+    """Tell nobody."""
+
+
 class NotThere(DataError):
     """The server knows no such file."""
 
@@ -65,7 +72,7 @@ def refuse_offline(what: str) -> None:
         )
 
 
-def fetch(remote: Remote, path: Path, progress: Progress | None = None) -> Path:
+def fetch(remote: Remote, path: Path, progress: Progress = silent) -> Path:
     """Download a file to `path` and return that; a file that is there already is left as it is.
 
     Raises:
@@ -78,19 +85,20 @@ def fetch(remote: Remote, path: Path, progress: Progress | None = None) -> Path:
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        continued = part.is_file() and part.stat().st_size > 0
-        _receive_all(remote, part, progress)
-        if continued and _complaint(remote, part):
-            # The beginning came from elsewhere, or from an older version: once more, from zero.
+        while True:
+            continued = size_of(part)
+            receive = partial(_receive, remote, part, progress)
+            _try_again(remote.url, receive, lambda: size_of(part) or 0)
+            complaint = _complaint(remote, part)
+            if not complaint:
+                break
             _forget(part)
-            _receive_all(remote, part, progress)
-        complaint = _complaint(remote, part)
-        if complaint:
-            _forget(part)
-            raise DataError(
-                f"{remote.url} is not what was expected: {complaint}. It was removed.",
-                hint="Try again; if it stays so, the file was replaced where it is published.",
-            )
+            # A beginning from elsewhere, or of an older version: once more, from zero.
+            if not continued:
+                raise DataError(
+                    f"{remote.url} is not what was expected: {complaint}. It was removed.",
+                    hint="Try again; if it stays so, the file was replaced where it is published.",
+                )
         os.replace(part, path)
     except OSError as error:
         raise DataError(
@@ -107,46 +115,43 @@ def read_small(url: str, most_bytes: int) -> bytes:
     Raises:
         DataError: It cannot be had.
     """
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            with _open(url, {}) as response:
-                data: bytes = response.read(most_bytes)
-                return data
-        except _Passing as error:
-            _wait(url, attempt, error)
-    raise AssertionError("the last attempt raises")
+
+    def read() -> bytes:
+        with _open(url, {}) as response:
+            return bytes(response.read(most_bytes))
+
+    data: bytes = _try_again(url, read)
+    return data
 
 
-def _receive_all(remote: Remote, part: Path, progress: Progress | None) -> None:
-    """Append to `part` until the server says that nothing is left."""
-    attempt = 1
-    while True:
-        before = part.stat().st_size if part.is_file() else 0
-        try:
-            _receive(remote, part, progress)
-            return
-        except _Passing as error:
-            now = part.stat().st_size if part.is_file() else 0
-            attempt = 1 if now > before else attempt + 1
-            _wait(remote.url, attempt, error)
+def _try_again(url: str, get: Callable[[], Any], arrived: Callable[[], int] = int) -> Any:
+    """Return what `get` returns, called again after faults that may pass.
 
-
-def _wait(url: str, attempt: int, error: Exception) -> None:
-    """Sleep before the next attempt.
+    Args:
+        arrived: Returns how many bytes are there; attempts are counted since there were more.
 
     Raises:
-        DataError: There have been enough.
+        DataError: There have been enough attempts.
     """
-    if attempt >= ATTEMPTS:
-        raise DataError(
-            f"{url} cannot be fetched: {error}.",
-            hint="Check the network and type the command again: it continues where it stopped.",
-        ) from error
-    time.sleep(FIRST_WAIT_S * 2 ** (attempt - 1))
+    attempt = 1
+    while True:
+        before = arrived()
+        try:
+            return get()
+        except _Passing as error:
+            attempt = 1 if arrived() > before else attempt + 1
+            if attempt >= ATTEMPTS:
+                raise DataError(
+                    f"{url} cannot be fetched: {error}.",
+                    hint="Check the network and type the command again: it continues where it "
+                    "stopped.",
+                ) from error
+            time.sleep(FIRST_WAIT_S * 2 ** (attempt - 1))
 
 
-def _receive(remote: Remote, part: Path, progress: Progress | None) -> None:
-    start = part.stat().st_size if part.is_file() else 0
+def _receive(remote: Remote, part: Path, progress: Progress) -> None:
+    """Append to `part` until the server says that nothing is left."""
+    start = size_of(part) or 0
     if remote.size_bytes is not None and start >= remote.size_bytes:
         return
     headers = _range(start, part, remote)
@@ -166,8 +171,7 @@ def _receive(remote: Remote, part: Path, progress: Progress | None) -> None:
             while block := _read(response):
                 file.write(block)
                 done += len(block)
-                if progress is not None:
-                    progress(done, total)
+                progress(done, total)
     if total is not None and done < total:
         raise _Passing(f"the connection ended after {done:,} of {total:,} bytes")
 

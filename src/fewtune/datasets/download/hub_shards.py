@@ -7,6 +7,7 @@ https://huggingface.co, such as a mirror.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from fewtune.core.errors import DataError
@@ -29,6 +30,13 @@ def page(shards: Shards) -> str:
     return mirrored(f"{HUB}/datasets/{shards.repo}")
 
 
+def url(shards: Shards, path: str) -> str:
+    """Return the address of a file of the repository."""
+    from huggingface_hub import hf_hub_url
+
+    return hf_hub_url(shards.repo, path, repo_type="dataset")
+
+
 def shard_count(shards: Shards, split: str) -> int:
     """Return the number of tar files of a split.
 
@@ -37,7 +45,7 @@ def shard_count(shards: Shards, split: str) -> int:
     """
     refuse_offline(f"The list of {split} shards of {shards.repo}")
     try:
-        text = read_small(_url(shards, f"{split}/{COUNT_FILE}"), 64)
+        text = read_small(url(shards, f"{split}/{COUNT_FILE}"), 64)
     except NotThere as error:
         raise DataError(
             f"{page(shards)} has no {split} split any more.",
@@ -49,12 +57,7 @@ def shard_count(shards: Shards, split: str) -> int:
     return int(count)
 
 
-def shard(shards: Shards, split: str, number: int) -> Remote:
-    """Return a tar file with the size and checksum that the Hub publishes."""
-    return published(_url(shards, f"{split}/{number}.tar"))
-
-
-def published(url: str) -> Remote:
+def published(address: str) -> Remote:
     """Return a file with the size and checksum that the Hub publishes.
 
     A file on another server has neither, a small one of the Hub has no checksum.
@@ -64,39 +67,31 @@ def published(url: str) -> Remote:
     """
     from huggingface_hub import get_hf_file_metadata
 
-    url = mirrored(url)
-    if not url.startswith(mirrored(HUB)):
-        return Remote(url)
+    address = mirrored(address)
+    if not address.startswith(mirrored(HUB)):
+        return Remote(address)
     try:
-        about = get_hf_file_metadata(url, retry_on_errors=True)
+        about = get_hf_file_metadata(address, retry_on_errors=True)
     # The HTTP library below huggingface_hub, and so its errors, differ between versions.
     except Exception as error:
         raise DataError(
-            f"{url} cannot be fetched: {str(error).strip().partition(chr(10))[0]}.",
+            f"{address} cannot be fetched: {str(error).strip().partition(chr(10))[0]}.",
             hint="Check the network and type the command again: it continues where it stopped.",
         ) from error
     known = about.etag is not None and len(about.etag) == SHA256_DIGITS
-    return Remote(url, about.size, f"sha256:{about.etag}" if known else "")
+    return Remote(address, about.size, f"sha256:{about.etag}" if known else "")
 
 
-def mirrored(url: str) -> str:
+def mirrored(address: str) -> str:
     """Return the address of a file of the Hub on the server that HF_ENDPOINT names."""
     from huggingface_hub import constants
 
-    return constants.ENDPOINT + url.removeprefix(HUB) if url.startswith(HUB) else url
+    return address.replace(HUB, constants.ENDPOINT) if address.startswith(HUB) else address
 
 
 def write_metadata(shards: Shards, folder: Path) -> None:
     """Write the class names and templates of the repository, those that it has."""
     for name in METADATA:
         if not (folder / name).is_file():
-            try:
-                write_bytes(folder / name, read_small(_url(shards, name), SMALL_BYTES))
-            except NotThere:
-                continue
-
-
-def _url(shards: Shards, path: str) -> str:
-    from huggingface_hub import hf_hub_url
-
-    return hf_hub_url(shards.repo, path, repo_type="dataset")
+            with contextlib.suppress(NotThere):
+                write_bytes(folder / name, read_small(url(shards, name), SMALL_BYTES))

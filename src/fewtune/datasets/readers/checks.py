@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from fewtune.core.errors import DataError
 from fewtune.data.label_table import LabelledRow, LabelTable
 from fewtune.datasets.declaration import Dataset, Subset
-from fewtune.datasets.vtab_slices import Slices, choose, slice_notes
-from fewtune.datasets.vtab_subset import TRAIN, VAL, own_draw, take_subset
+from fewtune.datasets.readers.locations import find_folder
+from fewtune.datasets.vtab_slices import PLAIN, Slices, choose, slice_notes
+from fewtune.datasets.vtab_subset import own_draw, take_subset
+
+# By TFDS's split.
+Keys = Mapping[str, Sequence[str]]
+# Of the split, TFDS's split and TFDS's key.
+RowOf = Callable[[str, str, str], LabelledRow]
 
 
 def class_name(dataset: Dataset, label: int, where: str) -> str:
@@ -55,28 +62,38 @@ def make_table(
     )
 
 
-def sliced_table(
-    layout: str,
-    keys: Mapping[str, Sequence[str]],
-    row: Callable[[str, str, str], LabelledRow],
-    slices: Slices,
-    dataset: Dataset,
-    subset: Subset,
-    *,
-    notes: Sequence[str] = (),
-    doubt: str = "",
-) -> LabelTable:
-    """Return the table of a form whose images can be put into the order of TFDS.
+class OriginalFiles:
+    """A reader of the authors' files, whose images can be put into the order of TFDS.
 
-    Args:
-        keys: TFDS's keys of all images, by TFDS's split.
-        row: Makes the row of an image from its split, TFDS's split and TFDS's key.
-        doubt: Why the images need not be the official ones.
+    Attributes:
+        layout: The form, for people.
+        folders: Names of the folder.
+        needed: What the folder holds.
+        slices: VTAB's splits in TFDS's.
+        notes: What to say of the images.
     """
-    rows = tuple(row(*chosen) for chosen in choose(keys, slices, subset))
-    counts = {stored: len(of_split) for stored, of_split in keys.items()}
-    told = slice_notes(counts, slices, dataset, subset, doubt=doubt)
-    return LabelTable(layout, rows, dataset.classes, (*told, *notes))
+
+    layout: str
+    folders: tuple[str, ...]
+    needed: tuple[str, ...]
+    slices: Slices = PLAIN
+    notes: tuple[str, ...] = ()
+
+    def find(self, root: Path) -> Path | None:
+        """Return the folder."""
+        return find_folder(root, self.folders, *self.needed)
+
+    def images(self, location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
+        """Return TFDS's keys of all images, and what makes the row of one."""
+        raise NotImplementedError
+
+    def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
+        """Return the rows in VTAB's splits."""
+        keys, row = self.images(location, dataset)
+        rows = tuple(row(*chosen) for chosen in choose(keys, self.slices, subset))
+        counts = {stored: len(of_split) for stored, of_split in keys.items()}
+        told = slice_notes(counts, self.slices, dataset, subset)
+        return LabelTable(self.layout, rows, dataset.classes, (*told, *self.notes))
 
 
 def size_notes(
@@ -89,13 +106,6 @@ def size_notes(
         for split in splits
         if found[split] and not dataset.has_size(split, found[split])
     )
-
-
-def is_official_size(rows: Iterable[LabelledRow], subset: Subset) -> bool:
-    """Return whether train and val are as large as VTAB-1k's."""
-    found = Counter(row.split for row in rows)
-    expected = (TRAIN + VAL, 0) if subset == "1000" else (TRAIN, VAL)
-    return (found["train"], found["val"]) == expected
 
 
 def divide(rows: Sequence[LabelledRow], shares: Sequence[tuple[str, float]]) -> list[LabelledRow]:

@@ -10,19 +10,17 @@ Paths are relative to the root of all datasets. 165 lists exist: 11 datasets, se
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from fewtune.core.errors import DataError
 from fewtune.core.task import PublishedDraw
 from fewtune.data.label_table import LabelledRow, plain
-from fewtune.data.scan import entries
+from fewtune.data.scan import named_files
 from fewtune.data.text_files import records
 from fewtune.datasets.declaration import Dataset
 
 FOLDER = "split_fewshot"
-_NAME = re.compile(r"shot_(\d{1,4})-seed_(\d{1,9})_train\.jsonl")
 
 
 def read_jsonl_draws(
@@ -39,16 +37,13 @@ def read_jsonl_draws(
         return ()
     by_source = {str(row.source): row for row in rows if row.split != "test"}
     draws = []
-    for entry in entries(folder):
-        match = _NAME.fullmatch(entry.name)
-        if match is None:
-            continue
-        val = folder / entry.name.replace("_train", "_val")
+    for name, train in named_files(folder, r"shot_(\d{1,4})-seed_(\d{1,9})_train\.jsonl"):
+        val = folder / train.name.replace("_train", "_val")
         draws.append(
             PublishedDraw(
-                int(match[1]),
-                int(match[2]),
-                _keys(Path(entry.path), location, by_source, dataset),
+                int(name[1]),
+                int(name[2]),
+                _keys(train, location, by_source, dataset),
                 _keys(val, location, by_source, dataset) if val.is_file() else None,
             )
         )

@@ -16,7 +16,7 @@ from fewtune.core.errors import DataError
 from fewtune.data.file_names import SPLITS
 from fewtune.data.label_table import LabelledRow, LabelTable, plain
 from fewtune.data.split_json import SplitEntry, inside, locate
-from fewtune.data.text_files import read_class_names, read_lines
+from fewtune.data.text_files import numbered_lines, read_class_names
 from fewtune.datasets.declaration import Dataset, Subset
 from fewtune.datasets.readers.checks import size_notes
 from fewtune.datasets.readers.few_shot_lists import read_jsonl_draws
@@ -28,11 +28,7 @@ LIST = "images_variant_{}.txt"
 
 @dataclass(frozen=True)
 class Aircraft:
-    """FGVC-Aircraft by variant.
-
-    Attributes:
-        folders: Names of the folder of the lists, CoOp's first.
-    """
+    """FGVC-Aircraft by variant, by the names of the folder of its lists, CoOp's first."""
 
     folders: tuple[str, ...] = ("fgvc_aircraft", "fgvc-aircraft-2013b", "fgvc-aircraft")
 
@@ -47,29 +43,25 @@ class Aircraft:
         """Return the images of the three lists, in their order."""
         variants = read_class_names(location / "variants.txt")
         names, notes = match_classes(variants, dataset, location / "variants.txt")
-        label = {variant: number for number, variant in enumerate(variants)}
+        known = dict(zip(variants, names, strict=True))
         rows: list[LabelledRow] = []
         for split in SPLITS:
             file = location / LIST.format(split)
-            entries = _entries(file, split, label)
-            rows += locate(entries, location / "images", lambda entry: names[entry.label], file)
+            rows += locate(_entries(file, split, known), location / "images", file)
         draws = read_jsonl_draws(location, rows, dataset)
         notes = (*notes, *size_notes(rows, dataset, SPLITS))
         return LabelTable(self.layout, tuple(rows), dataset.classes, notes, draws)
 
 
-def _entries(file: Path, split: str, label: dict[str, int]) -> list[SplitEntry]:
+def _entries(file: Path, split: str, known: dict[str, str]) -> list[SplitEntry]:
     found = []
-    for number, line in enumerate(read_lines(file), start=1):
-        if not line.strip():
-            continue
-        image, _, variant = line.strip().partition(" ")
-        where = f"{file.name} line {number}"
+    for where, line in numbered_lines(file):
+        image, _, variant = line.partition(" ")
         name = plain(variant.strip())
-        if name not in label:
+        if name not in known:
             raise DataError(
                 f"{where} in {file.parent} names {name!r}, which is not in variants.txt.",
                 hint="A line is the number of an image, a space and a variant.",
             )
-        found.append(SplitEntry(split, inside(f"{image}.jpg", where), label[name], name, where))
+        found.append(SplitEntry(split, inside(f"{image}.jpg", where), 0, known[name], where))
     return found

@@ -35,11 +35,7 @@ NAMES = "classnames.txt"
 
 @dataclass(frozen=True)
 class ImageNet:
-    """ImageNet-1k in folders.
-
-    Attributes:
-        folders: Names of its folder, CoOp's first.
-    """
+    """ImageNet-1k in folders, by the names of its folder, CoOp's first."""
 
     folders: tuple[str, ...] = FOLDERS
 
@@ -60,8 +56,7 @@ class ImageNet:
         wnids = class_folders(train, dataset)
         if class_folders(test, dataset) != wnids:
             raise DataError(f"{train} and {test} have different class folders.")
-        _check_names(location, wnids)
-        names = dict(zip(wnids, dataset.classes, strict=True))
+        names = _class_of(wnids, location, dataset)
         rows = (
             *class_rows(train, "train", names, "train/"),
             *class_rows(test, "test", names, "val/"),
@@ -77,10 +72,7 @@ class ImageNetVariant:
 
     Where ImageNet lies next to it, its training images of the same classes are the training split.
     Papers train on all 1,000 classes, so for A and R, with 200 classes of their own, that is
-    another task than theirs: train on ImageNet and evaluate the run here.
-
-    Attributes:
-        folders: Names of its folder, CoOp's first.
+    another task than theirs: train on ImageNet and evaluate the run here. CoOp's folder is first.
     """
 
     folders: tuple[str, ...]
@@ -96,15 +88,9 @@ class ImageNetVariant:
         """Return the test images, and ImageNet's training images where they lie next to it."""
         images = _variant_root(location) or location
         folders = class_folders(images, dataset)
-        notes: list[str] = []
-        if all(map(is_number, folders)):
-            order = _numbered(folders, location, dataset)
-        else:
-            _check_names(location, folders)
-            order = {folder: label for label, folder in enumerate(folders)}
-        names = {folder: dataset.classes[label] for folder, label in order.items()}
+        names = _class_of(folders, location, dataset)
         rows = list(class_rows(images, "test", names))
-        notes += size_notes(rows, dataset, ("test",))
+        notes = [*size_notes(rows, dataset, ("test",))]
         beside = ImageNet().find(location.parent)
         if beside is not None:
             rows += _training_rows(image_root(beside) / "train", folders, names, dataset)
@@ -123,15 +109,30 @@ def image_root(location: Path) -> Path:
     return inner if (inner / "train").is_dir() else location
 
 
-def _check_names(location: Path, wnids: Sequence[str]) -> None:
-    """Refuse folders that classnames.txt, where there is one, does not list."""
+def _class_of(folders: Sequence[str], location: Path, dataset: Dataset) -> dict[str, str]:
+    """Return the class of each class folder: classes are in the order of their WordNet names.
+
+    A folder 0, 1, ... is a line of classnames.txt. Folders that the file does not list are refused.
+    """
     listed = _listed(location)
-    strange = [wnid for wnid in wnids if listed and wnid not in listed]
-    if strange:
+    if not all(map(is_number, folders)):
+        strange = next((wnid for wnid in folders if listed and wnid not in listed), None)
+        if strange is not None:
+            raise DataError(
+                f"{location / NAMES} does not list the class folder '{strange}'.",
+                hint="Class folders have WordNet names such as n01440764.",
+            )
+        return dict(zip(folders, dataset.classes, strict=True))
+    if [int(folder) for folder in folders] != list(range(len(folders))):
+        raise DataError(f"The class folders in {location} are not 0 to {len(folders) - 1}.")
+    if listed and len(set(listed)) != len(folders):
         raise DataError(
-            f"{location / NAMES} does not list the class folder '{strange[0]}'.",
-            hint="Class folders have WordNet names such as n01440764.",
+            f"{location / NAMES} lists {counted(len(set(listed)), 'class', 'classes')}, but there "
+            f"are {len(folders)} folders."
         )
+    lines = listed or folders
+    named = dict(zip(sorted(set(listed)) or folders, dataset.classes, strict=True))
+    return {folder: named[lines[int(folder)]] for folder in folders}
 
 
 def _listed(location: Path) -> list[str]:
@@ -140,22 +141,6 @@ def _listed(location: Path) -> list[str]:
     if not file.is_file():
         return []
     return [line.split()[0] for line in read_lines(file) if line.strip()]
-
-
-def _numbered(folders: Sequence[str], location: Path, dataset: Dataset) -> dict[str, int]:
-    """Return the label of each folder 0, 1, ...: its number is a line of classnames.txt."""
-    if [int(folder) for folder in folders] != list(range(len(folders))):
-        raise DataError(f"The class folders in {location} are not 0 to {len(folders) - 1}.")
-    listed = _listed(location)
-    if not listed:
-        return {folder: int(folder) for folder in folders}
-    if len(set(listed)) != len(folders):
-        raise DataError(
-            f"{location / NAMES} lists {counted(len(set(listed)), 'class', 'classes')}, but there "
-            f"are {len(folders)} folders."
-        )
-    rank = {wnid: label for label, wnid in enumerate(sorted(listed))}
-    return {folder: rank[listed[int(folder)]] for folder in folders}
 
 
 def _variant_root(location: Path) -> Path | None:

@@ -11,7 +11,6 @@ lists name. The 1-shot lists of OxfordPets name every image twice; one of the tw
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from pathlib import Path
 from fewtune.core.task import PublishedDraw
 from fewtune.data.label_table import LabelledRow, LabelTable
 from fewtune.data.layouts.list_folder import read_list
-from fewtune.data.scan import entries
+from fewtune.data.scan import named_files
 from fewtune.datasets.declaration import Dataset, Subset
 from fewtune.datasets.readers.checks import named_rows, size_notes
 from fewtune.datasets.readers.locations import find_folder
@@ -28,16 +27,11 @@ LISTS = "annotations"
 WHOLE = "train_meta.list"
 DOUBLED_NOTE = "the published lists of {} name every image twice; each is used once"
 UNION_NOTE = "training images: those of all published few-shot lists; other images are not listed"
-_NAME = re.compile(r"train_meta\.list\.num_shot_(\d{1,4})\.seed_(\d{1,9})")
 
 
 @dataclass(frozen=True)
 class NoahLists:
-    """A folder of NOAH's `data/few-shot/`.
-
-    Attributes:
-        folder: Its name ("oxford-pets").
-    """
+    """A folder of NOAH's `data/few-shot/`, by its name ("oxford-pets")."""
 
     folder: str
 
@@ -51,9 +45,10 @@ class NoahLists:
     def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
         """Return the listed images and the published draws."""
         notes: list[str] = []
-        lists = {}
-        for (shots, seed), file in _few_shot_lists(location).items():
-            lists[shots, seed] = _rows(file, "train", location, dataset)
+        lists = {
+            draw: _rows(file, "train", location, dataset)
+            for draw, file in _few_shot_lists(location).items()
+        }
         draws = []
         doubled = set()
         for (shots, seed), rows in lists.items():
@@ -76,11 +71,9 @@ class NoahLists:
 
 def _few_shot_lists(location: Path) -> dict[tuple[int, int], Path]:
     """Return the few-shot lists by (shots, seed), sorted."""
-    found = {}
-    for entry in entries(location / LISTS):
-        if match := _NAME.fullmatch(entry.name):
-            found[int(match[1]), int(match[2])] = Path(entry.path)
-    return dict(sorted(found.items()))
+    lists = r"train_meta\.list\.num_shot_(\d{1,4})\.seed_(\d{1,9})"
+    found = named_files(location / LISTS, lists)
+    return dict(sorted(((int(name[1]), int(name[2])), path) for name, path in found))
 
 
 def _evaluation_rows(location: Path, dataset: Dataset) -> list[LabelledRow]:

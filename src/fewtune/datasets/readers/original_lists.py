@@ -14,12 +14,12 @@ from fewtune.core.errors import DataError
 from fewtune.data.label_table import LabelledRow, is_number
 from fewtune.data.scan import subfolders
 from fewtune.data.split_json import SplitEntry, inside, locate
-from fewtune.data.text_files import read_lines
+from fewtune.data.text_files import fold_name, numbered_lines
 from fewtune.datasets.declaration import Dataset
 from fewtune.datasets.matlab import read_integers, read_mat
 from fewtune.datasets.readers.checks import class_name
 from fewtune.datasets.readers.class_folders import class_folders, class_rows
-from fewtune.datasets.readers.zhou import fold, match_classes
+from fewtune.datasets.readers.zhou import match_classes
 
 # What CoOp leaves out of Caltech101.
 SECOND_FACES = ("BACKGROUND_Google", "Faces_easy")
@@ -43,17 +43,17 @@ def food101(location: Path, dataset: Dataset) -> list[LabelledRow]:
 
 def dtd(location: Path, dataset: Dataset) -> list[LabelledRow]:
     """Return images/banded/banded_0002.jpg, in the first of the authors' ten splits."""
-    label = {fold(name): number for number, name in enumerate(dataset.classes)}
+    known = {fold_name(name): name for name in dataset.classes}
     rows = []
     for split in ("train", "val", "test"):
         file = location / "labels" / f"{split}1.txt"
         entries = []
-        for where, line in _lines(file):
+        for where, line in numbered_lines(file):
             name = line.partition("/")[0]
-            if fold(name) not in label:
+            if fold_name(name) not in known:
                 raise DataError(f"{where} in {file.parent} names the unknown texture {name!r}.")
-            entries.append(SplitEntry(split, inside(line, where), label[fold(name)], name, where))
-        rows += locate(entries, location / "images", _by_label(dataset), file)
+            entries.append(SplitEntry(split, inside(line, where), 0, known[fold_name(name)], where))
+        rows += locate(entries, location / "images", file)
     return rows
 
 
@@ -76,25 +76,24 @@ def flowers102(location: Path, dataset: Dataset) -> list[LabelledRow]:
             where = f"{file.name}, image {image}"
             if not 1 <= image <= len(labels):
                 raise DataError(f"{sets_file} names image {image} of {len(labels)}.")
-            entries.append(
-                SplitEntry(split, f"image_{image:05d}.jpg", labels[image - 1] - 1, "", where)
-            )
-    return locate(entries, location / "jpg", _by_label(dataset), file)
+            name = class_name(dataset, labels[image - 1] - 1, where)
+            entries.append(SplitEntry(split, f"image_{image:05d}.jpg", 0, name, where))
+    return locate(entries, location / "jpg", file)
 
 
 def pets(location: Path, dataset: Dataset) -> list[LabelledRow]:
     """Return annotations/{trainval,test}.txt: "Abyssinian_100 1 1 1", image and class from 1."""
     rows = []
-    for split, name in (("train", "trainval"), ("test", "test")):
-        file = location / "annotations" / f"{name}.txt"
+    for split, list_name in (("train", "trainval"), ("test", "test")):
+        file = location / "annotations" / f"{list_name}.txt"
         entries = []
-        for where, line in _lines(file):
+        for where, line in numbered_lines(file):
             image, number = [*line.split(), "", ""][:2]
             if not is_number(number):
                 raise DataError(f"{where} in {file.parent} is {line[:60]!r}, expected NAME CLASS.")
-            path = inside(f"{image}.jpg", where)
-            entries.append(SplitEntry(split, path, int(number) - 1, "", where))
-        rows += locate(entries, location / "images", _by_label(dataset), file)
+            name = class_name(dataset, int(number) - 1, where)
+            entries.append(SplitEntry(split, inside(f"{image}.jpg", where), 0, name, where))
+        rows += locate(entries, location / "images", file)
     return rows
 
 
@@ -104,11 +103,11 @@ def cars(location: Path, dataset: Dataset) -> list[LabelledRow]:
     names = [_year_first(str(name)) for name in _entries_of(meta, "class_names")]
     matched, _ = match_classes(names, dataset, meta)
     rows = []
-    for split, folder, path in (
+    for split, folder, list_path in (
         ("train", "cars_train", "devkit/cars_train_annos.mat"),
         ("test", "cars_test", "cars_test_annos_withlabels.mat"),
     ):
-        file = location / path
+        file = location / list_path
         entries = []
         for number, annotation in enumerate(_entries_of(file, "annotations"), start=1):
             where = f"{file.name}, annotation {number}"
@@ -117,8 +116,9 @@ def cars(location: Path, dataset: Dataset) -> list[LabelledRow]:
             except (KeyError, IndexError, TypeError, ValueError) as error:
                 raise DataError(f"{where} has no file name and class: {error}.") from error
             class_name(dataset, label, where)
-            entries.append(SplitEntry(split, inside(f"{folder}/{image}", where), label, "", where))
-        rows += locate(entries, location, lambda entry: matched[entry.label], file)
+            path = inside(f"{folder}/{image}", where)
+            entries.append(SplitEntry(split, path, 0, matched[label], where))
+        rows += locate(entries, location, file)
     return rows
 
 
@@ -128,14 +128,16 @@ def sun397(location: Path, dataset: Dataset) -> list[LabelledRow]:
     Without Training_01.txt and Testing_01.txt, as torchvision leaves it, all images have no split.
     """
     images = location / "SUN397" if (location / "SUN397").is_dir() else location
-    known = {frozenset(fold(name).split()): name for name in dataset.classes}
+    known = {frozenset(fold_name(name).split()): name for name in dataset.classes}
     lists = {split: location / f"{split}ing_01.txt" for split in ("Train", "Test")}
     if all(file.is_file() for file in lists.values()):
         rows = []
         for split, file in lists.items():
-            paths = ((inside(line.lstrip("/"), where), where) for where, line in _lines(file))
-            entries = [SplitEntry(split.lower(), path, 0, "", where) for path, where in paths]
-            rows += locate(entries, images, lambda entry: _place(entry.path, known), file)
+            entries = []
+            for where, line in numbered_lines(file):
+                path = inside(line.lstrip("/"), where)
+                entries.append(SplitEntry(split.lower(), path, 0, _place(path, known), where))
+            rows += locate(entries, images, file)
         return rows
     letters = {path.name: "" for path in subfolders(images) if len(path.name) == 1}
     found = class_rows(images, "", letters)
@@ -148,16 +150,6 @@ def _sorted_folders(
     """Return the images of class folders, whose sorted names are in the order of the labels."""
     folders = class_folders(folder, dataset, ignored)
     return list(class_rows(folder, "", dict(zip(folders, dataset.classes, strict=True))))
-
-
-def _by_label(dataset: Dataset) -> Any:
-    return lambda entry: class_name(dataset, entry.label, entry.where)
-
-
-def _lines(file: Path) -> list[tuple[str, str]]:
-    """Return (place for messages, line) of the lines of a list that are not empty."""
-    lines = enumerate(read_lines(file), start=1)
-    return [(f"{file.name} line {n}", line.strip()) for n, line in lines if line.strip()]
 
 
 def _entries_of(path: Path, name: str) -> Any:
@@ -178,7 +170,7 @@ def _place(path: str, known: dict[frozenset[str], str]) -> str:
 
     Sources order the words differently: "apartment building outdoor", "outdoor apartment building".
     """
-    name = known.get(frozenset(fold(" ".join(path.split("/")[1:-1])).split()))
+    name = known.get(frozenset(fold_name(" ".join(path.split("/")[1:-1])).split()))
     if name is None:
         raise DataError(f"'{path}' is in no folder of a class.", hint="Unpack SUN397.tar.gz again.")
     return name

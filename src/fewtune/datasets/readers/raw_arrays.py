@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from fewtune.core.errors import DataError
 from fewtune.data.decode import InMemory
-from fewtune.data.label_table import LabelledRow, LabelTable
+from fewtune.data.label_table import LabelledRow
 from fewtune.data.packed_images import FileSlice
-from fewtune.data.scan import entries
-from fewtune.datasets.declaration import Dataset, Subset
+from fewtune.data.scan import named_files
+from fewtune.datasets.declaration import Dataset
 from fewtune.datasets.matlab import optional, read_integers
-from fewtune.datasets.readers.checks import class_name, sliced_table
+from fewtune.datasets.readers.checks import Keys, OriginalFiles, RowOf, class_name
 from fewtune.datasets.readers.functions import named
-from fewtune.datasets.readers.locations import find_folder
-from fewtune.datasets.readers.tfds import Stored
-from fewtune.datasets.tfrecord import Features, Span, locate_records, map_file, read_example
-from fewtune.datasets.vtab_slices import PLAIN, Slices
+from fewtune.datasets.readers.tfds import Stored, stored_bytes
+from fewtune.datasets.tfrecord import Features, Span, locate_records, map_file
+from fewtune.datasets.vtab_slices import Slices
 
 PIXELS = 3 * 32 * 32
 # Of the files in cifar-100-python.tar.gz.
@@ -37,13 +35,10 @@ CIFAR100_MD5 = {
 
 
 @dataclass(frozen=True)
-class PixelArrays:
+class PixelArrays(OriginalFiles):
     """CIFAR-100 or SVHN: two arrays of images with their labels.
 
     Attributes:
-        layout: The form, for people.
-        folders: Names of the folder.
-        needed: What the folder holds.
         load: Returns N labels and pixels (N, 32, 32, 3), uint8 in 0..255, of "train" or "test".
     """
 
@@ -54,12 +49,8 @@ class PixelArrays:
 
     slices = Slices("train[:90%]", "train[90%:]", "test")
 
-    def find(self, root: Path) -> Path | None:
-        """Return the folder."""
-        return find_folder(root, self.folders, *self.needed)
-
-    def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
-        """Return the rows; the images are held in memory (up to 300 MiB)."""
+    def images(self, location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
+        """Return keys and rows; the images are held in memory (up to 300 MiB)."""
         arrays = {stored: self.load(location, stored) for stored in ("train", "test")}
 
         def row(split: str, stored: str, key: str) -> LabelledRow:
@@ -67,13 +58,11 @@ class PixelArrays:
             labels, pixels = arrays[stored]
             where = f"{location.name}, {stored} image {index}"
             named = class_name(dataset, labels[index], where)
-            source = InMemory(pixels[index])
-            return LabelledRow(
-                split, f"{stored}/{index:05d}", named, source, pixels[index].nbytes, where
-            )
+            image = pixels[index]
+            key = f"{stored}/{index:05d}"
+            return LabelledRow(split, key, named, InMemory(image), image.nbytes, where)
 
-        keys = {stored: list(map(str, range(len(of)))) for stored, (of, _) in arrays.items()}
-        return sliced_table(self.layout, keys, row, self.slices, dataset, subset)
+        return {stored: list(map(str, range(len(of)))) for stored, (of, _) in arrays.items()}, row
 
 
 def cifar_binary(location: Path, split: str) -> tuple[list[int], Any]:
@@ -154,27 +143,28 @@ class H5Image:
             return file["x"][self.index]
 
 
+PCAM = {"train": "train", "validation": "valid", "test": "test"}
+PCAM_NAME = "camelyonpatch_level_2_split_{}_{}.h5"
+
+
 @dataclass(frozen=True)
-class PatchCamelyon:
+class PatchCamelyon(OriginalFiles):
     """camelyonpatch_level_2_split_{train,valid,test}_{x,y}.h5."""
 
     layout = "PatchCamelyon HDF5 files"
+    folders = ("pcam", "PCAM", "patch_camelyon", "pcamv1")
+    needed = tuple(PCAM_NAME.format(split, part) for split in PCAM.values() for part in "xy")
 
-    def find(self, root: Path) -> Path | None:
-        """Return the folder with the six files."""
-        needed = [_pcam_name(split, part).name for split in _PCAM.values() for part in "xy"]
-        return find_folder(root, ("pcam", "PCAM", "patch_camelyon", "pcamv1"), *needed)
-
-    def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
-        """Return the rows."""
+    def images(self, location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
+        """Return keys and rows."""
         h5py = optional("h5py", "read .h5 files")
         labels: dict[str, list[int]] = {}
-        for stored, short in _PCAM.items():
-            path = location / _pcam_name(short, "y")
+        for stored, short in PCAM.items():
+            path = location / PCAM_NAME.format(short, "y")
             try:
                 with h5py.File(path, "r") as file:
                     labels[stored] = file["y"][()].ravel().tolist()
-                path = location / _pcam_name(short, "x")
+                path = location / PCAM_NAME.format(short, "x")
                 with h5py.File(path, "r") as file:
                     shape = file["x"].shape
             except Exception as error:  # h5py raises whatever a damaged file leads to
@@ -187,20 +177,20 @@ class PatchCamelyon:
         def row(split: str, stored: str, key: str) -> LabelledRow:
             short, _, number = key.partition("_")
             index = int(number)
-            source = H5Image(location / _pcam_name(short, "x"), index)
-            where = f"{_pcam_name(short, 'y')} image {index}"
+            source = H5Image(location / PCAM_NAME.format(short, "x"), index)
+            where = f"{PCAM_NAME.format(short, 'y')} image {index}"
             named = class_name(dataset, labels[stored][index], where)
             return LabelledRow(split, f"{short}/{index:06d}", named, source, 0, where)
 
         keys = {
             stored: [f"{short}_{index}" for index in range(len(labels[stored]))]
-            for stored, short in _PCAM.items()
+            for stored, short in PCAM.items()
         }
-        return sliced_table(self.layout, keys, row, PLAIN, dataset, subset)
+        return keys, row
 
 
 @dataclass(frozen=True)
-class Dmlab:
+class Dmlab(OriginalFiles):
     """The record files of dmlab.tar.gz, dmlab-{train,validation,test}.tfrecord*."""
 
     layout = "DMLab record files"
@@ -212,8 +202,8 @@ class Dmlab:
                 return place
         return None
 
-    def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
-        """Return the rows; a record holds image, file name and label."""
+    def images(self, location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
+        """Return keys and rows; a record holds image, file name and label."""
         found: dict[str, dict[str, tuple[Path, Span, int, str]]] = {}
         for stored, paths in _dmlab_files(location).items():
             found[stored] = {}
@@ -221,8 +211,10 @@ class Dmlab:
                 data = map_file(path)
                 for index, record in enumerate(locate_records(data, path)):
                     where = f"{path.name} record {index}"
-                    example = read_example(data, record, path)
-                    image, name = (_bytes(example, part, where) for part in ("image", "filename"))
+                    example = Features(data, record, path)
+                    image, name = (
+                        stored_bytes(example, part, where) for part in ("image", "filename")
+                    )
                     key = bytes(data[name.offset : name.offset + name.size]).decode("latin-1")
                     found[stored][key] = path, image, Stored()(example), where
 
@@ -232,11 +224,7 @@ class Dmlab:
             source = FileSlice(path, image.offset, image.size)
             return LabelledRow(split, f"{stored}/{key}", named, source, image.size, where)
 
-        keys = {stored: list(of_split) for stored, of_split in found.items()}
-        return sliced_table(self.layout, keys, row, PLAIN, dataset, subset)
-
-
-_PCAM: Mapping[str, str] = {"train": "train", "validation": "valid", "test": "test"}
+        return {stored: list(of_split) for stored, of_split in found.items()}, row
 
 
 def _upright(planes: Any) -> Any:
@@ -244,22 +232,9 @@ def _upright(planes: Any) -> Any:
     return planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
 
 
-def _pcam_name(split: str, part: str) -> Path:
-    return Path(f"camelyonpatch_level_2_split_{split}_{part}.h5")
-
-
 def _dmlab_files(folder: Path) -> dict[str, list[Path]]:
     """Return the record files by split."""
     found: dict[str, list[Path]] = {}
-    for entry in entries(folder):
-        named = re.fullmatch(r"dmlab-(train|validation|test)\.tfrecord(-\d+-of-\d+)?", entry.name)
-        if named:
-            found.setdefault(named[1], []).append(Path(entry.path))
+    for name, path in named_files(folder, r"dmlab-(train|validation|test)\.tfrecord(-\d+-of-\d+)?"):
+        found.setdefault(name[1], []).append(path)
     return found
-
-
-def _bytes(example: Features, name: str, where: str) -> Span:
-    values = example.get(name, [])
-    if len(values) != 1 or not isinstance(values[0], Span):
-        raise DataError(f"{where} holds no {name}.")
-    return values[0]

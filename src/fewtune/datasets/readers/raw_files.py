@@ -15,36 +15,33 @@ from typing import Annotated
 from fewtune.core.errors import DataError
 from fewtune.data.label_table import LabelledRow, LabelTable, is_number
 from fewtune.data.scan import listed_file, subfolders
-from fewtune.data.text_files import read_lines, records
+from fewtune.data.text_files import numbered_lines, records
 from fewtune.datasets.declaration import Dataset, Subset
 from fewtune.datasets.readers import original_lists
 from fewtune.datasets.readers.checks import (
+    Keys,
+    OriginalFiles,
+    RowOf,
     as_split,
     class_name,
     divide,
     make_table,
-    sliced_table,
 )
 from fewtune.datasets.readers.class_folders import class_rows
 from fewtune.datasets.readers.functions import named
-from fewtune.datasets.readers.locations import find_folder
 from fewtune.datasets.vtab_labels import retinopathy_grade
 from fewtune.datasets.vtab_slices import PLAIN, Slices
 from fewtune.datasets.vtab_subset import own_draw
 
 
 @dataclass(frozen=True)
-class AuthorsFiles:
+class AuthorsFiles(OriginalFiles):
     """A dataset whose images the authors list or put into class folders.
 
     Attributes:
-        layout: The form, for people.
-        folders: Names of its folder.
-        needed: What the folder holds.
         rows: Returns all rows, their keys relative to the folder of images; their split is the
             authors', or "" where they have none.
-        slices: VTAB's splits in TFDS's, which are the authors', or "train" alone.
-        notes: What to say of the images.
+        slices: As of `OriginalFiles`; TFDS's splits are the authors', or "train" alone.
     """
 
     layout: str
@@ -54,12 +51,8 @@ class AuthorsFiles:
     slices: Slices = PLAIN
     notes: tuple[str, ...] = ()
 
-    def find(self, root: Path) -> Path | None:
-        """Return the folder."""
-        return find_folder(root, self.folders, *self.needed)
-
-    def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
-        """Return the rows in VTAB's splits."""
+    def images(self, location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
+        """Return keys and rows."""
         found: dict[str, dict[str, LabelledRow]] = {
             part.stored: {} for part in self.slices.parts("full")
         }
@@ -68,15 +61,8 @@ class AuthorsFiles:
             # Of an image in class folders, TFDS's key is "CLASS_NAME".
             key = row.key if row.split else row.key.replace("/", "_")
             found[stored][key] = row
-        return sliced_table(
-            self.layout,
-            {stored: list(of_split) for stored, of_split in found.items()},
-            lambda split, stored, key: as_split(found[stored][key], split),
-            self.slices,
-            dataset,
-            subset,
-            notes=self.notes,
-        )
+        keys = {stored: list(of_split) for stored, of_split in found.items()}
+        return keys, lambda split, stored, key: as_split(found[stored][key], split)
 
 
 def resisc45(location: Path, dataset: Dataset) -> list[LabelledRow]:
@@ -95,15 +81,12 @@ ROWS = {
 
 
 @dataclass(frozen=True)
-class Caltech101:
+class Caltech101(OriginalFiles):
     """101_ObjectCategories: 30 images of each class for training, the others for testing."""
 
     layout = "101_ObjectCategories"
-
-    def find(self, root: Path) -> Path | None:
-        """Return the folder that holds 101_ObjectCategories."""
-        folders = ("caltech101", "caltech-101", "Caltech101")
-        return find_folder(root, folders, "101_ObjectCategories/accordion")
+    folders = ("caltech101", "caltech-101", "Caltech101")
+    needed = ("101_ObjectCategories/accordion",)
 
     def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
         """Return an own split of TFDS's sizes."""
@@ -127,7 +110,7 @@ class Caltech101:
 
 
 @dataclass(frozen=True)
-class Sun397:
+class Sun397(OriginalFiles):
     """SUN397/a/abbey/IMAGE, divided by TFDS's lists.
 
     The lists sun397_tfds_{tr,va,te}.txt are a part of the package tensorflow-datasets; they are
@@ -135,23 +118,23 @@ class Sun397:
     """
 
     layout = "SUN397 folders and TFDS's lists"
+    folders = ("SUN397", "sun397/SUN397", "sun397")
+    needed = ("a/abbey",)
 
     def find(self, root: Path) -> Path | None:
         """Return the folder with a folder for each letter, if the lists can be found."""
-        found = find_folder(root, ("SUN397", "sun397/SUN397", "sun397"), "a/abbey")
+        found = super().find(root)
         return found if found and _sun_lists(found) else None
 
-    def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
-        """Return the listed images."""
+    def images(self, location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
+        """Return keys and rows of the listed images."""
         classes = {name.replace(" ", "_"): name for name in dataset.classes}
         files: dict[str, tuple[str, str]] = {}
         keys: dict[str, list[str]] = {}
         for stored, path in _sun_lists(location).items():
-            keys[stored] = []
-            for line, name in enumerate(read_lines(path), start=1):
-                key = name.strip()
-                keys[stored].append(key)
-                files[key] = key.lstrip("/"), f"{path.name} line {line}"
+            listed = numbered_lines(path)
+            keys[stored] = [key for _, key in listed]
+            files |= {key: (key.lstrip("/"), where) for where, key in listed}
 
         def row(split: str, _: str, key: str) -> LabelledRow:
             relative, where = files[key]
@@ -162,11 +145,11 @@ class Sun397:
                 raise DataError(f"{where} names the class '{folder}', which SUN397 does not have.")
             return LabelledRow(split, file.relative, named, file.path, file.size_bytes, where)
 
-        return sliced_table(self.layout, keys, row, PLAIN, dataset, subset)
+        return keys, row
 
 
 @dataclass(frozen=True)
-class Retinopathy:
+class Retinopathy(OriginalFiles):
     """Kaggle's diabetic-retinopathy-detection: trainLabels.csv, retinopathy_solution.csv, images.
 
     Images of `train/` and `test/` are used as they are. VTAB's are those of TFDS's configuration
@@ -174,27 +157,24 @@ class Retinopathy:
     """
 
     layout = "Kaggle's csv files and images"
-    note = (
+    folders = (
+        "diabetic-retinopathy-detection",
+        "diabetic_retinopathy",
+        "diabetic_retinopathy_detection",
+        "retinopathy",
+    )
+    needed = ("trainLabels.csv", "retinopathy_solution.csv")
+    notes = (
         "images as they lie there; VTAB's are preprocessed (TFDS's btgraham-300: eye radius "
-        "300 px, local mean subtracted)"
+        "300 px, local mean subtracted)",
     )
 
-    def find(self, root: Path) -> Path | None:
-        """Return the folder with the csv files."""
-        folders = (
-            "diabetic-retinopathy-detection",
-            "diabetic_retinopathy",
-            "diabetic_retinopathy_detection",
-            "retinopathy",
-        )
-        return find_folder(root, folders, "trainLabels.csv", "retinopathy_solution.csv")
-
-    def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
-        """Return the labelled images; validation is Kaggle's public part of the test images."""
+    def images(self, location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
+        """Return keys and rows; validation is Kaggle's public part of the test images."""
         levels: dict[str, tuple[str, int, str]] = {}
         keys: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
         stored_of = {"": "train", "public": "validation", "private": "test"}
-        for table, folder in (("trainLabels.csv", "train"), ("retinopathy_solution.csv", "test")):
+        for table, folder in zip(self.needed, ("train", "test"), strict=True):
             for record in records(location / table):
                 where = f"{table} line {record.line}"
                 name, level = str(record.values.get("image")), str(record.values.get("level"))
@@ -215,7 +195,7 @@ class Retinopathy:
             label = class_name(dataset, grade, where)
             return LabelledRow(split, file.relative, label, file.path, file.size_bytes, where)
 
-        return sliced_table(self.layout, keys, row, PLAIN, dataset, subset, notes=(self.note,))
+        return keys, row
 
 
 def _sun_lists(location: Path) -> dict[str, Path]:

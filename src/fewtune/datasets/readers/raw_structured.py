@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,77 +17,72 @@ from typing import Any, Literal
 from fewtune.core.errors import DataError
 from fewtune.data.label_table import LabelledRow, LabelTable
 from fewtune.data.packed_images import BitSlice, FileSlice, GreySlice
-from fewtune.data.scan import entries, listed_file
-from fewtune.data.text_files import read_lines, read_text
+from fewtune.data.scan import listed_file, named_files
+from fewtune.data.text_files import numbered_lines, read_lines, read_text
 from fewtune.datasets import vtab_labels
 from fewtune.datasets.declaration import Dataset, Subset
-from fewtune.datasets.readers.checks import class_name, divide, make_table, sliced_table
+from fewtune.datasets.readers.checks import (
+    Keys,
+    OriginalFiles,
+    RowOf,
+    class_name,
+    divide,
+    make_table,
+)
 from fewtune.datasets.readers.locations import find_folder
 from fewtune.datasets.unpack import gunzipped, packed_bits
 from fewtune.datasets.vtab_slices import Slices
 
-NORB_SIZES = {
-    "train": "46789x9x18x6x2x96x96-training",
-    "test": "01235x9x18x6x2x96x96-testing",
-}
-
 
 @dataclass(frozen=True)
-class Clevr:
+class Clevr(OriginalFiles):
     """CLEVR_v1.0/{images,scenes}: a scene is a JSON object that lists what stands in it.
 
-    Attributes:
-        task: What the labels say: the number of objects, or the distance of the closest.
+    Labels are the number of objects, or the distance of the closest.
     """
 
     task: Literal["count", "distance"]
 
     layout = "CLEVR_v1.0"
+    folders = ("CLEVR_v1.0", "clevr/CLEVR_v1.0", "clevr", "CLEVR")
+    needed = ("scenes/CLEVR_train_scenes.json", "images/train")
     slices = Slices("train[:90%]", "train[90%:]", "validation")
 
-    def find(self, root: Path) -> Path | None:
-        """Return the folder with scenes and images."""
-        folders = ("CLEVR_v1.0", "clevr/CLEVR_v1.0", "clevr", "CLEVR")
-        return find_folder(root, folders, "scenes/CLEVR_train_scenes.json", "images/train")
-
-    def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
-        """Return the rows; VTAB's test split is CLEVR's "val", since its "test" has no scenes."""
+    def images(self, location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
+        """Return keys and rows; VTAB's test is CLEVR's "val", since its "test" has no scenes."""
         folders = {"train": "train", "validation": "val"}
         scenes = {stored: _scenes(location, folder) for stored, folder in folders.items()}
-        rule = vtab_labels.clevr_distance if self.task == "distance" else _clevr_count
 
         def row(split: str, stored: str, key: str) -> LabelledRow:
             where = f"CLEVR_{folders[stored]}_scenes.json, scene '{key}'"
             file = listed_file(location, f"images/{folders[stored]}/{key}", where)
-            label = rule(scenes[stored][key])
+            depths = scenes[stored][key]
+            label = (
+                vtab_labels.clevr_distance(depths)
+                if self.task == "distance"
+                else vtab_labels.clevr_count(len(depths))
+            )
             named = class_name(dataset, label, where)
             return LabelledRow(split, file.relative, named, file.path, file.size_bytes, where)
 
-        keys = {stored: list(of_split) for stored, of_split in scenes.items()}
-        return sliced_table(self.layout, keys, row, self.slices, dataset, subset)
+        return {stored: list(of_split) for stored, of_split in scenes.items()}, row
 
 
 @dataclass(frozen=True)
-class Kitti:
+class Kitti(OriginalFiles):
     """KITTI's object detection set: training/image_2 and training/label_2.
 
     TFDS divides it by video, which the devkit's mapping/train_rand.txt and train_mapping.txt tell.
     """
 
     layout = "KITTI object detection"
+    folders = ("kitti", "KITTI", "Kitti/raw", "kitti/raw", "Kitti", "data_object")
+    needed = ("training/image_2", "training/label_2")
 
-    def find(self, root: Path) -> Path | None:
-        """Return the folder that holds `training`."""
-        folders = ("kitti", "KITTI", "Kitti/raw", "kitti/raw", "Kitti", "data_object")
-        return find_folder(root, folders, "training/image_2", "training/label_2")
-
-    def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
-        """Return the rows, split by video where the mapping is there."""
-        names = [
-            entry.name
-            for entry in entries(location / "training/image_2")
-            if re.fullmatch(r"\d{6}\.png", entry.name)
-        ]
+    def images(self, location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
+        """Return keys, split by video where the mapping is there, and rows."""
+        images = location / "training/image_2"
+        names = [path.name for _, path in named_files(images, r"\d{6}\.png")]
 
         def row(split: str, _: str, key: str) -> LabelledRow:
             file = listed_file(location, f"training/image_2/{key}", "training/image_2")
@@ -99,125 +93,112 @@ class Kitti:
 
         videos = _kitti_videos(location)
         if videos is None:
-            shares = [(s, dataset.sizes[s] / sum(dataset.sizes.values())) for s in dataset.sizes]
-            rows = divide([row("train", "", name) for name in names], shares)
-            note = (
-                "own split by image, so that frames of one drive are in train and test: VTAB "
-                "splits by drive, for which the devkit's mapping folder is needed"
-            )
-            return make_table(self.layout, rows, dataset, subset, (note,))
-        splits = _kitti_splits(videos)
-        keys = {
-            stored: [name for name in names if int(name[:6]) in images]
-            for stored, images in splits.items()
-        }
-        return sliced_table(self.layout, keys, row, Slices(), dataset, subset)
+            return {"train": names}, row
+        return {
+            stored: [name for name in names if int(name[:6]) in numbers]
+            for stored, numbers in _kitti_splits(videos).items()
+        }, row
+
+    def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
+        """Return the rows in VTAB's splits, or in an own split where the mapping is not there."""
+        if _kitti_videos(location) is not None:
+            return super().read(location, dataset, subset)
+        keys, row = self.images(location, dataset)
+        shares = [(s, dataset.sizes[s] / sum(dataset.sizes.values())) for s in dataset.sizes]
+        rows = divide([row("train", "", name) for name in keys["train"]], shares)
+        note = (
+            "own split by image, so that frames of one drive are in train and test: VTAB splits by "
+            "drive, for which the devkit's mapping folder is needed"
+        )
+        return make_table(self.layout, rows, dataset, subset, (note,))
 
 
 @dataclass(frozen=True)
-class DSprites:
-    """The authors' npz of dSprites.
-
-    Attributes:
-        factor: What the labels say.
-    """
+class DSprites(OriginalFiles):
+    """The authors' npz of dSprites, labelled by one factor."""
 
     factor: Literal["location", "orientation"]
 
     layout = "dSprites npz"
-    file_name = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
+    folders = ("dsprites", "dSprites", "dsprites-dataset")
+    needed = ("dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz",)
     slices = Slices("train[:80%]", "train[80%:90%]", "train[90%:]")
 
     def find(self, root: Path) -> Path | None:
         """Return the npz."""
-        folders = ("dsprites", "dSprites", "dsprites-dataset")
-        folder = find_folder(root, folders, self.file_name)
-        return folder / self.file_name if folder else None
+        folder = super().find(root)
+        return folder / self.needed[0] if folder else None
 
-    def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
-        """Return the rows; images are unpacked into the cache folder once (360 MiB)."""
+    def images(self, location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
+        """Return keys and rows; images are unpacked into the cache folder once (360 MiB)."""
         factors = _latents(location)
         bits, (count, height, width) = packed_bits(location, "imgs")
         if len(factors) != count:
             raise DataError(f"{location} holds {count} images and labels of {len(factors)}.")
         size = height * width // 8
-        column = 4 if self.factor == "location" else 3
-        rule = (
-            vtab_labels.dsprites_location
-            if self.factor == "location"
-            else vtab_labels.dsprites_orientation
-        )
+        factor, rule = vtab_labels.DSPRITES[self.factor]
 
         def row(split: str, _: str, key: str) -> LabelledRow:
             index = int(key)
-            label = rule(int(factors[index, column]))
+            label = rule(int(factors[index, 1 + factor]))  # colour comes first
             named = class_name(dataset, label, f"{location.name} image {index}")
             place = FileSlice(bits, index * size, size)
             return LabelledRow(split, f"{index:06d}", named, BitSlice(place, height, width), size)
 
-        keys = {"train": list(map(str, range(count)))}
-        return sliced_table(self.layout, keys, row, self.slices, dataset, subset)
+        return {"train": list(map(str, range(count)))}, row
+
+
+# How the names of smallNORB's files begin.
+NORB = {
+    "train": "smallnorb-5x46789x9x18x6x2x96x96-training",
+    "test": "smallnorb-5x01235x9x18x6x2x96x96-testing",
+}
 
 
 @dataclass(frozen=True)
-class SmallNorb:
-    """The authors' matrices of smallNORB, compressed or not.
-
-    Attributes:
-        factor: What the labels say.
-    """
+class SmallNorb(OriginalFiles):
+    """The authors' matrices of smallNORB, compressed or not, labelled by one factor."""
 
     factor: Literal["azimuth", "elevation"]
 
     layout = "smallNORB matrices"
+    folders = ("smallnorb", "smallNORB", "SmallNORB", "norb")
+    needed = tuple(f"{stem}-info.mat" for stem in NORB.values())
     slices = Slices("train", "test[:50%]", "test[50%:]")
 
     def find(self, root: Path) -> Path | None:
         """Return the folder with the matrices."""
-        for suffix in ("", ".gz"):
-            needed = [f"{_norb_name(split)}-info.mat{suffix}" for split in ("train", "test")]
-            folder = find_folder(root, ("smallnorb", "smallNORB", "SmallNORB", "norb"), *needed)
-            if folder:
-                return folder
-        return None
+        packed = (f"{name}.gz" for name in self.needed)
+        return super().find(root) or find_folder(root, self.folders, *packed)
 
-    def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
-        """Return the rows: of each pair the image of the first camera."""
+    def images(self, location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
+        """Return keys and rows: of each pair the image of the first camera."""
         import numpy as np
 
         info: dict[str, Any] = {}
         images: dict[str, tuple[Path, int, Sequence[int]]] = {}
-        for split in ("train", "test"):
-            path = gunzipped(location / f"{_norb_name(split)}-info.mat")
+        for split, stem in NORB.items():
+            path = gunzipped(location / f"{stem}-info.mat")
             offset, (count, columns) = _matrix(path, "<i4", 2)
             info[split] = np.fromfile(path, "<i4", offset=offset).reshape(count, columns)
-            path = gunzipped(location / f"{_norb_name(split)}-dat.mat")
+            path = gunzipped(location / f"{stem}-dat.mat")
             offset, shape = _matrix(path, "u1", 4)
             if shape[0] != count or columns != 4:
                 raise DataError(f"{path} holds {shape[0]} images, its labels are of {count}.")
             images[split] = path, offset, shape
-        column, rule = (
-            (2, vtab_labels.smallnorb_azimuth)
-            if self.factor == "azimuth"
-            else (1, vtab_labels.smallnorb_elevation)
-        )
+        column, rule = vtab_labels.SMALLNORB[self.factor]
 
         def row(split: str, stored: str, key: str) -> LabelledRow:
             index = int(key)
             path, start, (_, cameras, height, width) = images[stored]
             size = height * width
             place = FileSlice(path, start + index * cameras * size, size)
-            where = f"{_norb_name(stored)} image {index}"
+            where = f"{NORB[stored]} image {index}"
             named = class_name(dataset, rule(int(info[stored][index, column])), where)
             source = GreySlice(place, height, width)
             return LabelledRow(split, f"{stored}/{index:05d}", named, source, size, where)
 
-        keys = {stored: list(map(str, range(len(of)))) for stored, of in info.items()}
-        return sliced_table(self.layout, keys, row, self.slices, dataset, subset)
-
-
-def _clevr_count(depths: Sequence[float]) -> int:
-    return vtab_labels.clevr_count(len(depths))
+        return {stored: list(map(str, range(len(of)))) for stored, of in info.items()}, row
 
 
 def _scenes(location: Path, folder: str) -> dict[str, list[float]]:
@@ -244,15 +225,14 @@ def _scenes(location: Path, folder: str) -> dict[str, list[float]]:
 def _kitti_objects(path: Path) -> list[tuple[str, float]]:
     """Return type and z of each object: columns 1 and 14 of 15."""
     found = []
-    for number, line in enumerate(read_lines(path), start=1):
+    for where, line in numbered_lines(path):
         cells = line.split()
-        if not cells:
-            continue
         try:
             found.append((cells[0], float(cells[13])))
         except (ValueError, IndexError) as error:
             raise DataError(
-                f"{path} line {number} is {line[:60]!r}, expected the 15 columns of KITTI's labels."
+                f"{path.parent / where} is {line[:60]!r}, expected the 15 columns of KITTI's "
+                "labels."
             ) from error
     return found
 
@@ -308,10 +288,6 @@ def _latents(path: Path) -> Any:
     if factors.ndim != 2 or factors.shape[1] != 6 or factors.dtype.kind not in "iu":
         raise DataError(f"{path} holds factors of shape {factors.shape}, expected (images, 6).")
     return factors
-
-
-def _norb_name(split: str) -> str:
-    return f"smallnorb-5x{NORB_SIZES[split]}"
 
 
 def _matrix(path: Path, kind: str, axes: int) -> tuple[int, tuple[int, ...]]:

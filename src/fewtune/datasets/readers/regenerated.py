@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from fewtune.data.label_table import LabelledRow, LabelTable
 from fewtune.datasets.declaration import Dataset, Subset
-from fewtune.datasets.vtab_labels import dsprites_location, dsprites_orientation
+from fewtune.datasets.vtab_labels import DSPRITES
 from fewtune.datasets.vtab_subset import take_subset
 
 if TYPE_CHECKING:
@@ -52,11 +52,7 @@ class Sprite:
 
 @dataclass(frozen=True)
 class RegeneratedDSprites:
-    """Reads dSprites from nothing.
-
-    Attributes:
-        factor: What the labels say: x position or orientation.
-    """
+    """Reads dSprites from nothing; labels are the x position or the orientation."""
 
     factor: Literal["location", "orientation"]
     layout = "regenerated dSprites"
@@ -86,12 +82,9 @@ class RegeneratedDSprites:
     ) -> Iterator[LabelledRow]:
         import numpy as np
 
-        from fewtune.datasets.dsprites import SIZES, Factors
+        from fewtune.datasets.dsprites import SIZES
 
-        shown = dict(zip(Factors._fields, np.unravel_index(indices, SIZES), strict=True))
-        if self.factor == "location":
-            labels = [dsprites_location(x) for x in shown["x"].tolist()]
-        else:
-            labels = [dsprites_orientation(turn) for turn in shown["orientation"].tolist()]
-        for index, label in zip(indices.tolist(), labels, strict=True):
-            yield LabelledRow(split, f"{index:06d}", dataset.classes[label], Sprite(index))
+        factor, rule = DSPRITES[self.factor]
+        values = np.unravel_index(indices, SIZES)[factor].tolist()
+        for index, value in zip(indices.tolist(), values, strict=True):
+            yield LabelledRow(split, f"{index:06d}", dataset.classes[rule(value)], Sprite(index))

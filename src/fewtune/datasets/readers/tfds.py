@@ -19,12 +19,12 @@ from typing import Annotated
 from fewtune.core.errors import DataError
 from fewtune.data.label_table import LabelledRow, LabelTable
 from fewtune.data.packed_images import FileSlice, ZeroOneSlice
-from fewtune.data.scan import entries, subfolders
+from fewtune.data.scan import named_files, subfolders
 from fewtune.datasets import vtab_labels
 from fewtune.datasets.declaration import Dataset, Subset
 from fewtune.datasets.readers.checks import class_name
 from fewtune.datasets.readers.functions import named
-from fewtune.datasets.tfrecord import Features, Span, locate_records, map_file, read_example
+from fewtune.datasets.tfrecord import Features, Span, locate_records, map_file
 from fewtune.datasets.vtab_slices import PLAIN, Slices, slice_notes
 
 PARENTS = ("", "tensorflow_datasets")
@@ -69,12 +69,9 @@ def kitti_distance(record: Features) -> int:
     depths = _depths(record, "objects/location")
     if len(kinds) != len(depths):
         raise DataError(f"{len(kinds)} types for {len(depths)} objects")
-    names = dict(enumerate(vtab_labels.KITTI_TYPES))
+    names: dict[object, str] = dict(enumerate(vtab_labels.KITTI_TYPES))
     return vtab_labels.kitti_distance(
-        [
-            (names.get(k, "") if isinstance(k, int) else "", z)
-            for k, z in zip(kinds, depths, strict=True)
-        ]
+        [(names.get(k, ""), z) for k, z in zip(kinds, depths, strict=True)]
     )
 
 
@@ -162,20 +159,30 @@ class Tfds:
         data = map_file(path) if within else b""
         for index in within:
             where = f"{path.name} record {index}"
-            record = read_example(data, records[index], path)
-            image = record.get("image", [])
-            if len(image) != 1 or not isinstance(image[0], Span):
-                raise DataError(f"{where} in {path.parent} holds no image.")
+            record = Features(data, records[index], path)
+            image = stored_bytes(record, "image", f"{where} in {path.parent}")
             try:
                 label = (self.label or Stored())(record)
             except DataError as error:
                 raise DataError(f"{where} in {path.parent}: {error.what}") from error
-            place = FileSlice(path, image[0].offset, image[0].size)
+            place = FileSlice(path, image.offset, image.size)
             source = ZeroOneSlice(place) if self.zero_one else place
             # The form of TFDS's own "tfds_id", by which others name these images too.
             key = f"{path.name}__{index}"
             named = class_name(dataset, label, where)
-            yield LabelledRow(split, key, named, source, image[0].size, where)
+            yield LabelledRow(split, key, named, source, image.size, where)
+
+
+def stored_bytes(record: Features, name: str, where: str) -> Span:
+    """Return where the bytes of a record lie; `where` names the record.
+
+    Raises:
+        DataError: It holds no single run of bytes of that name.
+    """
+    values = record.get(name, [])
+    if len(values) != 1 or not isinstance(values[0], Span):
+        raise DataError(f"{where} holds no {name}.")
+    return values[0]
 
 
 def _depths(record: Features, name: str) -> list[float]:
@@ -193,11 +200,9 @@ def _number(location: Path) -> tuple[int, ...]:
 
 def _shards(location: Path, stem: str, split: str = r"\w+") -> Iterator[tuple[int, int, Path]]:
     """Yield place, number of all, and path of each shard."""
-    name = re.compile(rf"{re.escape(stem)}-{split}\.tfrecord-(\d{{5}})-of-(\d{{5}})")
-    for entry in entries(location):
-        matched = name.fullmatch(entry.name)
-        if matched:
-            yield int(matched[1]), int(matched[2]), Path(entry.path)
+    name = rf"{re.escape(stem)}-{split}\.tfrecord-(\d{{5}})-of-(\d{{5}})"
+    for matched, path in named_files(location, name):
+        yield int(matched[1]), int(matched[2]), path
 
 
 def _locate(location: Path, stem: str, split: str) -> _Shards:

@@ -75,11 +75,7 @@ ARCHIVES: Mapping[str, Archive] = {
 
 @dataclass(frozen=True)
 class TorchvisionArchive:
-    """An archive that torchvision knows.
-
-    Attributes:
-        archive: The name of torchvision's class ("OxfordIIITPet").
-    """
+    """An archive that torchvision knows, by the name of its class there ("OxfordIIITPet")."""
 
     archive: str
 

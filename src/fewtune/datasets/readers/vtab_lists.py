@@ -6,6 +6,7 @@ ROOT[/vtab-1k]/NAME/images/train800/000000.jpg ..
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from fewtune.core.errors import DataError
 from fewtune.data.label_table import LabelledRow, LabelTable, counted
 from fewtune.data.layouts.list_folder import TRAIN_LISTS, read_list
 from fewtune.datasets.declaration import Dataset, Subset
-from fewtune.datasets.readers.checks import as_split, is_official_size, named_rows, size_notes
-from fewtune.datasets.vtab_subset import OFFICIAL_NOTE, TRAIN
+from fewtune.datasets.readers.checks import as_split, named_rows, size_notes
+from fewtune.datasets.vtab_subset import OFFICIAL_NOTE, TRAIN, VAL
 
 PARENTS = ("", "vtab-1k", "VTAB-1k", "vtab1k", "vtab", "processed_vtab")
 JPEG_NOTE = "images re-encoded as JPEG, so pixels differ from those of the original files"
@@ -39,15 +40,14 @@ class VtabLists:
 
     def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
         """Return the listed images; "full" are the 1,000 training images too, for want of more."""
-        if not (location / TEST).is_file():
-            raise DataError(
-                f"{location} has no {TEST}.", hint="Copy it next to the lists of training images."
-            )
+        test = _required(location / TEST, "test")
         rows, notes = _training_rows(location, subset)
-        rows += read_list(location / TEST, "test")
-        if not is_official_size(rows, "800" if subset == "800" else "1000"):
-            found = counted(sum(row.split != "test" for row in rows), "training image")
-            notes.append(f"not the official lists: they list {found}, where VTAB-1k has 1,000")
+        rows += test
+        found = Counter(row.split for row in rows)
+        official = (TRAIN, VAL) if subset == "800" else (TRAIN + VAL, 0)
+        if (found["train"], found["val"]) != official:
+            listed = counted(found["train"] + found["val"], "training image")
+            notes.append(f"not the official lists: they list {listed}, where VTAB-1k has 1,000")
         else:
             notes.append(OFFICIAL_NOTE)
             if subset == "full":

@@ -16,7 +16,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fewtune.core.errors import DataError
 from fewtune.data.label_table import LabelledRow, LabelTable, is_number, plain
@@ -24,6 +24,7 @@ from fewtune.data.packed_images import FileSlice
 from fewtune.data.text_files import read_lines, read_text
 from fewtune.datasets.declaration import Dataset, Subset
 from fewtune.datasets.download.archive import DAMAGED
+from fewtune.datasets.download.hub_shards import COUNT_FILE, MOST_SHARDS
 from fewtune.datasets.readers.checks import class_name, make_table
 from fewtune.datasets.readers.functions import named
 from fewtune.datasets.tfrecord import Data, map_file
@@ -31,7 +32,7 @@ from fewtune.datasets.vtab_labels import dsprites_location, dsprites_orientation
 
 PARENTS = ("", "clip-benchmark", "djghosh")
 IMAGE_SUFFIXES = ("webp", "png", "jpg", "jpeg")
-MOST_SHARDS = 100_000
+IMAGE, LABEL = "image", "label (.cls)"
 MOST_LABEL_BYTES = 64
 LABEL_RULES = {
     "dsprites-location": dsprites_location,
@@ -62,7 +63,7 @@ class WebDataset:
         folders = [root / parent / name for parent in PARENTS for name in names]
         if root.name in names:
             folders.insert(0, root)
-        return next((f for f in folders if (f / "test" / "nshards.txt").is_file()), None)
+        return next((f for f in folders if (f / "test" / COUNT_FILE).is_file()), None)
 
     def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
         """Return the rows of both splits."""
@@ -70,53 +71,45 @@ class WebDataset:
         rows: list[LabelledRow] = []
         for split in ("train", "test"):
             folder = location / split
-            if split == "train" and not (folder / "nshards.txt").is_file():
+            if split == "train" and not (folder / COUNT_FILE).is_file():
                 notes.append("this copy has test images only")
                 continue
-            for number in range(_shard_count(folder / "nshards.txt")):
+            for number in range(_shard_count(folder / COUNT_FILE)):
                 rows += self._shard_rows(folder / f"{number}.tar", split, dataset)
-        notes += _class_notes(location / "classnames.txt", dataset, self.label is not None)
+        names = location / "classnames.txt"
+        # An empty line is a name, too: that of CLEVR's fourth distance.
+        listed = len(read_lines(names)) if names.is_file() else len(dataset.classes)
+        if listed != len(dataset.classes) and self.label is None:
+            notes.append(f"classnames.txt lists {listed} classes, expected {len(dataset.classes)}")
         return make_table(self.layout, rows, dataset, subset, notes)
 
     def _shard_rows(self, path: Path, split: str, dataset: Dataset) -> Iterator[LabelledRow]:
-        """Yield the rows of one archive."""
-        for name, member in _samples(path).items():
+        """Yield the rows of one archive, without reading the images."""
+        if not path.is_file():
+            raise DataError(
+                f"{path} is missing.",
+                hint=f"Fetch it, or run: fewtune data verify {path.parent.parent}",
+            )
+        data = map_file(path)
+        for name, sample in _samples(path, data).items():
             where = f"{path.name} member {name}"
-            if member.image is None or member.label is None:
-                missing = "image" if member.image is None else "label (.cls)"
-                raise DataError(f"{where} in {path.parent} has no {missing}.")
+            for kind in (IMAGE, LABEL):
+                if kind not in sample:
+                    raise DataError(f"{where} in {path.parent} has no {kind}.")
+            image, stored = sample[IMAGE], sample[LABEL]
             try:
-                label = self.label(member.label) if self.label else member.label
+                label = self.label(stored) if self.label else stored
             except DataError as error:
                 raise DataError(f"{where} in {path.parent}: {error.what}") from error
-            key = f"{split}/{path.name}/{plain(name)}.{member.suffix}"
+            key = f"{split}/{path.name}/{plain(name)}.{image.name.rpartition('.')[2]}"
             named = class_name(dataset, label, where)
-            yield LabelledRow(split, key, named, member.image, member.image.size, where)
+            source = FileSlice(path, image.offset_data, image.size)
+            yield LabelledRow(split, key, named, source, image.size, where)
 
 
-@dataclass
-class _Sample:
-    """What an archive holds under one name."""
-
-    image: FileSlice | None = None
-    suffix: str = ""
-    label: int | None = None
-
-
-def _samples(path: Path) -> dict[str, _Sample]:
-    """Return what an archive holds by name, without reading the images.
-
-    Raises:
-        DataError: It is missing, damaged, or holds what a shard does not: links, other kinds of
-            files, two images of one name.
-    """
-    if not path.is_file():
-        raise DataError(
-            f"{path} is missing.",
-            hint=f"Fetch it, or run: fewtune data verify {path.parent.parent}",
-        )
-    found: dict[str, _Sample] = {}
-    data = map_file(path)
+def _samples(path: Path, data: Data) -> dict[str, dict[str, Any]]:
+    """Return the image's `TarInfo` and the label that an archive holds by name."""
+    found: dict[str, dict[str, Any]] = {}
     for file in _files(path, data):
         parts = _MEMBER.fullmatch(file.name.removeprefix("./"))
         if parts is None:
@@ -124,27 +117,16 @@ def _samples(path: Path) -> dict[str, _Sample]:
                 f"{path} holds {plain(file.name)[:80]!r}, expected files such as 's0000000.webp' "
                 "and 's0000000.cls'."
             )
-        sample = found.setdefault(parts[1], _Sample())
-        if parts[2] == "cls" and sample.label is None:
-            text = data[file.offset_data : file.offset_data + min(file.size, MOST_LABEL_BYTES)]
-            sample.label = _label(text.decode("latin-1").strip(), file.name, path)
-        elif parts[2] != "cls" and sample.image is None:
-            sample.image = FileSlice(path, file.offset_data, file.size)
-            sample.suffix = parts[2]
-        else:
+        sample = found.setdefault(parts[1], {})
+        kind = LABEL if parts[2] == "cls" else IMAGE
+        if kind in sample:
             raise DataError(f"{path} holds two files of one kind for '{plain(parts[1])}'.")
+        sample[kind] = _label(data, file, path) if kind == LABEL else file
     return found
 
 
 def _files(path: Path, data: Data) -> Iterator[tarfile.TarInfo]:
-    """Yield the files of an uncompressed archive, which is not unpacked.
-
-    Args:
-        data: Its contents.
-
-    Raises:
-        DataError: It is damaged, or holds anything but plain files with short names.
-    """
+    """Yield the files of an uncompressed archive, all plain and with short names."""
     try:
         with tarfile.open(path, "r:", errors="backslashreplace") as archive:
             for file in archive:
@@ -168,10 +150,12 @@ def _files(path: Path, data: Data) -> Iterator[tarfile.TarInfo]:
         ) from error
 
 
-def _label(text: str, name: str, path: Path) -> int:
+def _label(data: Data, file: tarfile.TarInfo, path: Path) -> int:
+    start = file.offset_data
+    text = data[start : start + min(file.size, MOST_LABEL_BYTES)].decode("latin-1").strip()
     if not is_number(text):
         raise DataError(
-            f"{path} has the label {text[:20]!r} in '{plain(name)}', expected a number."
+            f"{path} has the label {text[:20]!r} in '{plain(file.name)}', expected a number."
         )
     return int(text)
 
@@ -181,13 +165,3 @@ def _shard_count(path: Path) -> int:
     if not is_number(text) or not 0 < int(text) <= MOST_SHARDS:
         raise DataError(f"{path} holds {text[:40]!r}, expected the number of archives next to it.")
     return int(text)
-
-
-def _class_notes(path: Path, dataset: Dataset, mapped: bool) -> list[str]:
-    """Return a note if the folder lists another number of classes, which mapped labels explain."""
-    if not path.is_file() or mapped:
-        return []
-    names = read_lines(path)  # an empty line is a name: the one of CLEVR's fourth distance
-    if len(names) == len(dataset.classes):
-        return []
-    return [f"classnames.txt lists {len(names)} classes, expected {len(dataset.classes)}"]

@@ -12,13 +12,14 @@ way than the declaration gives the same labels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fewtune.core.errors import DataError, did_you_mean
 from fewtune.data.file_names import SPLITS
 from fewtune.data.label_table import LabelTable, counted
-from fewtune.data.split_json import SplitEntry, class_names, locate, read_split_json
+from fewtune.data.split_json import class_names, locate, read_split_json
+from fewtune.data.text_files import fold_name
 from fewtune.datasets.declaration import Dataset, Subset
 from fewtune.datasets.readers.checks import size_notes
 from fewtune.datasets.readers.few_shot_lists import read_jsonl_draws
@@ -50,11 +51,8 @@ class ZhouSplit:
         file = location / self.split_file
         entries = read_split_json(file)
         names, notes = match_classes(class_names(entries, file), dataset, file)
-
-        def declared(entry: SplitEntry) -> str:
-            return names[entry.label]
-
-        rows = tuple(locate(entries, location / self.images, declared, file))
+        named = [replace(entry, name=names[entry.label]) for entry in entries]
+        rows = tuple(locate(named, location / self.images, file))
         draws = read_jsonl_draws(location, rows, dataset)
         notes = (*notes, *size_notes(rows, dataset, SPLITS))
         return LabelTable(self.layout, rows, dataset.classes, notes, draws)
@@ -76,8 +74,8 @@ def match_classes(
             f"{file} has {len(names)} classes, but {dataset.title} has {len(dataset.classes)}.",
             hint="Check that this is the split file of that dataset.",
         )
-    known = {fold(name): name for name in dataset.classes}
-    found = [known.get(fold(name)) for name in names]
+    known = {fold_name(name): name for name in dataset.classes}
+    found = [known.get(fold_name(name)) for name in names]
     respelt = []
     for label, name in enumerate(names):
         if found[label] is None:
@@ -100,8 +98,3 @@ def match_classes(
     if matched != dataset.classes:
         notes.append(f"{file.name} numbers the classes in another order; names decide")
     return matched, tuple(notes)
-
-
-def fold(name: str) -> str:
-    """Return a class name without what sources write differently."""
-    return " ".join(name.lower().replace("_", " ").replace("-", " ").split())

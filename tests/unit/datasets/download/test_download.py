@@ -16,7 +16,8 @@ from write_archives import write_tar, write_zip
 
 from fewtune.core.errors import ConfigError, DataError, RunError
 from fewtune.core.lock import locked
-from fewtune.datasets.declaration import Dataset, Download, PromptSet, Shards
+from fewtune.datasets import catalog
+from fewtune.datasets.declaration import Dataset, Download, Shards
 from fewtune.datasets.download import fetch_dataset as module
 from fewtune.datasets.download import http_file, hub_shards
 from fewtune.datasets.download.download_plan import chosen, size_bytes, targets
@@ -46,20 +47,7 @@ def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
 
 
 def declared(*downloads: Download | Shards, by_hand: str = "") -> Dataset:
-    return Dataset(
-        title="Textures",
-        group="natural",
-        licence="",
-        citation="",
-        homepage="",
-        classes=("banded", "blotchy"),
-        sizes={},
-        prompt_sets={"clip": PromptSet(("{}",))},
-        readers=(),
-        default_prompts="clip",
-        by_hand=by_hand,
-        downloads=downloads,
-    )
+    return replace(catalog.load("vtab/dtd"), by_hand=by_hand, downloads=downloads)
 
 
 def test_shards_arrive_split_by_split_and_are_not_fetched_twice(

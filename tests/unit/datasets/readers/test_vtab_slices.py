@@ -12,7 +12,7 @@ from fewtune.data.label_table import to_task
 from fewtune.data.verify import verify
 from fewtune.datasets import catalog
 from fewtune.datasets.readers.tfds import Tfds
-from fewtune.datasets.tfrecord import locate_records, map_file, masked_crc32c, read_example
+from fewtune.datasets.tfrecord import Features, locate_records, map_file, masked_crc32c
 from fewtune.datasets.vtab_slices import Slices, choose, tfds_order
 from miniatures.vtab import NAMES, example, reader_of, write_records, write_tfds
 
@@ -129,7 +129,7 @@ def test_numbers_are_read_packed_and_one_by_one(tmp_path: Path) -> None:
     path = tmp_path / "records"
     write_records(path, [example(values), example(values, packed=False), b""])
     data = map_file(path)
-    packed, single, empty = (read_example(data, r, path) for r in locate_records(data, path))
+    packed, single, empty = (Features(data, r, path) for r in locate_records(data, path))
     assert not list(empty)
     for found in (packed, single):
         assert [found[name] for name in "abd"] == [values[name] for name in "abd"]
@@ -152,4 +152,4 @@ def test_damaged_record_files_are_refused(tmp_path: Path, damage: Damage, messag
     path.write_bytes(damage(path.read_bytes()))
     data = map_file(path)
     with pytest.raises(DataError, match=message):
-        _ = [dict(read_example(data, r, path)) for r in locate_records(data, path)]
+        _ = [dict(Features(data, r, path)) for r in locate_records(data, path)]
