@@ -43,8 +43,18 @@ ALONE = (
 
 # Narrower than this a drawing on a page is not made: it scrolls.
 LEAST_WIDTH = "34rem"
+_COMMENT = re.compile(r"\s*<!--.*?-->", re.DOTALL)
 _ID = re.compile(r'\sid="([^"]*)"')
 _WIDTH = re.compile(r'\swidth="([\d.]+(?:pt|px))"')
+# Elements of the drawings that are shown: none runs anything. The last four are of metadata.
+_ELEMENTS = frozenset(
+    "circle clipPath defs desc ellipse g image line linearGradient marker mask metadata path "
+    "pattern polygon polyline radialGradient rect stop style svg symbol text title tspan use "
+    "RDF Work format type".split()
+)
+_PROLOG = re.compile(r"\s*(<\?xml [^<>]*\?>)?\s*")
+_LOCAL = re.compile(r"#|data:image/(png|jpeg);")
+_FETCHES = re.compile(r"""url\(\s*["']?(?!#)|@import""", re.IGNORECASE)
 _USE = re.compile(r'(href="#|url\(#)([^")]*)')
 
 
@@ -114,12 +124,14 @@ def alone(drawn: str, words: str) -> str:
     """
     head, _, rest = drawn.partition(">")
     head = head.replace("<svg", '<svg class="alone" role="img"', 1)
-    rest = re.sub(r"\n\s+", "\n", re.sub(r"\s*<!--.*?-->", "", rest, flags=re.DOTALL))
+    rest = re.sub(r"\n\s+", "\n", _COMMENT.sub("", rest))
     return f"{head}>\n<desc>{escape(words)}</desc>\n{ALONE}{rest}"
 
 
 def inline_svg(text: str, name: str, words: str) -> Markup:
-    """Return a drawing as an element of a page, whose ids no other has; "" if it is no SVG.
+    """Return a drawing as an element of a page, whose ids no other has.
+
+    It is "" if `text` is no SVG, or one with scripts or links, as someone else's may have.
 
     Args:
         text: An SVG element, or a file with one.
@@ -127,14 +139,14 @@ def inline_svg(text: str, name: str, words: str) -> Markup:
         words: What it shows, for readers who do not see it.
     """
     start = text.find("<svg")
-    if start < 0:
+    if start < 0 or not _PROLOG.fullmatch(text, 0, start):
         return Markup()
-    drawn = text[start:].replace(ALONE, "").strip()
+    drawn = _COMMENT.sub("", text[start:]).replace(ALONE, "").strip()
     try:
         root = ElementTree.fromstring(drawn)
     except ElementTree.ParseError:
         return Markup()
-    if not root.tag.endswith("}svg"):
+    if not root.tag.endswith("}svg") or not _is_inert(drawn, root):
         return Markup()
     used = {found.group(2) for found in _USE.finditer(drawn)}
     drawn = _ID.sub(lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", drawn)
@@ -145,6 +157,21 @@ def inline_svg(text: str, name: str, words: str) -> Markup:
     least = f"min({LEAST_WIDTH}, {width[1]})" if width else LEAST_WIDTH
     shown = f'role="img" aria-label="{escape(words)}" style="min-width: {least}"'
     return Markup(f"{head} {shown}>{rest}")
+
+
+def _is_inert(drawn: str, root: ElementTree.Element) -> bool:
+    """Tell whether a page with this drawing runs nothing and asks no other host."""
+    # CDATA and instructions end elsewhere in HTML than in XML.
+    if re.search("<[!?]", drawn) or _FETCHES.search(drawn):
+        return False
+    for element in root.iter():
+        if element.tag.rpartition("}")[2] not in _ELEMENTS:
+            return False
+        for key, value in element.attrib.items():
+            name = key.rpartition("}")[2].lower()
+            if name.startswith("on") or (name == "href" and not _LOCAL.match(value)):
+                return False
+    return True
 
 
 def write_figure(stem: Path, draw: Callable[[], Figure], words: str) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fewtune.backbones.model_names import EMBEDDED
-from fewtune.core.files import write_bytes, write_text
+from fewtune.core.errors import ConfigError
+from fewtune.core.files import read_json, write_bytes, write_json, write_text
 from fewtune.reports import study_tables, tables
 from fewtune.reports.figures import ALONE, alone
 from fewtune.reports.page_templates import render
@@ -19,6 +20,8 @@ from fewtune.reports.summary import steps_scale
 from fewtune.reports.tables import ReportTable
 
 MARKDOWN, PAGE = "report.md", "index.html"
+# Names the files of a report, so that a folder with other files is left alone.
+FILES = "report.json"
 
 
 def write_report(
@@ -32,7 +35,7 @@ def write_report(
 ) -> Path:
     """Write the report of all complete runs below `places` into `out` and return its page.
 
-    Equal runs give equal bytes.
+    Equal runs give equal bytes. An earlier report in `out` is replaced.
 
     Args:
         groups: Group of each task that has one ("natural").
@@ -41,8 +44,10 @@ def write_report(
             all that are known.
 
     Raises:
+        ConfigError: `out` has files, but no report.
         RunError: There are no complete runs, or they cannot stand in one table.
     """
+    earlier = _earlier_files(out)
     runs, notes = load_runs(places)
     if not mixed:
         refuse_mixed(runs)
@@ -57,8 +62,8 @@ def write_report(
         expecting.tolerance if expecting else TOLERANCE,
         expecting.title if expecting else "",
     )
-    _write_alone(out, shown)
-    _write_runs(out, runs)
+    write_json(out / FILES, sorted(earlier))  # from here on the folder is a report's
+    written = {*_write_alone(out, shown), *_write_runs(out, runs), MARKDOWN, PAGE}
     values = {
         "title": title,
         "notes": notes,
@@ -69,25 +74,49 @@ def write_report(
     }
     for name in (MARKDOWN, PAGE):
         write_text(out / name, render(f"{name}.jinja", **values))
+    for name in earlier - written:
+        (out / name).unlink(missing_ok=True)
+    write_json(out / FILES, sorted(written))
     return out / PAGE
 
 
-def _write_alone(out: Path, shown: Sequence[Section]) -> None:
-    """Write every table and figure of the page as a file of its own."""
+def _earlier_files(out: Path) -> set[str]:
+    """Return the names of the files of the report in `out`, if there is one.
+
+    Raises:
+        ConfigError: `out` is no folder, or has files but no report.
+    """
+    if out.is_dir() and (out / FILES).is_file():
+        listed = read_json(out / FILES)
+        if isinstance(listed, list):
+            return {name for name in listed if isinstance(name, str) and Path(name).name == name}
+    elif not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return set()
+    raise ConfigError(
+        f"{out} holds something else than a report.",
+        hint="Choose a new folder with -o, or remove it first.",
+    )
+
+
+def _write_alone(out: Path, shown: Sequence[Section]) -> Iterator[str]:
+    """Write every table and figure of the page as a file of its own; yield the names."""
     for one in (one for section in shown for one in section.every()):
         if isinstance(one, ReportTable):
-            write_text(out / f"{one.name}.tex", tables.latex(one))
-            write_text(out / f"{one.name}.csv", tables.as_csv(one))
+            texts = {"tex": tables.latex(one), "csv": tables.as_csv(one)}
         elif ALONE in one.svg:
-            write_text(out / f"{one.name}.svg", one.svg)
+            texts = {"svg": one.svg}
         else:
-            write_text(out / f"{one.name}.svg", alone(one.svg, f"{one.title}. {one.caption}"))
+            texts = {"svg": alone(one.svg, f"{one.title}. {one.caption}")}
+        for ending, text in texts.items():
+            write_text(out / f"{one.name}.{ending}", text)
+            yield f"{one.name}.{ending}"
 
 
-def _write_runs(out: Path, runs: Sequence[Run]) -> None:
+def _write_runs(out: Path, runs: Sequence[Run]) -> Iterator[str]:
     """Write a line for each run as CSV, and as parquet if pyarrow is installed."""
     csv = out / "runs.csv"
     write_text(csv, study_tables.runs_csv(runs))
+    yield csv.name
     try:
         import pyarrow.csv
         import pyarrow.parquet
@@ -96,6 +125,7 @@ def _write_runs(out: Path, runs: Sequence[Run]) -> None:
     sink = pyarrow.BufferOutputStream()
     pyarrow.parquet.write_table(pyarrow.csv.read_csv(csv), sink)
     write_bytes(out / "runs.parquet", sink.getvalue().to_pybytes())
+    yield "runs.parquet"
 
 
 def _about(runs: Sequence[Run]) -> dict[str, Any]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet
+import pytest
 
+from fewtune.core.errors import ConfigError
 from fewtune.core.files import write_json, write_text
 from fewtune.protocols.few_shot import FewShot
 from fewtune.reports.figures import inline_svg
@@ -73,3 +76,53 @@ def test_drawings_on_one_page_share_no_names() -> None:
     assert "figure_1" not in shown
     assert 'aria-label="dots &amp; &#34;more&#34;"' in shown
     assert inline_svg("<html></html>", "one", "") == ""
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        "<script>alert(1)</script>",
+        '<script xmlns="http://www.w3.org/1999/xhtml">alert(1)</script>',
+        "<foreignObject/>",
+        '<g onload="alert(1)"/>',
+        '<image href="http://example.com/x.png"/>',
+        '<image href="data:image/svg+xml;base64,"/>',
+        '<g style="fill: url(http://example.com/x)"/>',
+        "<style>@import 'http://example.com/x.css';</style>",
+        "<desc><![CDATA[x><script>alert(1)</script>]]></desc>",
+        "<?x ><script>alert(1)</script>?>",
+    ],
+)
+def test_drawings_that_run_or_fetch_something_are_not_shown(inner: str) -> None:
+    assert inline_svg(DRAWING, "one", "")
+    assert inline_svg(DRAWING.replace("<g ", f"{inner}<g "), "one", "") == ""
+
+
+def test_comments_are_left_out() -> None:
+    hidden = DRAWING.replace("<g ", "<!--><script>alert(1)</script>--><g ")
+    assert inline_svg(hidden, "one", "") == inline_svg(DRAWING, "one", "") != ""
+
+
+def test_instructions_before_a_drawing_are_not_followed() -> None:
+    styled = DRAWING.replace("<svg", '<?xml-stylesheet href="http://example.com/x.css"?><svg', 1)
+    assert inline_svg(styled, "one", "") == ""
+
+
+def test_a_report_replaces_an_earlier_one_and_nothing_else(runs: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    write_text(site / "index.html", "mine")
+    with pytest.raises(ConfigError, match="something else than a report"):
+        write_report([runs], site, GROUPS)
+    assert [path.name for path in site.iterdir()] == ["index.html"]
+
+    out = tmp_path / "out"
+    write_report([runs], out, GROUPS)
+    write_text(out / "notes.txt", "mine")
+    first = {path.name for path in out.iterdir()}
+    for folder in runs.glob("clip-adapter-*"):
+        shutil.rmtree(folder)  # the only runs of one shot
+    write_report([runs], out, GROUPS)
+    second = {path.name for path in out.iterdir()}
+    assert second < first
+    assert "tiny-accuracy-1.csv" in first - second
+    assert (out / "notes.txt").read_text() == "mine"
