@@ -47,7 +47,7 @@ def write_report(
         ConfigError: `out` has files, but no report.
         RunError: There are no complete runs, or they cannot stand in one table.
     """
-    earlier = _earlier_files(out)
+    earlier = _earlier_files(out)  # a folder that is in use is refused before work is done for it
     runs, notes = load_runs(places)
     if not mixed:
         refuse_mixed(runs)
@@ -62,9 +62,7 @@ def write_report(
         expecting.tolerance if expecting else TOLERANCE,
         expecting.title if expecting else "",
     )
-    write_json(out / FILES, sorted(earlier))  # from here on the folder is a report's
-    written = {*_write_alone(out, shown), *_write_runs(out, runs), MARKDOWN, PAGE}
-    values = {
+    page = {
         "title": title,
         "notes": notes,
         "differences": [one.sentence() for one in comparisons if one.differs],
@@ -72,8 +70,8 @@ def write_report(
         "markdown": tables.markdown,
         **_about(runs),
     }
-    for name in (MARKDOWN, PAGE):
-        write_text(out / name, render(f"{name}.jinja", **values))
+    write_json(out / FILES, sorted(earlier))  # from here on the folder is a report's
+    written = {*_write_alone(out, shown), *_write_runs(out, runs), *_write_pages(out, page)}
     for name in earlier - written:
         (out / name).unlink(missing_ok=True)
     write_json(out / FILES, sorted(written))
@@ -89,7 +87,7 @@ def _earlier_files(out: Path) -> set[str]:
     if out.is_dir() and (out / FILES).is_file():
         listed = read_json(out / FILES)
         if isinstance(listed, list):
-            return {name for name in listed if isinstance(name, str) and Path(name).name == name}
+            return {path.name for path in out.iterdir() if path.name in listed and path.is_file()}
     elif not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return set()
     raise ConfigError(
@@ -126,6 +124,13 @@ def _write_runs(out: Path, runs: Sequence[Run]) -> Iterator[str]:
     pyarrow.parquet.write_table(pyarrow.csv.read_csv(csv), sink)
     write_bytes(out / "runs.parquet", sink.getvalue().to_pybytes())
     yield "runs.parquet"
+
+
+def _write_pages(out: Path, values: Mapping[str, Any]) -> Iterator[str]:
+    """Write the report as Markdown and as a page."""
+    for name in (MARKDOWN, PAGE):
+        write_text(out / name, render(f"{name}.jinja", **values))
+        yield name
 
 
 def _about(runs: Sequence[Run]) -> dict[str, Any]:

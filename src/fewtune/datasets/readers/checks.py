@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -62,7 +63,7 @@ def make_table(
     )
 
 
-class OriginalFiles:
+class OriginalFiles(ABC):
     """A reader of the authors' files, whose images can be put into the order of TFDS.
 
     Attributes:
@@ -83,9 +84,9 @@ class OriginalFiles:
         """Return the folder."""
         return find_folder(root, self.folders, *self.needed)
 
+    @abstractmethod
     def images(self, location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
         """Return TFDS's keys of all images, and what makes the row of one."""
-        raise NotImplementedError
 
     def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
         """Return the rows in VTAB's splits."""

@@ -29,6 +29,7 @@ from fewtune.datasets.readers.checks import (
 )
 from fewtune.datasets.readers.class_folders import class_rows
 from fewtune.datasets.readers.functions import named
+from fewtune.datasets.readers.locations import find_folder
 from fewtune.datasets.vtab_labels import retinopathy_grade
 from fewtune.datasets.vtab_slices import PLAIN, Slices
 from fewtune.datasets.vtab_subset import own_draw
@@ -81,12 +82,15 @@ ROWS = {
 
 
 @dataclass(frozen=True)
-class Caltech101(OriginalFiles):
+class Caltech101:
     """101_ObjectCategories: 30 images of each class for training, the others for testing."""
 
     layout = "101_ObjectCategories"
-    folders = ("caltech101", "caltech-101", "Caltech101")
-    needed = ("101_ObjectCategories/accordion",)
+
+    def find(self, root: Path) -> Path | None:
+        """Return the folder that holds the folders of classes."""
+        names = ("caltech101", "caltech-101", "Caltech101")
+        return find_folder(root, names, "101_ObjectCategories/accordion")
 
     def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
         """Return an own split of TFDS's sizes."""
