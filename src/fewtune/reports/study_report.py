@@ -14,7 +14,7 @@ from fewtune.reports.figures import ALONE, alone
 from fewtune.reports.page_templates import render
 from fewtune.reports.published_scores import TOLERANCE
 from fewtune.reports.report_sections import Section, sections
-from fewtune.reports.reproduction import Experiment, compare
+from fewtune.reports.reproduction import Comparison, Experiment, compare
 from fewtune.reports.study_runs import Run, group, load_runs, refuse_mixed
 from fewtune.reports.summary import steps_scale
 from fewtune.reports.tables import ReportTable
@@ -62,14 +62,7 @@ def write_report(
         expecting.tolerance if expecting else TOLERANCE,
         expecting.title if expecting else "",
     )
-    page = {
-        "title": title,
-        "notes": notes,
-        "differences": [one.sentence() for one in comparisons if one.differs],
-        "sections": shown,
-        "markdown": tables.markdown,
-        **_about(runs),
-    }
+    page = {"title": title, "notes": notes, "sections": shown, **_about(runs, comparisons)}
     write_json(out / FILES, sorted(earlier))  # from here on the folder is a report's
     written = {*_write_alone(out, shown), *_write_runs(out, runs), *_write_pages(out, page)}
     for name in earlier - written:
@@ -129,11 +122,11 @@ def _write_runs(out: Path, runs: Sequence[Run]) -> Iterator[str]:
 def _write_pages(out: Path, values: Mapping[str, Any]) -> Iterator[str]:
     """Write the report as Markdown and as a page."""
     for name in (MARKDOWN, PAGE):
-        write_text(out / name, render(f"{name}.jinja", **values))
+        write_text(out / name, render(f"{name}.jinja", markdown=tables.markdown, **values))
         yield name
 
 
-def _about(runs: Sequence[Run]) -> dict[str, Any]:
+def _about(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> dict[str, Any]:
     """Return what the page says of the runs as a whole."""
 
     def distinct(name: str) -> str:
@@ -151,6 +144,7 @@ def _about(runs: Sequence[Run]) -> dict[str, Any]:
     ]
     return {
         "runs": runs,
+        "differences": [one.sentence() for one in comparisons if one.differs],
         "tasks": sorted({run.spec["task"] for run in runs}),
         "embedded": any(run.spec["backbone"] == EMBEDDED for run in runs),
         "scaled": any(steps_scale(run.record) != 1 for run in runs),
