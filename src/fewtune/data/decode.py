@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # 537 MiB as RGB: enough for 108-megapixel phone photos, too little for decompression bombs.
 MAX_PIXELS = 178_956_970
+# Models see the shorter side at 224 pixels and more: a longer one would then take gigabytes.
+MAX_ASPECT = 250
 
 # What files that are not images usually are, by their first bytes.
 _IMPOSTORS: tuple[tuple[bytes, str], ...] = (
@@ -79,7 +81,7 @@ def open_stored(source: Any) -> Image:
     """Return the image as stored, possibly still encoded; sources are those of `open_image`.
 
     Raises:
-        Unreadable: It is not an image, or too large.
+        Unreadable: It is not an image, too large, or a thin line.
         RunError: It is a test image of a run that is still in training.
     """
     refuse_test_image(source)
@@ -95,6 +97,8 @@ def open_stored(source: Any) -> Image:
         raise Unreadable(f"it has no pixels ({image.width} x {image.height})")
     if image.width * image.height > MAX_PIXELS:
         raise Unreadable(_too_large(image.width, image.height))
+    if max(image.size) > MAX_ASPECT * min(image.size):
+        raise Unreadable(f"it is a line of {image.width} x {image.height} pixels (crop it first)")
     return image
 
 

@@ -179,6 +179,15 @@ def test_decompression_bombs_are_refused(size: tuple[int, int]) -> None:
             open_image(bomb(*size))
 
 
+def test_thin_lines_are_refused(tmp_path: Path) -> None:
+    """Their test transform would make millions of pixels of a few kilobytes."""
+    for name, size in (("line", (1, 251)), ("stripe", (1000, 4))):
+        Image.new("L", size).save(tmp_path / f"{name}.png")
+    assert open_image(tmp_path / "stripe.png").size == (1000, 4)
+    with pytest.raises(DataError, match="a line of 1 x 251 pixels"):
+        open_image(tmp_path / "line.png")
+
+
 def test_a_large_but_sound_header_gives_no_warning() -> None:
     """100 million pixels: Pillow warns, FewTune tries and finds that the pixels are missing."""
     with pytest.raises(DataError, match="Cannot read"):
