@@ -91,6 +91,14 @@ class ImageLoader:
         pixels = send(raw, self.device).float()
         return pixels.div_(255).sub_(self._mean).div_(self._std)
 
+    def test_view(self, image: Image.Image) -> Tensor:
+        """Return an image by the test transform, before normalisation: uint8 (3, S, S)."""
+        size = self.preprocess.size_px
+        squash = self.preprocess.policy == "squash"
+        image = TF.resize(image, [size, size] if squash else [size], self._interpolation)
+        pixels: Tensor = TF.pil_to_tensor(TF.center_crop(image, [size, size]))
+        return pixels
+
     def forget(self) -> None:
         """Release the decoded images: all their views are cached elsewhere."""
         self.keep_bytes = 0
@@ -98,10 +106,9 @@ class ImageLoader:
 
     def _uint8(self, index: int, view: int | None) -> Tensor:
         image = self._image(index)
-        plain = view is None or not self.augmented
-        pixels: Tensor = TF.pil_to_tensor(
-            self._test(image) if plain else self._view(image, index, view)
-        )
+        if view is None or not self.augmented:
+            return self.test_view(image)
+        pixels: Tensor = TF.pil_to_tensor(self._view(image, index, view))
         return pixels
 
     def _image(self, index: int) -> Image.Image:
@@ -113,13 +120,6 @@ class ImageLoader:
                 self._decoded[index] = image
                 self._decoded_bytes += size_bytes
         return image
-
-    def _test(self, image: Image.Image) -> Image.Image:
-        size = self.preprocess.size_px
-        squash = self.preprocess.policy == "squash"
-        image = TF.resize(image, [size, size] if squash else [size], self._interpolation)
-        cropped: Image.Image = TF.center_crop(image, [size, size])
-        return cropped
 
     def _view(self, image: Image.Image, index: int, view: int | None) -> Image.Image:
         assert self.recipe is not None

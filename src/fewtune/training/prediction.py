@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from fewtune.core.errors import DataError
-from fewtune.core.task import Example
-from fewtune.data.decode import InMemory, open_image
+from fewtune.data.decode import open_image
 from fewtune.data.scan import entries, is_image_name
 from fewtune.model.towers import Activations
 from fewtune.training import scoring
@@ -119,14 +118,16 @@ def predict(
         top: How many classes `Prediction.top` holds.
     """
     head = tuned.head
+    loader = ImageLoader((), head.model.preprocess, device=head.model.device)
     iterator = iter(sources)
     with head.model.merged():
         text = scoring.encode_classes(head, tuned.classes, tuned.precision)
     with ThreadPoolExecutor(min(READERS, os.cpu_count() or 1)) as pool:
         while chunk := list(itertools.islice(iterator, batch)):
-            images = list(pool.map(_read, chunk))
+            # Of each image only the model's view is kept: a batch of photos would take gigabytes.
+            images = list(pool.map(_read, itertools.repeat(loader), chunk))
             readable = [image for image in images if not isinstance(image, str)]
-            scored = iter(_score(tuned, text, readable) if readable else ())
+            scored = iter(_score(tuned, text, loader, readable) if readable else ())
             for source, image in zip(chunk, images, strict=True):
                 if isinstance(image, str):
                     yield Prediction(source, error=image)
@@ -134,19 +135,20 @@ def predict(
                     yield _prediction(source, next(scored), tuned.classes.names, top)
 
 
-def _read(source: Any) -> Any:
-    """Return the decoded image, or the reason why there is none."""
+def _read(loader: ImageLoader, source: Any) -> Tensor | str:
+    """Return the pixels of an image, uint8 (3, S, S), or the reason why it has none."""
     try:
-        return open_image(source)
+        return loader.test_view(open_image(source))
     except DataError as error:
         return error.what
 
 
-def _score(tuned: Tuned, text: Activations | None, images: Sequence[Any]) -> Tensor:
+def _score(
+    tuned: Tuned, text: Activations | None, loader: ImageLoader, images: Sequence[Tensor]
+) -> Tensor:
     """Return probabilities (N, C) in fp32 on the CPU."""
     model = tuned.head.model
-    examples = [Example(str(i), 0, InMemory(image)) for i, image in enumerate(images)]
-    pixels = ImageLoader(examples, model.preprocess).batch(range(len(examples)), None)
+    pixels = loader.normalise(torch.stack(list(images)))
     with model.merged(), torch.inference_mode(), autocast(model.device, tuned.precision):
         logits: Tensor = tuned.head(model.pixels(pixels), text).logits.float().cpu()
     scoring.require_finite(logits)
