@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fewtune.core.defaults import DEFAULT_STRATEGY
+from fewtune.core.errors import DataError
 from fewtune.core.fields import parse_values
 from fewtune.core.protocol import Protocol
 from fewtune.core.run_config import AskedPrecision, RunConfig
@@ -115,7 +116,8 @@ def predict(
 
     Args:
         run: A run's folder.
-        images: Paths, PIL images, encoded bytes or arrays (H, W[, C]) of uint8.
+        images: Paths, PIL images, encoded bytes or arrays (H, W[, C]) of uint8. One path, not in a
+            list, may also be a folder or a pattern: all images behind it are meant.
         top: Classes to name for each image.
         batch: Images at a time.
         precision: "auto" is that of the run.
@@ -123,8 +125,13 @@ def predict(
         backbone: Where the run's backbone is now, if it has moved.
 
     Raises:
+        DataError: `images` is a path where nothing is, or one image that is no path.
         RunError, AdapterError: As of `load_run`.
     """
+    if isinstance(images, str | Path):
+        images = prediction.expand([images])
+    elif isinstance(images, bytes) or hasattr(images, "getbands") or getattr(images, "ndim", 4) < 4:
+        raise DataError("images is a single image.", hint="Put it into a list: [image].")
     tuned = load_run(Path(run), device, precision, threads, backbone)
     return list(prediction.predict(tuned, images, batch, top))
 

@@ -31,6 +31,7 @@ from fewtune.data.arrays import (
     as_images,
     as_labels,
     as_source,
+    as_templates,
     class_names,
     training_examples,
 )
@@ -130,11 +131,10 @@ class Classifier:
         if len(images) != len(labels):
             raise DataError(f"X holds {len(images)} images, but y {len(labels)} labels.")
         values, codes = np.unique(labels, return_inverse=True)
-        templates = (self.templates,) if isinstance(self.templates, str) else tuple(self.templates)
-        names = class_names(values, self.classes)
-        task = Task("images", ClassSet(names, templates), training_examples(images, codes))
+        classes = ClassSet(class_names(values, self.classes), as_templates(self.templates))
+        task = Task("images", classes, training_examples(images, codes))
         settings = {name: getattr(self, name) for name in SETTINGS}
-        runs = self._scratch() if self.runs is None else Path(self.runs)
+        runs = self._scratch() if self.runs is None else self.runs
         config = RunConfig.of({**self.options, **settings, "runs": runs})
         folder = train(Preparation().job(config, task), Tracker())
         write_json(folder / LABELS, {"labels": values.tolist()})
@@ -219,9 +219,7 @@ class Classifier:
         """Become the classifier of a run."""
         folder = RunFolder(path)
         tuned = load_run(path, self.device, self.precision, self.threads)
-        stored = path / LABELS
-        values = read_json(stored)["labels"] if stored.exists() else folder.classes().names
-        self.classes_ = np.array(values)
+        self.classes_ = _labels(folder)
         self.record_ = folder.record()
         self._tuned, self._folder = tuned, path
         return self
@@ -293,3 +291,25 @@ def changed_options(spec: Spec) -> dict[str, Any]:
         if value != getattr(default, name)
     }
     return {**spec.options, **changed}
+
+
+def _labels(folder: RunFolder) -> NDArray[Any]:
+    """Return the labels (C,) of a run's classes: their names, if it was given no labels.
+
+    Raises:
+        RunError: The file of labels is damaged.
+    """
+    stored, names = folder.path / LABELS, folder.classes().names
+    if not stored.exists():
+        return as_labels(names)
+    value = read_json(stored)
+    try:
+        labels = as_labels(value["labels"])
+    except (DataError, KeyError, TypeError, ValueError, IndexError):
+        labels = np.array([])
+    if len(labels) != len(names):
+        raise RunError(
+            f"{stored} is damaged: it does not hold the labels of {len(names)} classes.",
+            hint="Save the classifier again, or remove the file to predict the classes' names.",
+        )
+    return labels

@@ -99,9 +99,9 @@ def test_an_interrupted_output_leaves_the_old_file(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("predict", "No image was given."),
-        ("predict runs/x", "No image was given."),
-        ("predict --classes a,b", "No image was given."),
+        ("predict", "A run or an image is missing."),
+        ("predict runs/x", "A run or an image is missing."),
+        ("predict --classes a,b", "A run or an image is missing."),
         ("predict --classes a photo.jpg", "photo.jpg does not exist."),
         ("predict --template {} r p.jpg", "--template goes with --classes"),
         ("predict --classes a,b *.jpg", "*.jpg matches no image."),

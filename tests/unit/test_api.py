@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import gc
+import inspect
 import pickle
 import resource
 import subprocess
@@ -273,6 +274,9 @@ GOOD = np.zeros((8, 8, 3), np.uint8)
         ([GOOD, GOOD], None, "y is a NoneType"),
         ([GOOD, GOOD], [], "but y 0 labels"),
         (["missing.jpg", GOOD], ["a", "b"], r"missing\.jpg"),
+        (["a\0b.jpg", GOOD], ["a", "b"], "null byte"),
+        ([GOOD, GOOD], ["a", "\ud800"], "UTF-8"),
+        ([GOOD, GOOD], [-1, 2**63], "64 bits"),
     ],
 )
 def test_bad_input_is_named(make: Make, X: Any, y: Any, message: str) -> None:
@@ -287,6 +291,34 @@ def test_bad_input_is_named(make: Make, X: Any, y: Any, message: str) -> None:
 def test_wrong_class_names_are_named(make: Make, classes: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         make(classes=classes).fit([GOOD, GOOD + 1], ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("templates", 5), ("templates", [5]), ("templates", None), ("runs", 5), ("seed", 1.5),
+     ("steps-scale", 0), ("time-budget", 0), ("memory", -5)],
+)  # fmt: skip
+def test_wrong_arguments_are_named(make: Make, name: str, value: Any) -> None:
+    known = inspect.signature(Classifier).parameters
+    (argument,) = (one for one in known if one.startswith(name.replace("-", "_")))
+    with pytest.raises(ConfigError, match=name):
+        make(**{argument: value}).fit([GOOD, GOOD + 1], ["a", "b"])
+
+
+def test_large_whole_numbers_stay_what_they_are(make: Make, tmp_path: Path) -> None:
+    labels = [2**63 + 1, 2**63 + 2]
+    classifier = make(classes=["dark", "light"]).fit([GOOD, GOOD + 1], labels)
+    assert classifier.classes_.tolist() == labels
+    loaded = Classifier.load(classifier.save(tmp_path / "saved"), device="cpu")
+    assert loaded.classes_.tolist() == labels
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"labels": ["a"]}', '{"labels": null}', "{"])
+def test_a_damaged_file_of_labels_is_named(make: Make, tmp_path: Path, text: str) -> None:
+    saved = make().fit([GOOD, GOOD + 1], ["a", "b"]).save(tmp_path / "saved")
+    (saved / "labels.json").write_text(text)
+    with pytest.raises(RunError, match=r"labels\.json"):
+        Classifier.load(saved, device="cpu")
 
 
 def test_a_broken_image_is_named(make: Make, tmp_path: Path) -> None:

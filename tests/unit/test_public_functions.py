@@ -54,6 +54,10 @@ def test_a_run_from_folder_to_prediction(images: Path, backbone: str, tmp_path: 
     files = sorted((images / "test").rglob("*.png"))
     predictions = fewtune.predict(result.folder, files, top=2, threads=1)
     assert [p.source for p in predictions] == files
+    below = fewtune.predict(result.folder, str(images / "test"), threads=1)
+    assert [p.source for p in below] == files
+    with pytest.raises(DataError, match="single image"):
+        fewtune.predict(result.folder, files[0].read_bytes())
     assert all(len(p.top) == 2 for p in predictions)
     rows = fewtune.evaluate(result.folder, images, device="cpu", precision="fp32").metrics
     assert list(rows) == ["zero-shot", "clip-adapter"]
@@ -99,7 +103,7 @@ def test_a_protocol_and_its_report(images: Path, backbone: str, tmp_path: Path) 
         ({"shots": 0}, "--shots must be a whole number at least 1, found '0'"),
         ({"precision": "fp16"}, "--precision has no 'fp16'"),
         ({"rank": "many"}, "--rank must be a whole number from 1 to 1024, found 'many'"),
-        ({"epochs": 2, "length": 3}, "length of training is said twice"),
+        ({"epochs": 2, "length": 3}, "length of training is given twice"),
     ],
 )
 def test_wrong_values_are_refused_as_flags_are(

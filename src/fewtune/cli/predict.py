@@ -65,15 +65,14 @@ def run(
     **compute: Any,
 ) -> int:
     """Print or write the predictions and return the exit status."""
+    from fewtune.data.label_table import counted
+
     if classes is None and template:
         raise ConfigError(
             "--template goes with --classes; a run has prompts of its own.",
             hint="For example: fewtune predict --classes cat,dog photo.jpg",
         )
-    targets = paths if classes is not None else paths[1:]
-    if not targets:
-        raise ConfigError("No image was given.", hint="See `fewtune predict --help`.")
-    _refuse_runs(paths, targets)
+    targets = _targets(paths, with_run=classes is None)
     _require_some(targets)
     tuned = _classifier(paths, classes, backbone, template, compute)
     unread = UnreadImages()
@@ -81,7 +80,7 @@ def run(
     style = style or SUFFIXES.get(output.suffix.lower() if output else "", "table")
     _write(LINES[style](predictions, tuned.classes.names, top), output)
     if output:
-        console.complain(f"wrote {unread.labelled:,} predictions to {output}")
+        console.complain(f"wrote {counted(unread.labelled, 'prediction')} to {output}")
     if unread.count:
         console.complain(f"skipped {unread.count:,} that could not be read")
     return EXIT_SKIPPED if unread.count else 0
@@ -112,16 +111,29 @@ class UnreadImages:
                 yield prediction
 
 
-def _refuse_runs(paths: Sequence[str], targets: Sequence[str]) -> None:
-    """Refuse a second run, as a pattern may name it: its picture is nobody's image."""
+def _targets(paths: Sequence[str], *, with_run: bool) -> Sequence[str]:
+    """Return the paths of images: all, or all but the run.
+
+    Raises:
+        ConfigError: There is none, or one is a second run, as a pattern may name it: the picture
+            in its folder is nobody's image.
+    """
     from fewtune.cli.support.find_runs import is_run
 
+    targets = paths[1:] if with_run else paths
+    if not targets:
+        raise ConfigError(
+            "A run or an image is missing.",
+            hint="Name a run first: `fewtune predict RUN photo.jpg`. Without one, name classes: "
+            "`fewtune predict --classes cat,dog photo.jpg`.",
+        )
     runs = [target for target in targets if target != "-" and is_run(Path(target).expanduser())]
     if runs:
         raise ConfigError(
             f"{runs[-1]} is a run, not an image; one run labels at a time.",
             hint=f"Name one run: fewtune predict {paths[0]} IMAGE...",
         )
+    return targets
 
 
 def _classifier(

@@ -194,12 +194,12 @@ class RunConfig(ExecutionSettings, TrainingSettings, DataChoice):
         """Return the options, `epochs` and `steps` among them as length and its unit.
 
         Raises:
-            ConfigError: The length is said twice.
+            ConfigError: The length is given twice.
         """
         given = {name: getattr(self, name) for name in LENGTHS if getattr(self, name) is not None}
         if len(given) + ("length" in self.options) > 1:
             raise ConfigError(
-                "The length of training is said twice.",
+                "The length of training is given twice.",
                 hint="Use one of --epochs, --steps and --length.",
             )
         for unit, number in given.items():

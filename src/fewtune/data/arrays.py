@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fewtune.core.errors import DataError
+from fewtune.core.errors import ConfigError, DataError
 from fewtune.core.task import ClassSet, Example
 from fewtune.data.decode import InMemory
 from fewtune.data.prompt_words import refuse_same_prompts
@@ -50,20 +50,48 @@ def as_labels(labels: Any) -> NDArray[Any]:
     """Return the labels as an array of strings or of integers.
 
     Raises:
-        DataError: They have another type, or mixed types.
+        DataError: They have another type, mixed types, or do not fit into 64 bits.
     """
     try:
         found = list(labels.tolist() if hasattr(labels, "tolist") else labels)
     except TypeError as error:
         raise DataError(f"y is a {type(labels).__name__}, expected a list of labels.") from error
-    for kind in (str, int | np.integer):
-        if all(isinstance(label, kind) for label in found):
-            return np.array(found)
+    if all(isinstance(label, str) for label in found):
+        _refuse_broken_text(found)
+        return np.array(found)
+    if all(isinstance(label, int | np.integer) for label in found):
+        try:  # numpy would make floats of numbers from 2**63
+            return np.array(found, dtype=None if max(found) < 2**63 else np.uint64)
+        except OverflowError as error:
+            raise DataError("Labels must be whole numbers of 64 bits, all of one sign.") from error
     strange = next((x for x in found if not isinstance(x, str | int | np.integer)), found[0])
     raise DataError(
         f"Labels must be all texts or all whole numbers, found {strange!r} "
         f"({type(strange).__name__}) among {len(found)}."
     )
+
+
+def as_templates(templates: Any) -> tuple[str, ...]:
+    """Return one or several prompt templates as a tuple.
+
+    Raises:
+        ConfigError: They are not texts.
+    """
+    several = [templates] if isinstance(templates, str) else templates
+    if not isinstance(several, Sequence) or not all(isinstance(text, str) for text in several):
+        raise ConfigError(
+            f"templates is {templates!r}, expected a list of texts such as 'a photo of a {{}}.'."
+        )
+    _refuse_broken_text(several)
+    return tuple(several)
+
+
+def _refuse_broken_text(texts: Sequence[str]) -> None:
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:  # half of a pair of surrogates
+            raise DataError(f"{text!r} is no text that can be written as UTF-8.") from error
 
 
 def as_source(image: Any) -> Any:
@@ -88,6 +116,7 @@ def class_names(
     if names is not None and len(names) != len(labels):
         raise DataError(f"classes holds {len(names)} names, but y has {len(labels)} labels.")
     found = tuple(map(str, labels if names is None else names))
+    _refuse_broken_text(found)
     refuse_same_prompts(ClassSet(found))
     return found
 
@@ -110,7 +139,7 @@ def content_digest(image: Any) -> str:
     """Return 24 hexadecimal digits of the stored bytes or the pixels.
 
     Raises:
-        DataError: A file cannot be read.
+        DataError: A file or a PIL image cannot be read.
     """
     if isinstance(image, bytes):
         content = image
@@ -122,8 +151,12 @@ def content_digest(image: Any) -> str:
             raise DataError(f"Cannot read image {image}: it is no regular file.")
         try:
             content = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"Cannot read image {image}: {error.strerror or error}.") from error
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            reason = getattr(error, "strerror", None) or error
+            raise DataError(f"Cannot read image {str(image)!r}: {reason}.") from error
     else:
-        content = f"{image.size} {image.mode}".encode() + image.tobytes()
+        try:
+            content = f"{image.size} {image.mode}".encode() + image.tobytes()
+        except Exception as error:  # closed, or a damaged file that Pillow reads only now
+            raise DataError(f"Cannot read a PIL image: {error}.") from error
     return hashlib.sha256(content).hexdigest()[:24]

@@ -23,7 +23,7 @@ from fewtune.core.paths import cache_dir
 from fewtune.core.task import Example, Task
 from fewtune.data.findings import DataReport, make_report
 from fewtune.data.image_facts import ImageFacts, inspect_image
-from fewtune.data.label_table import counted, plain
+from fewtune.data.label_table import counted, plain, shown
 from fewtune.data.listener import Progress
 
 # Raise it whenever `ImageFacts` or its meaning changes, so that older cached facts are not read.
@@ -84,8 +84,12 @@ def repair(task: Task, report: DataReport) -> Task:
     leaked = len(readable["test"]) - len(clean)
     if leaked:
         notes.append(
-            f"left out {counted(leaked, 'test image')} that also stand in training or validation"
+            f"left out {counted(leaked, 'test image')} that are also in training or validation"
         )
+    emptied = {e.label for e in task.test} - {e.label for e in clean}
+    if emptied and clean:
+        names = shown(repr(task.classes.names[label]) for label in sorted(emptied))
+        notes.append(f"no test image is left of {names}: the scores say nothing about it")
     _require_images(task, readable["train"], clean, report)
     return replace(
         task, train=readable["train"], val=readable["val"], test=clean, notes=tuple(notes)
@@ -107,7 +111,7 @@ def _require_images(
             )
     if task.test and not test:
         raise DataError(
-            "No test image is left: each is unreadable or also stands in training or validation.",
+            "No test image is left: each is unreadable or also in training or validation.",
             hint="Provide other test images, or remove the test split to have one set aside.",
         )
 

@@ -84,7 +84,7 @@ def _earlier_files(out: Path) -> set[str]:
     elif not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return set()
     raise ConfigError(
-        f"{out} holds something else than a report.",
+        f"{out} holds other files than those of a report.",
         hint="Choose a new folder with -o, or remove it first.",
     )
 

@@ -89,6 +89,14 @@ def test_test_images_that_are_trained_on_are_an_error_and_left_out(root: Path) -
     assert "leak" not in kinds(verify(mended))
 
 
+def test_a_class_whose_test_images_are_all_trained_on_is_named(root: Path) -> None:
+    for number, path in enumerate(sorted((root / "test/cat").iterdir())):
+        shutil.copy(root / f"train/cat/{number:02d}.png", path)
+    task = open_task(root)
+    mended = repair(task, verify(task))
+    assert mended.notes[-1] == "no test image is left of 'cat': the scores say nothing about it"
+
+
 def test_own_test_split_of_copies_is_repaired_with_the_report_made_before(tmp_path: Path) -> None:
     root = class_folders(tmp_path, {"cat": 10, "dog": 10})
     for index in range(10):

@@ -111,7 +111,7 @@ def test_instructions_before_a_drawing_are_not_followed() -> None:
 def test_a_report_replaces_an_earlier_one_and_nothing_else(runs: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     write_text(site / "index.html", "mine")
-    with pytest.raises(ConfigError, match="something else than a report"):
+    with pytest.raises(ConfigError, match="other files than those of a report"):
         write_report([runs], site, GROUPS)
     assert [path.name for path in site.iterdir()] == ["index.html"]
 
