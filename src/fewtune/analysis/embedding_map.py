@@ -161,9 +161,9 @@ def embed(
     labels = [example.label for example in examples]
     if len(examples) < 5 or not 1 < len(set(labels)) < len(examples):
         raise DataError(
-            f"{run.folder.path.name} has {len(examples)} {split} images of {len(set(labels))} "
-            "classes, too few for a map.",
-            hint="Choose the other split: --split test or --split val.",
+            f"{run.folder.path.name} has {len(examples)} {split} images; a map takes at least 5, "
+            "of 2 classes or more, and more images than classes.",
+            hint=f"Choose another split: --split {'val' if split == 'test' else 'test'}.",
         )
     before, after = features(run, examples)
     separation = [

@@ -1,4 +1,4 @@
-"""Print the BibTeX that runs owe: the method's paper, the backbone's, the data's and FewTune's."""
+"""Print the BibTeX to cite for runs: that of the method, the backbone, the data and FewTune."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ DATA is a folder of class folders (DIR/cat/1.jpg), of splits (DIR/train/cat/1.jp
 with the columns path and label, or the name of a dataset. Without a strategy, clip-lora is used.
 The same command again continues an interrupted run, and prints the results of a complete one.
 
-What is set where: the paper's recipe, then --config, then flags; the last one counts.
+Settings come from the paper's recipe, then --config, then flags; the last one counts.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def run(
     ] = None,
     top: Annotated[int, Field(ge=1), "classes to name for each image"] = 1,
     output: Annotated[
-        Path | None, Flag(metavar="FILE", short="-o"), "file to write, which appears at the end"
+        Path | None, Flag(metavar="FILE", short="-o"), "file to write, once all images are done"
     ] = None,
     batch: Annotated[int, Field(ge=1), "images at a time"] = 64,
     **compute: Any,

@@ -40,7 +40,8 @@ def run(
     for place in places:
         if not place.is_dir() and not is_packed(place):
             raise ConfigError(
-                f"There is no folder {place}.", hint="`fewtune list runs` shows runs."
+                f"There is no folder {place}.",
+                hint="Make a run with `fewtune fit`, or name the folder of your runs.",
             )
     if records and not records.name.endswith(SUFFIX):
         raise ConfigError(

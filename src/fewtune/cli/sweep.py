@@ -33,7 +33,7 @@ A file with the key protocol has the fields of that protocol:
     [options.clip-lora]
     rank = 4
 
-Flags count more than a file, and take lists with commas: --shots 1,4,16. What is complete is not
+Flags override the file, and take lists with commas: --shots 1,4,16. What is complete is not
 made again, so the same command continues a sweep that was stopped. A run that fails is reported,
 does not stop the others, and is tried again the next time.
 """
