@@ -305,7 +305,7 @@ def _labels(folder: RunFolder) -> NDArray[Any]:
     value = read_json(stored)
     try:
         labels = as_labels(value["labels"])
-    except (DataError, KeyError, TypeError, ValueError, IndexError):
+    except (DataError, KeyError, TypeError):
         labels = np.array([])
     if len(labels) != len(names):
         raise RunError(

@@ -55,7 +55,7 @@ def inspect_image(source: Any) -> ImageFacts:
         frames=_frames(stored),
         bits=bits,
         transparent=stored.has_transparency_data,
-        digest=_digest(image),
+        digest=pixel_digest(image),
     )
 
 
@@ -75,7 +75,8 @@ def _frames(image: Image) -> int:
         return 2
 
 
-def _digest(image: Image) -> str:
+def pixel_digest(image: Image) -> str:
+    """Return 32 hexadecimal digits that decoded images share if their pixels are equal."""
     hashed = hashlib.blake2b(f"{image.width} {image.height} ".encode(), digest_size=16)
     hashed.update(image.tobytes())
     return hashed.hexdigest()

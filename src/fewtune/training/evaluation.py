@@ -10,6 +10,7 @@ import torch
 
 from fewtune.core.errors import DataError, did_you_mean
 from fewtune.core.task import Example, Task
+from fewtune.data.text_files import fold_name
 from fewtune.strategies.zero_shot import ZeroShot
 from fewtune.training.load_run import Tuned
 from fewtune.training.run_folder import RunFolder
@@ -78,11 +79,11 @@ def match_classes(tuned: Tuned, task: Task, new_classes: bool) -> tuple[Tuned, t
     if new_classes:
         classes = replace(task.classes, templates=tuned.classes.templates)
         return tuned.with_classes(classes), examples
-    folded = {_fold(name): label for label, name in enumerate(tuned.classes.names)}
+    folded = {fold_name(name): label for label, name in enumerate(tuned.classes.names)}
     exact = {name: label for label, name in enumerate(tuned.classes.names)}
     labels = []
     for name in task.classes.names:
-        label = exact.get(name, folded.get(_fold(name)))
+        label = exact.get(name, folded.get(fold_name(name)))
         if label is None:
             raise DataError(
                 f"The data has class {name!r}, which the run does not know.",
@@ -130,7 +131,3 @@ def measure(tuned: Tuned, examples: tuple[Example, ...]) -> dict[str, dict[str, 
     name = tuned.spec.strategy if tuned.spec else "zero-shot"
     rows[name] = metrics(tuned.scores(examples), labels)
     return rows
-
-
-def _fold(name: str) -> str:
-    return name.lower().replace("_", " ").replace("-", " ").strip()

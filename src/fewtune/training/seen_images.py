@@ -23,6 +23,7 @@ from fewtune.core.errors import DataError
 from fewtune.core.files import read_json, write_json
 from fewtune.core.task import Example
 from fewtune.data.decode import open_image
+from fewtune.data.image_facts import pixel_digest
 
 FILE = "seen.json"
 SIDE = 8
@@ -160,7 +161,5 @@ def _print(source: Any) -> ImagePrint:
         image = open_image(source)
     except DataError as error:  # what decodes it for training or scoring says why
         return ImagePrint(hashlib.sha256(str(error).encode()).hexdigest()[:32], (0,) * SIDE**2)
-    hashed = hashlib.sha256(f"{image.width} {image.height} ".encode())
-    hashed.update(image.tobytes())
     grey = image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
-    return ImagePrint(hashed.hexdigest()[:32], tuple(grey.tobytes()))
+    return ImagePrint(pixel_digest(image), tuple(grey.tobytes()))
