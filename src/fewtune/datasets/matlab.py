@@ -48,8 +48,11 @@ def read_integers(path: Path, name: str) -> Any:
     return array
 
 
-def optional(module: str, purpose: str) -> Any:
-    """Return a module of a package that FewTune needs for the authors' original files alone.
+def optional(module: str, purpose: str, package: str = "") -> Any:
+    """Return a module of a package that FewTune needs for files of benchmarks alone.
+
+    Args:
+        package: Its name, if it is not that of the module.
 
     Raises:
         DataError: It is not installed.
@@ -57,7 +60,7 @@ def optional(module: str, purpose: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        package = module.partition(".")[0]
+        package = package or module.partition(".")[0]
         raise DataError(
             f"The package '{package}' is needed to {purpose}, but it is not installed.",
             hint='Type: pip install "fewtune[originals]"',

@@ -2,33 +2,48 @@
 
 A record is its length (8 bytes, little-endian), a checksum of the length, the data, and a checksum
 of the data. The data is a protocol buffer `tf.train.Example`: named lists of bytes, floats or
-integers. Bytes are not copied but located, so that images stay in the file until they are needed.
+integers, which protobuf reads. Images are only located, so that they stay in the file until they
+are needed.
 """
 
 from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fewtune.core.errors import DataError
+from fewtune.datasets.matlab import optional
 
-_POLYNOMIAL = 0x82F63B78  # CRC-32C, reflected
-_MASK = 0xA282EAD8
 _LENGTH = struct.Struct("<QI")
 _FOOTER = 4
-_FIXED = {1: 8, 5: 4}  # sizes of wire types of fixed size
+# tensorflow/core/example/{example,feature}.proto, with the map written as the list that it is.
+_EXAMPLE = """
+name: "example.proto" package: "tf.train" syntax: "proto3"
+message_type { name: "BytesList"
+  field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_BYTES } }
+message_type { name: "FloatList"
+  field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_FLOAT } }
+message_type { name: "Int64List"
+  field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_INT64 } }
+message_type { name: "Feature" oneof_decl { name: "kind" }
+  field { name: "bytes_list" number: 1 type_name: "BytesList" oneof_index: 0 }
+  field { name: "float_list" number: 2 type_name: "FloatList" oneof_index: 0 }
+  field { name: "int64_list" number: 3 type_name: "Int64List" oneof_index: 0 } }
+message_type { name: "Entry"
+  field { name: "key" number: 1 type: TYPE_STRING }
+  field { name: "value" number: 2 type_name: "Feature" } }
+message_type { name: "Features"
+  field { name: "feature" number: 1 label: LABEL_REPEATED type_name: "Entry" } }
+message_type { name: "Example"
+  field { name: "features" number: 1 type_name: "Features" } }
+"""
 
-
-def _crc_of(byte: int) -> int:
-    for _ in range(8):
-        byte = (byte >> 1) ^ (_POLYNOMIAL if byte & 1 else 0)
-    return byte
-
-
-_TABLE = tuple(map(_crc_of, range(256)))
+Data = mmap.mmap | bytes
+Features = Mapping[str, list[Any]]  # bytes, floats or integers
 
 
 class Span(NamedTuple):
@@ -36,44 +51,6 @@ class Span(NamedTuple):
 
     offset: int
     size: int
-
-
-Values = list[Span] | list[float] | list[int]
-Data = mmap.mmap | bytes
-
-
-class Features(Mapping[str, Values]):
-    """The lists of a record by name, read when they are asked for: most never are.
-
-    Bytes are given as their places in the file.
-
-    Raises:
-        DataError: The record is no `tf.train.Example`; of a list, when it is asked for.
-    """
-
-    def __init__(self, data: Data, record: Span, path: Path) -> None:
-        self._data = data
-        self._record = record
-        self._path = path
-        self._places = self._read(lambda: _places(data, record))
-
-    def __getitem__(self, name: str) -> Values:
-        place = self._places[name]
-        values: Values = self._read(lambda: _values(self._data, place))
-        return values
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def _read(self, parse: Callable[[], Any]) -> Any:
-        try:
-            return parse()
-        except (ValueError, IndexError, struct.error) as error:
-            offset = self._record.offset - _LENGTH.size
-            raise _damaged(self._path, offset, "it is no tf.train.Example") from error
 
 
 def map_file(path: Path) -> Data:
@@ -94,32 +71,41 @@ def map_file(path: Path) -> Data:
 def locate_records(data: Data, path: Path) -> Iterator[Span]:
     """Yield where the data of each record lies.
 
-    Lengths are checked against their checksums, the data is not.
-
     Raises:
         DataError: The file is cut off or damaged.
     """
-    offset, end = 0, len(data)
-    while offset < end:
+    offset = 0
+    while offset < len(data):
         start = offset + _LENGTH.size
-        if start > end:
+        size = _LENGTH.unpack_from(data, offset)[0] if start <= len(data) else len(data)
+        if start + size + _FOOTER > len(data):
             raise _damaged(path, offset, "the file is cut off")
-        size, checksum = _LENGTH.unpack_from(data, offset)
-        if checksum != masked_crc32c(data[offset : offset + 8]):
-            raise _damaged(path, offset, "the checksum of its length is wrong")
-        offset = start + size + _FOOTER
-        if offset > end:
-            raise _damaged(path, start - _LENGTH.size, "the file is cut off")
         yield Span(start, size)
+        offset = start + size + _FOOTER
 
 
-def masked_crc32c(data: bytes) -> int:
-    """Return the checksum that record files use: CRC-32C, rotated and shifted."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = _TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
-    crc ^= 0xFFFFFFFF
-    return (((crc >> 15) | (crc << 17)) + _MASK) & 0xFFFFFFFF
+def read_record(data: Data, record: Span, path: Path) -> Features:
+    """Return the lists of a record by name.
+
+    Raises:
+        DataError: The record is no `tf.train.Example`, or protobuf is not installed.
+    """
+    example, refused = _example()
+    try:
+        read = example.FromString(data[record.offset : record.offset + record.size])
+    except refused as error:
+        offset = record.offset - _LENGTH.size
+        raise _damaged(path, offset, "it is no tf.train.Example") from error
+    found = {}
+    for entry in read.features.feature:
+        kind = entry.value.WhichOneof("kind")
+        found[entry.key] = list(getattr(entry.value, kind).value) if kind else []
+    return found
+
+
+def locate_bytes(data: Data, record: Span, values: bytes) -> Span:
+    """Return where bytes that a record holds lie in its file."""
+    return Span(data.find(values, record.offset, record.offset + record.size), len(values))
 
 
 def _damaged(path: Path, offset: int, why: str) -> DataError:
@@ -128,87 +114,19 @@ def _damaged(path: Path, offset: int, why: str) -> DataError:
     )
 
 
-def _places(data: Data, record: Span) -> dict[str, Span]:
-    """Example{1: Features{1: entry{1: name, 2: Feature}}}: return where each Feature lies."""
-    found = {}
-    for number, example in _fields(data, record):
-        if number != 1:
-            continue
-        for _, entry in _fields(data, example):
-            name, feature = "", Span(0, 0)
-            for part, span in _fields(data, entry):
-                if part == 1:
-                    name = bytes(data[span.offset : span.offset + span.size]).decode()
-                elif part == 2:
-                    feature = span
-            found[name] = feature
-    return found
+@cache
+def _example() -> tuple[Any, type[Exception]]:
+    """Return the class of `tf.train.Example`, and what it raises for other bytes."""
+    optional("google.protobuf", "read TFRecord files", package="protobuf")
+    from google.protobuf import (
+        descriptor_pb2,
+        descriptor_pool,
+        message,
+        message_factory,
+        text_format,
+    )
 
-
-def _values(data: Data, feature: Span) -> Values:
-    """Feature{1: list of bytes | 2: list of floats | 3: list of integers}, each in its field 1."""
-    for kind, span in _fields(data, feature):
-        if kind == 1:
-            return [value for _, value in _fields(data, span)]
-        if kind == 2:
-            return _floats(data, span)
-        if kind == 3:
-            return _integers(data, span)
-    return []
-
-
-def _floats(data: Data, span: Span) -> list[float]:
-    """Packed or not, floats are runs of 4 bytes."""
-    found: list[float] = []
-    for _, run in _fields(data, span):
-        if run.size % 4:
-            raise ValueError("a run of floats has a broken length")
-        found += struct.unpack_from(f"<{run.size // 4}f", data, run.offset)
-    return found
-
-
-def _integers(data: Data, span: Span) -> list[int]:
-    """Packed or not, integers are runs of varints."""
-    found = []
-    for _, run in _fields(data, span):
-        offset, end = run.offset, run.offset + run.size
-        while offset < end:
-            value, offset = _varint(data, offset, end)
-            found.append(value - (1 << 64) if value >> 63 else value)
-    return found
-
-
-def _fields(data: Data, message: Span) -> Iterator[tuple[int, Span]]:
-    """Yield the number and the contents of each field of a message."""
-    offset, end = message.offset, message.offset + message.size
-    while offset < end:
-        tag, offset = _varint(data, offset, end)
-        kind = tag & 7
-        if kind == 2:
-            size, offset = _varint(data, offset, end)
-        elif kind == 0:
-            size = _varint(data, offset, end)[1] - offset
-        elif kind in _FIXED:
-            size = _FIXED[kind]
-        else:
-            raise ValueError(f"wire type {kind}")
-        if offset + size > end:
-            raise ValueError("a field ends beyond its message")
-        yield tag >> 3, Span(offset, size)
-        offset += size
-
-
-def _varint(data: Data, offset: int, end: int) -> tuple[int, int]:
-    """Return an integer of 7 bits a byte, and where it ends."""
-    if offset < end and data[offset] < 0x80:  # nearly all are of one byte
-        return data[offset], offset + 1
-    value = 0
-    for shift in range(0, 70, 7):
-        if offset >= end:
-            raise ValueError("a number is cut off")
-        byte = data[offset]
-        offset += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value & 0xFFFFFFFFFFFFFFFF, offset
-    raise ValueError("a number is too long")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(text_format.Parse(_EXAMPLE, descriptor_pb2.FileDescriptorProto()))
+    found = pool.FindMessageTypeByName("tf.train.Example")
+    return message_factory.GetMessageClass(found), message.DecodeError

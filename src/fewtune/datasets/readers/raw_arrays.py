@@ -23,7 +23,7 @@ from fewtune.datasets.matlab import optional, read_integers
 from fewtune.datasets.readers.checks import Keys, OriginalFiles, RowOf, class_name
 from fewtune.datasets.readers.functions import named
 from fewtune.datasets.readers.tfds import Stored, stored_bytes
-from fewtune.datasets.tfrecord import Features, Span, locate_records, map_file
+from fewtune.datasets.tfrecord import Span, locate_bytes, locate_records, map_file, read_record
 from fewtune.datasets.vtab_slices import Slices
 
 PIXELS = 3 * 32 * 32
@@ -211,11 +211,9 @@ class Dmlab(OriginalFiles):
                 data = map_file(path)
                 for index, record in enumerate(locate_records(data, path)):
                     where = f"{path.name} record {index}"
-                    example = Features(data, record, path)
-                    image, name = (
-                        stored_bytes(example, part, where) for part in ("image", "filename")
-                    )
-                    key = bytes(data[name.offset : name.offset + name.size]).decode("latin-1")
+                    example = read_record(data, record, path)
+                    image = locate_bytes(data, record, stored_bytes(example, "image", where))
+                    key = stored_bytes(example, "filename", where).decode("latin-1")
                     found[stored][key] = path, image, Stored()(example), where
 
         def row(split: str, stored: str, key: str) -> LabelledRow:

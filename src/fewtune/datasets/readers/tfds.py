@@ -24,7 +24,14 @@ from fewtune.datasets import vtab_labels
 from fewtune.datasets.declaration import Dataset, Subset
 from fewtune.datasets.readers.checks import class_name
 from fewtune.datasets.readers.functions import named
-from fewtune.datasets.tfrecord import Features, Span, locate_records, map_file
+from fewtune.datasets.tfrecord import (
+    Features,
+    Span,
+    locate_bytes,
+    locate_records,
+    map_file,
+    read_record,
+)
 from fewtune.datasets.vtab_slices import PLAIN, Slices, slice_notes
 
 PARENTS = ("", "tensorflow_datasets")
@@ -159,8 +166,9 @@ class Tfds:
         data = map_file(path) if within else b""
         for index in within:
             where = f"{path.name} record {index}"
-            record = Features(data, records[index], path)
-            image = stored_bytes(record, "image", f"{where} in {path.parent}")
+            record = read_record(data, records[index], path)
+            stored = stored_bytes(record, "image", f"{where} in {path.parent}")
+            image = locate_bytes(data, records[index], stored)
             try:
                 label = (self.label or Stored())(record)
             except DataError as error:
@@ -173,14 +181,14 @@ class Tfds:
             yield LabelledRow(split, key, named, source, image.size, where)
 
 
-def stored_bytes(record: Features, name: str, where: str) -> Span:
-    """Return where the bytes of a record lie; `where` names the record.
+def stored_bytes(record: Features, name: str, where: str) -> bytes:
+    """Return bytes of a record; `where` names the record.
 
     Raises:
         DataError: It holds no single run of bytes of that name.
     """
     values = record.get(name, [])
-    if len(values) != 1 or not isinstance(values[0], Span):
+    if len(values) != 1 or not isinstance(values[0], bytes):
         raise DataError(f"{where} holds no {name}.")
     return values[0]
 
