@@ -31,12 +31,14 @@ from fewtune.datasets.declaration import Dataset, PromptSet, Reader
 from fewtune.datasets.readers.fgvc_aircraft import Aircraft
 from fewtune.datasets.readers.imagenet_folders import ImageNet, ImageNetVariant
 from fewtune.datasets.readers.noah import NoahLists
-from fewtune.datasets.readers.raw_arrays import Dmlab, PatchCamelyon, PixelArrays
-from fewtune.datasets.readers.raw_files import AuthorsFiles, Caltech101, Retinopathy, Sun397
-from fewtune.datasets.readers.raw_structured import Clevr, DSprites, Kitti, SmallNorb
+from fewtune.datasets.readers.original_files import (
+    AuthorsArchive,
+    Caltech101,
+    OriginalFiles,
+    Sun397,
+)
 from fewtune.datasets.readers.regenerated import RegeneratedDSprites
 from fewtune.datasets.readers.tfds import Tfds
-from fewtune.datasets.readers.torchvision_archive import TorchvisionArchive
 from fewtune.datasets.readers.vtab_lists import VtabLists
 from fewtune.datasets.readers.webdataset import WebDataset
 from fewtune.datasets.readers.zhou import ZhouSplit
@@ -45,23 +47,15 @@ HERE = Path(__file__).parent
 SHARED = ("licence", "homepage", "citation", "classes", "sizes", "coop", "prompts")
 READERS: Mapping[str, type[Reader]] = {
     "aircraft": Aircraft,
-    "authors-files": AuthorsFiles,
+    "authors-archive": AuthorsArchive,
     "caltech101": Caltech101,
-    "clevr": Clevr,
-    "dmlab": Dmlab,
-    "dsprites": DSprites,
     "imagenet": ImageNet,
     "imagenet-variant": ImageNetVariant,
-    "kitti": Kitti,
     "noah": NoahLists,
-    "patch-camelyon": PatchCamelyon,
-    "pixel-arrays": PixelArrays,
+    "original-files": OriginalFiles,
     "regenerated-dsprites": RegeneratedDSprites,
-    "retinopathy": Retinopathy,
-    "smallnorb": SmallNorb,
     "sun397": Sun397,
     "tfds": Tfds,
-    "torchvision-archive": TorchvisionArchive,
     "vtab-lists": VtabLists,
     "webdataset": WebDataset,
     "zhou": ZhouSplit,

@@ -28,6 +28,11 @@ def clevr_count(objects: int) -> int:
     return _within(objects, CLEVR_FEWEST, CLEVR_MOST, "objects in a CLEVR scene") - CLEVR_FEWEST
 
 
+def clevr_count_of(depths: Sequence[float]) -> int:
+    """Return the label of a scene by the distances of its objects."""
+    return clevr_count(len(depths))
+
+
 def clevr_distance(depths: Sequence[float]) -> int:
     """Return the label of the closest object, 0 (at most 8) to 5 (above 10).
 

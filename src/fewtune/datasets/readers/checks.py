@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from fewtune.core.errors import DataError
 from fewtune.data.label_table import LabelledRow, LabelTable
+from fewtune.data.scan import listed_file
 from fewtune.datasets.declaration import Dataset, Subset
-from fewtune.datasets.readers.locations import find_folder
-from fewtune.datasets.vtab_slices import PLAIN, Slices, choose, slice_notes
 from fewtune.datasets.vtab_subset import own_draw, take_subset
 
-# By TFDS's split.
-Keys = Mapping[str, Sequence[str]]
-# Of the split, TFDS's split and TFDS's key.
-RowOf = Callable[[str, str, str], LabelledRow]
+# TFDS's keys of all images, by TFDS's split.
+Keys = Mapping[str, Collection[str]]
+# Makes the row of TFDS's split and key, in the authors' split or in none.
+RowOf = Callable[[str, str], LabelledRow]
+Images = Callable[[Path, Dataset], tuple[Keys, RowOf]]
 
 
 def class_name(dataset: Dataset, label: int, where: str) -> str:
@@ -63,38 +62,17 @@ def make_table(
     )
 
 
-class OriginalFiles(ABC):
-    """A reader of the authors' files, whose images can be put into the order of TFDS.
+def file_row(
+    location: Path, relative: str, dataset: Dataset, label: int, where: str
+) -> LabelledRow:
+    """Return the row of an image file below `location`; `where` says what labels it.
 
-    Attributes:
-        layout: The form, for people.
-        folders: Names of the folder.
-        needed: What the folder holds.
-        slices: VTAB's splits in TFDS's.
-        notes: What to say of the images.
+    Raises:
+        DataError: There is no such file or class.
     """
-
-    layout: str
-    folders: tuple[str, ...]
-    needed: tuple[str, ...]
-    slices: Slices = PLAIN
-    notes: tuple[str, ...] = ()
-
-    def find(self, root: Path) -> Path | None:
-        """Return the folder."""
-        return find_folder(root, self.folders, *self.needed)
-
-    @abstractmethod
-    def images(self, location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
-        """Return TFDS's keys of all images, and what makes the row of one."""
-
-    def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
-        """Return the rows in VTAB's splits."""
-        keys, row = self.images(location, dataset)
-        rows = tuple(row(*chosen) for chosen in choose(keys, self.slices, subset))
-        counts = {stored: len(of_split) for stored, of_split in keys.items()}
-        told = slice_notes(counts, self.slices, dataset, subset)
-        return LabelTable(self.layout, rows, dataset.classes, (*told, *self.notes))
+    file = listed_file(location, relative, where)
+    name = class_name(dataset, label, where)
+    return LabelledRow("", file.relative, name, file.path, file.size_bytes, where)
 
 
 def size_notes(

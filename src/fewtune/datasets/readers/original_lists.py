@@ -1,12 +1,14 @@
 """Files of the authors' archives: class folders, lists, and .mat files.
 
-Each function returns all labelled images of one archive. Keys are paths relative to the folder of
-the images, as in CoOp's split files. The split of a row is the authors', "" where they have none.
+Each function but the first returns all labelled images of one archive. Keys are paths relative to
+the folder of the images, as in CoOp's split files. The split of a row is the authors', "" where
+they have none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,25 @@ from fewtune.data.split_json import SplitEntry, inside, locate
 from fewtune.data.text_files import fold_name, numbered_lines
 from fewtune.datasets.declaration import Dataset
 from fewtune.datasets.matlab import read_integers, read_mat
-from fewtune.datasets.readers.checks import class_name
+from fewtune.datasets.readers.checks import Keys, RowOf, class_name
 from fewtune.datasets.readers.class_folders import class_folders, class_rows
 from fewtune.datasets.readers.zhou import match_classes
+
+Rows = Callable[[Path, Dataset], list[LabelledRow]]
 
 # What CoOp leaves out of Caltech101.
 SECOND_FACES = ("BACKGROUND_Google", "Faces_easy")
 FLOWER_SPLITS = {"train": "trnid", "val": "valid", "test": "tstid"}
+
+
+def keyed(rows: Rows, location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
+    """Return an archive's images by TFDS's splits, which are the authors', or "train" alone."""
+    found: dict[str, dict[str, LabelledRow]] = defaultdict(dict)
+    for row in rows(location, dataset):
+        stored = {"": "train", "val": "validation"}.get(row.split, row.split)
+        # Of an image in class folders, TFDS's key is "CLASS_NAME".
+        found[stored][row.key if row.split else row.key.replace("/", "_")] = row
+    return found, lambda stored, key: found[stored][key]
 
 
 def caltech101(location: Path, dataset: Dataset) -> list[LabelledRow]:
@@ -39,6 +53,12 @@ def eurosat(location: Path, dataset: Dataset) -> list[LabelledRow]:
 def food101(location: Path, dataset: Dataset) -> list[LabelledRow]:
     """Return images/apple_pie/1005649.jpg, without the authors' split, which CoOp does not use."""
     return _sorted_folders(location / "images", dataset)
+
+
+def resisc45(location: Path, dataset: Dataset) -> list[LabelledRow]:
+    """Return airplane/airplane_001.jpg."""
+    folders = {name.replace(" ", "_"): name for name in dataset.classes}
+    return list(class_rows(location, "", folders))
 
 
 def dtd(location: Path, dataset: Dataset) -> list[LabelledRow]:
@@ -123,24 +143,28 @@ def cars(location: Path, dataset: Dataset) -> list[LabelledRow]:
 
 
 def sun397(location: Path, dataset: Dataset) -> list[LabelledRow]:
-    """Return SUN397/a/abbey/sun_aaalbzqrimafwbiv.jpg, with the first of the authors' partitions.
+    """Return a/abbey/sun_aaalbzqrimafwbiv.jpg, with the first of the authors' partitions.
 
     Without Training_01.txt and Testing_01.txt, as torchvision leaves it, all images have no split.
     """
-    images = location / "SUN397" if (location / "SUN397").is_dir() else location
     known = {frozenset(fold_name(name).split()): name for name in dataset.classes}
-    lists = {split: location / f"{split}ing_01.txt" for split in ("Train", "Test")}
-    if all(file.is_file() for file in lists.values()):
+    lists = {
+        split: file
+        for split in ("Train", "Test")
+        for folder in (location.parent, location)
+        if (file := folder / f"{split}ing_01.txt").is_file()
+    }
+    if len(lists) == 2:
         rows = []
         for split, file in lists.items():
             entries = []
             for where, line in numbered_lines(file):
                 path = inside(line.lstrip("/"), where)
                 entries.append(SplitEntry(split.lower(), path, 0, _place(path, known), where))
-            rows += locate(entries, images, file)
+            rows += locate(entries, location, file)
         return rows
-    letters = {path.name: "" for path in subfolders(images) if len(path.name) == 1}
-    found = class_rows(images, "", letters)
+    letters = {path.name: "" for path in subfolders(location) if len(path.name) == 1}
+    found = class_rows(location, "", letters)
     return [LabelledRow("", r.key, _place(r.key, known), r.source, r.size_bytes) for r in found]
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from fewtune.core.errors import DataError
 from fewtune.data.decode import InMemory
@@ -20,11 +21,9 @@ from fewtune.data.packed_images import FileSlice
 from fewtune.data.scan import named_files
 from fewtune.datasets.declaration import Dataset
 from fewtune.datasets.matlab import optional, read_integers
-from fewtune.datasets.readers.checks import Keys, OriginalFiles, RowOf, class_name
-from fewtune.datasets.readers.functions import named
+from fewtune.datasets.readers.checks import Keys, RowOf, class_name
 from fewtune.datasets.readers.tfds import Stored, stored_bytes
-from fewtune.datasets.tfrecord import Span, locate_bytes, locate_records, map_file, read_record
-from fewtune.datasets.vtab_slices import Slices
+from fewtune.datasets.tfrecord import locate_bytes, locate_records, map_file, read_record
 
 PIXELS = 3 * 32 * 32
 # Of the files in cifar-100-python.tar.gz.
@@ -33,36 +32,22 @@ CIFAR100_MD5 = {
     "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
 }
 
+# Returns N labels and pixels (N, 32, 32, 3), uint8 in 0..255, of "train" or "test" in a folder.
+Load = Callable[[Path, str], tuple[list[int], Any]]
 
-@dataclass(frozen=True)
-class PixelArrays(OriginalFiles):
-    """CIFAR-100 or SVHN: two arrays of images with their labels.
 
-    Attributes:
-        load: Returns N labels and pixels (N, 32, 32, 3), uint8 in 0..255, of "train" or "test".
-    """
+def pixel_arrays(load: Load, location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
+    """Return the images of two arrays, which are held in memory (up to 300 MiB)."""
+    arrays = {stored: load(location, stored) for stored in ("train", "test")}
 
-    layout: str
-    folders: tuple[str, ...]
-    needed: tuple[str, ...]
-    load: Annotated[Callable[[Path, str], tuple[list[int], Any]], named(LOADERS)]
+    def row(stored: str, key: str) -> LabelledRow:
+        labels, pixels = arrays[stored]
+        where = f"{location.name}, {stored} image {key}"
+        image = pixels[int(key)]
+        name = class_name(dataset, labels[int(key)], where)
+        return LabelledRow("", f"{stored}/{key:0>5}", name, InMemory(image), image.nbytes, where)
 
-    slices = Slices("train[:90%]", "train[90%:]", "test")
-
-    def images(self, location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
-        """Return keys and rows; the images are held in memory (up to 300 MiB)."""
-        arrays = {stored: self.load(location, stored) for stored in ("train", "test")}
-
-        def row(split: str, stored: str, key: str) -> LabelledRow:
-            index = int(key)
-            labels, pixels = arrays[stored]
-            where = f"{location.name}, {stored} image {index}"
-            named = class_name(dataset, labels[index], where)
-            image = pixels[index]
-            key = f"{stored}/{index:05d}"
-            return LabelledRow(split, key, named, InMemory(image), image.nbytes, where)
-
-        return {stored: list(map(str, range(len(of)))) for stored, (of, _) in arrays.items()}, row
+    return {stored: list(map(str, range(len(of)))) for stored, (of, _) in arrays.items()}, row
 
 
 def cifar_binary(location: Path, split: str) -> tuple[list[int], Any]:
@@ -124,9 +109,6 @@ def svhn(location: Path, split: str) -> tuple[list[int], Any]:
     return [int(digit) % 10 for digit in digits], np.moveaxis(pixels, 3, 0)
 
 
-LOADERS = {"cifar-binary": cifar_binary, "cifar-pickle": cifar_pickle, "svhn": svhn}
-
-
 @dataclass(frozen=True, slots=True)
 class H5Image:
     """An image of an HDF5 file's array "x"."""
@@ -147,92 +129,58 @@ PCAM = {"train": "train", "validation": "valid", "test": "test"}
 PCAM_NAME = "camelyonpatch_level_2_split_{}_{}.h5"
 
 
-@dataclass(frozen=True)
-class PatchCamelyon(OriginalFiles):
-    """camelyonpatch_level_2_split_{train,valid,test}_{x,y}.h5."""
+def patch_camelyon(location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
+    """Return the images of camelyonpatch_level_2_split_{train,valid,test}_{x,y}.h5."""
+    h5py = optional("h5py", "read .h5 files")
+    labels: dict[str, list[int]] = {}
+    for stored, short in PCAM.items():
+        path = location / PCAM_NAME.format(short, "y")
+        try:
+            with h5py.File(path, "r") as file:
+                labels[stored] = file["y"][()].ravel().tolist()
+            path = location / PCAM_NAME.format(short, "x")
+            with h5py.File(path, "r") as file:
+                shape = file["x"].shape
+        except Exception as error:  # h5py raises whatever a damaged file leads to
+            raise DataError(
+                f"Cannot read {path}: {error}.", hint="Fetch the file again (gunzip it)."
+            ) from error
+        if len(shape) != 4 or shape[0] != len(labels[stored]):
+            raise DataError(f"{path} has shape {shape} for {len(labels[stored])} labels.")
 
-    layout = "PatchCamelyon HDF5 files"
-    folders = ("pcam", "PCAM", "patch_camelyon", "pcamv1")
-    needed = tuple(PCAM_NAME.format(split, part) for split in PCAM.values() for part in "xy")
+    def row(stored: str, key: str) -> LabelledRow:
+        short, _, number = key.partition("_")
+        source = H5Image(location / PCAM_NAME.format(short, "x"), int(number))
+        where = f"{PCAM_NAME.format(short, 'y')} image {number}"
+        name = class_name(dataset, labels[stored][int(number)], where)
+        return LabelledRow("", f"{short}/{number:0>6}", name, source, 0, where)
 
-    def images(self, location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
-        """Return keys and rows."""
-        h5py = optional("h5py", "read .h5 files")
-        labels: dict[str, list[int]] = {}
-        for stored, short in PCAM.items():
-            path = location / PCAM_NAME.format(short, "y")
-            try:
-                with h5py.File(path, "r") as file:
-                    labels[stored] = file["y"][()].ravel().tolist()
-                path = location / PCAM_NAME.format(short, "x")
-                with h5py.File(path, "r") as file:
-                    shape = file["x"].shape
-            except Exception as error:  # h5py raises whatever a damaged file leads to
-                raise DataError(
-                    f"Cannot read {path}: {error}.", hint="Fetch the file again (gunzip it)."
-                ) from error
-            if len(shape) != 4 or shape[0] != len(labels[stored]):
-                raise DataError(f"{path} has shape {shape} for {len(labels[stored])} labels.")
-
-        def row(split: str, stored: str, key: str) -> LabelledRow:
-            short, _, number = key.partition("_")
-            index = int(number)
-            source = H5Image(location / PCAM_NAME.format(short, "x"), index)
-            where = f"{PCAM_NAME.format(short, 'y')} image {index}"
-            named = class_name(dataset, labels[stored][index], where)
-            return LabelledRow(split, f"{short}/{index:06d}", named, source, 0, where)
-
-        keys = {
-            stored: [f"{short}_{index}" for index in range(len(labels[stored]))]
-            for stored, short in PCAM.items()
-        }
-        return keys, row
+    keys = {
+        stored: [f"{short}_{index}" for index in range(len(labels[stored]))]
+        for stored, short in PCAM.items()
+    }
+    return keys, row
 
 
-@dataclass(frozen=True)
-class Dmlab(OriginalFiles):
-    """The record files of dmlab.tar.gz, dmlab-{train,validation,test}.tfrecord*."""
-
-    layout = "DMLab record files"
-
-    def find(self, root: Path) -> Path | None:
-        """Return the folder with record files of every split."""
-        for place in (root, root / "dmlab", root / "DMLab"):
-            if place.is_dir() and set(_dmlab_files(place)) == {"train", "validation", "test"}:
-                return place
-        return None
-
-    def images(self, location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
-        """Return keys and rows; a record holds image, file name and label."""
-        found: dict[str, dict[str, tuple[Path, Span, int, str]]] = {}
-        for stored, paths in _dmlab_files(location).items():
-            found[stored] = {}
-            for path in paths:
-                data = map_file(path)
-                for index, record in enumerate(locate_records(data, path)):
-                    where = f"{path.name} record {index}"
-                    example = read_record(data, record, path)
-                    image = locate_bytes(data, record, stored_bytes(example, "image", where))
-                    key = stored_bytes(example, "filename", where).decode("latin-1")
-                    found[stored][key] = path, image, Stored()(example), where
-
-        def row(split: str, stored: str, key: str) -> LabelledRow:
-            path, image, label, where = found[stored][key]
-            named = class_name(dataset, label, where)
-            source = FileSlice(path, image.offset, image.size)
-            return LabelledRow(split, f"{stored}/{key}", named, source, image.size, where)
-
-        return {stored: list(of_split) for stored, of_split in found.items()}, row
+def dmlab(location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
+    """Return the images of dmlab-{train,validation,test}.tfrecord*, from dmlab.tar.gz."""
+    found: dict[str, dict[str, LabelledRow]] = defaultdict(dict)
+    files = r"dmlab-(train|validation|test)\.tfrecord(-\d+-of-\d+)?"
+    for matched, path in named_files(location, files):
+        data = map_file(path)
+        for index, record in enumerate(locate_records(data, path)):
+            where = f"{path.name} record {index}"
+            example = read_record(data, record, path)
+            place = locate_bytes(data, record, stored_bytes(example, "image", where))
+            key = stored_bytes(example, "filename", where).decode("latin-1")
+            name = class_name(dataset, Stored()(example), where)
+            source = FileSlice(path, *place)
+            found[matched[1]][key] = LabelledRow(
+                "", f"{matched[1]}/{key}", name, source, place.size, where
+            )
+    return found, lambda stored, key: found[stored][key]
 
 
 def _upright(planes: Any) -> Any:
     """Return planes (N, 3072) as images (N, 32, 32, 3)."""
     return planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-
-
-def _dmlab_files(folder: Path) -> dict[str, list[Path]]:
-    """Return the record files by split."""
-    found: dict[str, list[Path]] = {}
-    for name, path in named_files(folder, r"dmlab-(train|validation|test)\.tfrecord(-\d+-of-\d+)?"):
-        found.setdefault(name[1], []).append(path)
-    return found

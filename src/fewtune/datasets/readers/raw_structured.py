@@ -1,7 +1,6 @@
 """VTAB's structured tasks from the original files of CLEVR, KITTI, dSprites and smallNORB.
 
-Labels are derived as VTAB does (`fewtune.datasets.vtab_labels`), splits by
-`fewtune.datasets.vtab_slices`.
+Labels are derived as VTAB does (`fewtune.datasets.vtab_labels`).
 """
 
 from __future__ import annotations
@@ -9,145 +8,83 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fewtune.core.errors import DataError
-from fewtune.data.label_table import LabelledRow, LabelTable
+from fewtune.data.label_table import LabelledRow
 from fewtune.data.packed_images import BitSlice, FileSlice, GreySlice
-from fewtune.data.scan import listed_file, named_files
+from fewtune.data.scan import named_files
 from fewtune.data.text_files import numbered_lines, read_lines, read_text
 from fewtune.datasets import vtab_labels
-from fewtune.datasets.declaration import Dataset, Subset
-from fewtune.datasets.readers.checks import (
-    Keys,
-    OriginalFiles,
-    RowOf,
-    class_name,
-    divide,
-    make_table,
-)
-from fewtune.datasets.readers.locations import find_folder
+from fewtune.datasets.declaration import Dataset
+from fewtune.datasets.readers.checks import Keys, RowOf, class_name, file_row
 from fewtune.datasets.unpack import gunzipped, packed_bits
-from fewtune.datasets.vtab_slices import Slices
 
 
-@dataclass(frozen=True)
-class Clevr(OriginalFiles):
-    """CLEVR_v1.0/{images,scenes}: a scene is a JSON object that lists what stands in it.
+def clevr(
+    label: Callable[[Sequence[float]], int], location: Path, dataset: Dataset
+) -> tuple[Keys, RowOf]:
+    """Return the images of CLEVR_v1.0/{images,scenes}, labelled by the distances of the objects.
 
-    Labels are the number of objects, or the distance of the closest.
+    A scene is a JSON object that lists what stands in it. VTAB's test is CLEVR's "val", since its
+    "test" has no scenes.
     """
+    folders = {"train": "train", "validation": "val"}
+    scenes = {stored: _scenes(location, folder) for stored, folder in folders.items()}
 
-    task: Literal["count", "distance"]
+    def row(stored: str, key: str) -> LabelledRow:
+        where = f"CLEVR_{folders[stored]}_scenes.json, scene '{key}'"
+        file = f"images/{folders[stored]}/{key}"
+        return file_row(location, file, dataset, label(scenes[stored][key]), where)
 
-    layout = "CLEVR_v1.0"
-    folders = ("CLEVR_v1.0", "clevr/CLEVR_v1.0", "clevr", "CLEVR")
-    needed = ("scenes/CLEVR_train_scenes.json", "images/train")
-    slices = Slices("train[:90%]", "train[90%:]", "validation")
-
-    def images(self, location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
-        """Return keys and rows; VTAB's test is CLEVR's "val", since its "test" has no scenes."""
-        folders = {"train": "train", "validation": "val"}
-        scenes = {stored: _scenes(location, folder) for stored, folder in folders.items()}
-
-        def row(split: str, stored: str, key: str) -> LabelledRow:
-            where = f"CLEVR_{folders[stored]}_scenes.json, scene '{key}'"
-            file = listed_file(location, f"images/{folders[stored]}/{key}", where)
-            depths = scenes[stored][key]
-            label = (
-                vtab_labels.clevr_distance(depths)
-                if self.task == "distance"
-                else vtab_labels.clevr_count(len(depths))
-            )
-            named = class_name(dataset, label, where)
-            return LabelledRow(split, file.relative, named, file.path, file.size_bytes, where)
-
-        return {stored: list(of_split) for stored, of_split in scenes.items()}, row
+    return scenes, row
 
 
-@dataclass(frozen=True)
-class Kitti(OriginalFiles):
-    """KITTI's object detection set: training/image_2 and training/label_2.
+def kitti(location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
+    """Return KITTI's images for object detection: training/image_2 and training/label_2.
 
-    TFDS divides it by video, which the devkit's mapping/train_rand.txt and train_mapping.txt tell.
+    TFDS divides it by drive, which the devkit's mapping/train_rand.txt and train_mapping.txt tell;
+    all images are of "train" where these are not there.
     """
+    names = [path.name for _, path in named_files(location / "training/image_2", r"\d{6}\.png")]
 
-    layout = "KITTI object detection"
-    folders = ("kitti", "KITTI", "Kitti/raw", "kitti/raw", "Kitti", "data_object")
-    needed = ("training/image_2", "training/label_2")
+    def row(stored: str, key: str) -> LabelledRow:
+        where = f"training/label_2/{key[:6]}.txt"
+        label = vtab_labels.kitti_distance(_kitti_objects(location / where))
+        return file_row(location, f"training/image_2/{key}", dataset, label, where)
 
-    def images(self, location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
-        """Return keys, split by video where the mapping is there, and rows."""
-        images = location / "training/image_2"
-        names = [path.name for _, path in named_files(images, r"\d{6}\.png")]
-
-        def row(split: str, _: str, key: str) -> LabelledRow:
-            file = listed_file(location, f"training/image_2/{key}", "training/image_2")
-            where = f"training/label_2/{key[:6]}.txt"
-            label = vtab_labels.kitti_distance(_kitti_objects(location / where))
-            named = class_name(dataset, label, where)
-            return LabelledRow(split, file.relative, named, file.path, file.size_bytes, where)
-
-        videos = _kitti_videos(location)
-        if videos is None:
-            return {"train": names}, row
-        return {
-            stored: [name for name in names if int(name[:6]) in numbers]
-            for stored, numbers in _kitti_splits(videos).items()
-        }, row
-
-    def read(self, location: Path, dataset: Dataset, subset: Subset) -> LabelTable:
-        """Return the rows in VTAB's splits, or in an own split where the mapping is not there."""
-        if _kitti_videos(location) is not None:
-            return super().read(location, dataset, subset)
-        keys, row = self.images(location, dataset)
-        shares = [(s, dataset.sizes[s] / sum(dataset.sizes.values())) for s in dataset.sizes]
-        rows = divide([row("train", "", name) for name in keys["train"]], shares)
-        note = (
-            "own split by image, so that frames of one drive are in train and test: VTAB splits by "
-            "drive, for which the devkit's mapping folder is needed"
-        )
-        return make_table(self.layout, rows, dataset, subset, (note,))
+    videos = _kitti_videos(location)
+    if videos is None:
+        return {"train": names}, row
+    return {
+        stored: [name for name in names if int(name[:6]) in numbers]
+        for stored, numbers in _kitti_splits(videos).items()
+    }, row
 
 
-@dataclass(frozen=True)
-class DSprites(OriginalFiles):
-    """The authors' npz of dSprites, labelled by one factor."""
+def dsprites(factor: str, location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
+    """Return the images of the authors' npz, unpacked into the cache folder once (360 MiB)."""
+    path = location / DSPRITES_FILE
+    factors = _latents(path)
+    bits, (count, height, width) = packed_bits(path, "imgs")
+    if len(factors) != count:
+        raise DataError(f"{path} holds {count} images and labels of {len(factors)}.")
+    size = height * width // 8
+    place, rule = vtab_labels.DSPRITES[factor]
 
-    factor: Literal["location", "orientation"]
+    def row(stored: str, key: str) -> LabelledRow:
+        index = int(key)
+        label = rule(int(factors[index, 1 + place]))  # colour comes first
+        name = class_name(dataset, label, f"{path.name} image {index}")
+        source = BitSlice(FileSlice(bits, index * size, size), height, width)
+        return LabelledRow("", f"{index:06d}", name, source, size)
 
-    layout = "dSprites npz"
-    folders = ("dsprites", "dSprites", "dsprites-dataset")
-    needed = ("dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz",)
-    slices = Slices("train[:80%]", "train[80%:90%]", "train[90%:]")
-
-    def find(self, root: Path) -> Path | None:
-        """Return the npz."""
-        folder = super().find(root)
-        return folder / self.needed[0] if folder else None
-
-    def images(self, location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
-        """Return keys and rows; images are unpacked into the cache folder once (360 MiB)."""
-        factors = _latents(location)
-        bits, (count, height, width) = packed_bits(location, "imgs")
-        if len(factors) != count:
-            raise DataError(f"{location} holds {count} images and labels of {len(factors)}.")
-        size = height * width // 8
-        factor, rule = vtab_labels.DSPRITES[self.factor]
-
-        def row(split: str, _: str, key: str) -> LabelledRow:
-            index = int(key)
-            label = rule(int(factors[index, 1 + factor]))  # colour comes first
-            named = class_name(dataset, label, f"{location.name} image {index}")
-            place = FileSlice(bits, index * size, size)
-            return LabelledRow(split, f"{index:06d}", named, BitSlice(place, height, width), size)
-
-        return {"train": list(map(str, range(count)))}, row
+    return {"train": list(map(str, range(count)))}, row
 
 
+DSPRITES_FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 # How the names of smallNORB's files begin.
 NORB = {
     "train": "smallnorb-5x46789x9x18x6x2x96x96-training",
@@ -155,50 +92,33 @@ NORB = {
 }
 
 
-@dataclass(frozen=True)
-class SmallNorb(OriginalFiles):
-    """The authors' matrices of smallNORB, compressed or not, labelled by one factor."""
+def smallnorb(factor: str, location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
+    """Return of each pair in the authors' matrices, compressed or not, the first camera's image."""
+    import numpy as np
 
-    factor: Literal["azimuth", "elevation"]
+    info: dict[str, Any] = {}
+    images: dict[str, tuple[Path, int, Sequence[int]]] = {}
+    for split, stem in NORB.items():
+        path = gunzipped(location / f"{stem}-info.mat")
+        offset, (count, columns) = _matrix(path, "<i4", 2)
+        info[split] = np.fromfile(path, "<i4", offset=offset).reshape(count, columns)
+        path = gunzipped(location / f"{stem}-dat.mat")
+        offset, shape = _matrix(path, "u1", 4)
+        if shape[0] != count or columns != 4:
+            raise DataError(f"{path} holds {shape[0]} images, its labels are of {count}.")
+        images[split] = path, offset, shape
+    column, rule = vtab_labels.SMALLNORB[factor]
 
-    layout = "smallNORB matrices"
-    folders = ("smallnorb", "smallNORB", "SmallNORB", "norb")
-    needed = tuple(f"{stem}-info.mat" for stem in NORB.values())
-    slices = Slices("train", "test[:50%]", "test[50%:]")
+    def row(stored: str, key: str) -> LabelledRow:
+        index = int(key)
+        path, start, (_, cameras, height, width) = images[stored]
+        size = height * width
+        where = f"{NORB[stored]} image {index}"
+        name = class_name(dataset, rule(int(info[stored][index, column])), where)
+        source = GreySlice(FileSlice(path, start + index * cameras * size, size), height, width)
+        return LabelledRow("", f"{stored}/{index:05d}", name, source, size, where)
 
-    def find(self, root: Path) -> Path | None:
-        """Return the folder with the matrices."""
-        packed = (f"{name}.gz" for name in self.needed)
-        return super().find(root) or find_folder(root, self.folders, *packed)
-
-    def images(self, location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
-        """Return keys and rows: of each pair the image of the first camera."""
-        import numpy as np
-
-        info: dict[str, Any] = {}
-        images: dict[str, tuple[Path, int, Sequence[int]]] = {}
-        for split, stem in NORB.items():
-            path = gunzipped(location / f"{stem}-info.mat")
-            offset, (count, columns) = _matrix(path, "<i4", 2)
-            info[split] = np.fromfile(path, "<i4", offset=offset).reshape(count, columns)
-            path = gunzipped(location / f"{stem}-dat.mat")
-            offset, shape = _matrix(path, "u1", 4)
-            if shape[0] != count or columns != 4:
-                raise DataError(f"{path} holds {shape[0]} images, its labels are of {count}.")
-            images[split] = path, offset, shape
-        column, rule = vtab_labels.SMALLNORB[self.factor]
-
-        def row(split: str, stored: str, key: str) -> LabelledRow:
-            index = int(key)
-            path, start, (_, cameras, height, width) = images[stored]
-            size = height * width
-            place = FileSlice(path, start + index * cameras * size, size)
-            where = f"{NORB[stored]} image {index}"
-            named = class_name(dataset, rule(int(info[stored][index, column])), where)
-            source = GreySlice(place, height, width)
-            return LabelledRow(split, f"{stored}/{index:05d}", named, source, size, where)
-
-        return {stored: list(map(str, range(len(of)))) for stored, of in info.items()}, row
+    return {stored: list(map(str, range(len(of)))) for stored, of in info.items()}, row
 
 
 def _scenes(location: Path, folder: str) -> dict[str, list[float]]:

@@ -10,12 +10,11 @@ import pytest
 
 import miniatures
 from fewtune.core.draws import few_shot
-from fewtune.core.errors import ConfigError, DataError
+from fewtune.core.errors import DataError
 from fewtune.core.task import Task
 from fewtune.data.label_table import LabelTable, to_task
 from fewtune.datasets import catalog
 from fewtune.datasets.readers.noah import DOUBLED_NOTE, UNION_NOTE
-from fewtune.datasets.readers.torchvision_archive import TorchvisionArchive
 from fewtune.datasets.readers.zhou import match_classes
 from miniatures import Manifest, archives, imagenet
 from miniatures import few_shot as coop
@@ -152,8 +151,6 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     (root / "eurosat" / "split_zhou_EuroSAT.json").unlink()
     with pytest.raises(DataError, match="has 9 class folders, but EuroSAT has 10 classes"):
         read("fewshot/eurosat", root)
-    with pytest.raises(ConfigError, match="Did you mean 'EuroSAT'"):
-        TorchvisionArchive("eurosatt")
 
 
 def test_imagenet_is_the_same_wherever_its_folders_lie(tmp_path: Path) -> None:

@@ -17,10 +17,9 @@ import pytest
 from fewtune.core.errors import DataError
 from fewtune.data.decode import open_image
 from fewtune.datasets import catalog
-from fewtune.datasets.readers.raw_arrays import PatchCamelyon
-from fewtune.datasets.readers.raw_files import Caltech101, Retinopathy, Sun397
-from fewtune.datasets.readers.raw_structured import Clevr, DSprites, Kitti, SmallNorb
+from fewtune.datasets.readers.original_files import Caltech101, OriginalFiles
 from miniatures import originals
+from miniatures.vtab import reader_of
 
 Change = Callable[[Path], object]
 
@@ -30,19 +29,23 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEWTUNE_CACHE", str(tmp_path / "cache"))
 
 
+def original(name: str) -> OriginalFiles:
+    return reader_of(catalog.load(f"vtab/{name}"), OriginalFiles)
+
+
 def test_kitti_without_drives_is_split_by_image(tmp_path: Path) -> None:
     originals.kitti("vtab/kitti", tmp_path)
-    dataset = catalog.load("vtab/kitti")
+    dataset, reader = catalog.load("vtab/kitti"), original("kitti")
     (tmp_path / "kitti/mapping/train_rand.txt").write_text("1,2,999")
     with pytest.raises(DataError, match=r"train_rand\.txt does not fit train_mapping\.txt"):
-        Kitti().read(tmp_path / "kitti", dataset, "full")
+        reader.read(tmp_path / "kitti", dataset, "full")
     (tmp_path / "kitti/mapping/train_rand.txt").unlink()
-    table = Kitti().read(tmp_path / "kitti", dataset, "full")
+    table = reader.read(tmp_path / "kitti", dataset, "full")
     assert Counter(row.split for row in table.rows) == {"train": 10, "test": 2}
     assert "own split by image" in table.notes[0]
     (tmp_path / "kitti/training/label_2/000003.txt").write_text("Car 0.00 0\n")
     with pytest.raises(DataError, match=r"000003\.txt line 1 is 'Car 0\.00 0', expected the 15"):
-        Kitti().read(tmp_path / "kitti", dataset, "full")
+        reader.read(tmp_path / "kitti", dataset, "full")
 
 
 def test_caltech_trains_on_at_most_thirty_of_a_class(tmp_path: Path) -> None:
@@ -60,23 +63,24 @@ def test_sun397_takes_its_lists_from_the_installed_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = originals.sun397("vtab/sun397", tmp_path)
+    reader = original("sun397")
     package = tmp_path / "site/tensorflow_datasets"
     (package / "image_classification").mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('it is not imported')")
     for file in tmp_path.glob("sun397_tfds_*.txt"):
         file.rename(package / "image_classification" / file.name)
-    assert Sun397().find(tmp_path) is None
+    assert reader.find(tmp_path) is None
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     importlib.invalidate_caches()
-    location = Sun397().find(tmp_path)
+    location = reader.find(tmp_path)
     assert location == tmp_path / "SUN397"
     dataset = catalog.load("vtab/sun397")
-    rows = Sun397().read(location, dataset, "full").rows
+    rows = reader.read(location, dataset, "full").rows
     assert {row.key for row in rows} == {image.key for image in manifest.images}
     with (package / "image_classification/sun397_tfds_te.txt").open("a") as file:
         file.write("/a/../../x/sun.jpg\n")
     with pytest.raises(DataError, match=r"sun397_tfds_te\.txt line 4 .*leads out of the folder"):
-        Sun397().read(location, dataset, "full")
+        reader.read(location, dataset, "full")
 
 
 def test_a_pickle_of_others_is_not_opened(tmp_path: Path) -> None:
@@ -106,7 +110,7 @@ class FakeH5(dict[str, Any]):
 
 
 def test_patch_camelyon_by_h5py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reader, dataset = PatchCamelyon(), catalog.load("vtab/pcam")
+    reader, dataset = original("pcam"), catalog.load("vtab/pcam")
     folder = tmp_path / "pcam"
     folder.mkdir()
     for split, count in (("train", 4), ("valid", 2), ("test", 2)):
@@ -135,11 +139,11 @@ def test_patch_camelyon_by_h5py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_dsprites_are_unpacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     originals.dsprites("vtab/dsprites-location", tmp_path)
-    dataset, reader = catalog.load("vtab/dsprites-location"), DSprites("location")
+    dataset, reader = catalog.load("vtab/dsprites-location"), original("dsprites-location")
     location = reader.find(tmp_path)
     assert location is not None
     rows = reader.read(location, dataset, "full").rows
-    images = np.load(location)["imgs"]
+    images = np.load(next(location.glob("*.npz")))["imgs"]
     for row in rows[::7]:
         pixels = np.asarray(open_image(row.source))
         assert (pixels == images[int(row.key)][..., None] * 255).all()
@@ -152,7 +156,7 @@ def test_dsprites_are_unpacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_smallnorb_shows_the_first_camera(tmp_path: Path) -> None:
     originals.smallnorb("vtab/smallnorb-azimuth", tmp_path)
-    reader = SmallNorb("azimuth")
+    reader = original("smallnorb-azimuth")
     rows = reader.read(tmp_path / "smallnorb", catalog.load("vtab/smallnorb-azimuth"), "full").rows
     for row in rows:
         assert open_image(row.source).getpixel((5, 5))[0] == int(row.key.rpartition("/")[2])
@@ -179,38 +183,34 @@ def escaping_scene(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "reader", "change", "message"),
+    ("name", "change", "message"),
     [
-        ("clevr-count", Clevr("count"), cut_short("*/scenes/*train*"), "not CLEVR's list"),
-        ("clevr-count", Clevr("count"), escaping_scene, "leads out of the folder"),
-        ("clevr-distance", Clevr("distance"), bad_scene, "-1.0 away, expected above 0"),
-        ("dsprites-location", DSprites("location"), cut_short("*/*.npz"), "Cannot read|no array"),
-        ("smallnorb-azimuth", SmallNorb("azimuth"), cut_short("*/*training-dat*"), "file ended"),
+        ("clevr-count", cut_short("*/scenes/*train*"), "not CLEVR's list"),
+        ("clevr-count", escaping_scene, "leads out of the folder"),
+        ("clevr-distance", bad_scene, "-1.0 away, expected above 0"),
+        ("dsprites-location", cut_short("*/*.npz"), "Cannot read|no array"),
+        ("smallnorb-azimuth", cut_short("*/*training-dat*"), "file ended"),
         (
             "svhn",
-            catalog.load("vtab/svhn").readers[2],
             cut_short("svhn/test*"),
             "Cannot read '[Xy]'",
         ),
         (
             "retinopathy",
-            Retinopathy(),
             lambda root: next(root.glob("*/trainLabels.csv")).write_text("image,level\na,5\n"),
             "grade of retinopathy",
         ),
         (
             "retinopathy",
-            Retinopathy(),
             lambda root: next(root.glob("*/trainLabels.csv")).write_text("image,level\na,x\n"),
             r"trainLabels\.csv line 2",
         ),
     ],
 )
-def test_damaged_files_are_named(
-    name: str, reader: Any, change: Change, message: str, tmp_path: Path
-) -> None:
+def test_damaged_files_are_named(name: str, change: Change, message: str, tmp_path: Path) -> None:
     originals.write_original(f"vtab/{name}", tmp_path)
     change(tmp_path)
+    reader = original(name)
     location = reader.find(tmp_path)
     with pytest.raises(DataError, match=message):
         reader.read(location, catalog.load(f"vtab/{name}"), "full")
