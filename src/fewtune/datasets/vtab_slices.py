@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from fewtune.data.file_names import SPLITS
@@ -81,7 +81,7 @@ class SlicePart:
 
 
 def choose(
-    keys: Mapping[str, Sequence[str]], slices: Slices, subset: Subset
+    keys: Mapping[str, Collection[str]], slices: Slices, subset: Subset
 ) -> list[tuple[str, str, str]]:
     """Return (split, TFDS's split, key) of each image of a subset.
 
@@ -96,7 +96,7 @@ def choose(
     ]
 
 
-def tfds_order(keys: Sequence[str], split: str) -> list[str]:
+def tfds_order(keys: Collection[str], split: str) -> list[str]:
     """Return the keys of a split in the order in which TFDS stores the examples."""
     salted = hashlib.md5(split.encode(), usedforsecurity=False)
 
