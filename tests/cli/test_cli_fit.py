@@ -38,7 +38,7 @@ def test_fit_prints_zero_shot_first_then_the_strategy(
     out = outcome.out
     assert out.startswith("No strategy given: clip-lora it is.\n")
     assert "pets: 3 classes, images: 12 train, 9 test" in out
-    assert "estimate: 1 steps" in out
+    assert "estimate: 1 step," in out
     assert "step 1/1, loss" in out
     assert out.index("zero-shot  ") < out.index("clip-lora  ") < out.index("gain ")
     assert "steps x0.5" in out

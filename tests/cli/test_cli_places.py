@@ -37,7 +37,7 @@ def test_a_sweep_keeps_its_runs_at_a_url(cli: Cli, grid: Path, place: Path) -> N
     assert len(names) == 1
     shutil.rmtree(local)  # another machine
     again = cli("sweep", grid, "--dry-run")
-    assert "1 runs, 1 complete" in again.out
+    assert "1 run, 1 complete" in again.out
     assert {path.parent.name for path in local.glob("*/record.json")} == names
     shutil.rmtree(local)
 

@@ -18,7 +18,7 @@ def test_seeds_make_a_run_each_and_one_table(
     outcome = cli("fit linear-probe", *flags)
     assert outcome.status == 0, outcome.err
     assert "training 2 runs of linear-probe at once" in outcome.out
-    table = outcome.out[outcome.out.index("pets, 3 classes, 1 shots, seeds 2, 1,") :]
+    table = outcome.out[outcome.out.index("pets, 3 classes, 1 shot, seeds 2, 1,") :]
     names = ("linear-probe ", "zero-shot  ", "seed 2  ", "seed 1  ", "mean  ", "deviation  ")
     places = [table.index(name) for name in (*names, "gain  ", "run      runs/linear-probe-")]
     assert places == sorted(places)

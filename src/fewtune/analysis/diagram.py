@@ -15,6 +15,7 @@ from fewtune.analysis.parameter_map import ParameterMap
 from fewtune.analysis.replay import Opened
 from fewtune.backbones import clip
 from fewtune.core.files import write_json
+from fewtune.core.naming import counted
 from fewtune.core.percentages import significant
 from fewtune.core.task import ClassSet
 from fewtune.model.dual_encoder import DualEncoder
@@ -55,19 +56,19 @@ class Diagram:
         share = f", {significant(self.share)} % of the backbone" if self.tuned else ""
         return (
             f"{self.title} on {self.backbone}",
-            f"{self.tuned:,} trained parameters{share}; {self.classes} classes",
+            f"{counted(self.tuned, 'trained parameter')}{share}; {counted(self.classes, 'class')}",
         )
 
     def words(self) -> str:
         """Return what the diagram shows, in words."""
-        text = f"What {self.title} trains in {self.backbone}, {self.classes} classes: "
+        text = f"What {self.title} trains in {self.backbone}, {counted(self.classes, 'class')}: "
         parts = [
             f"{level.tower} {level.stage} {level.tuned:,}"
             for level in self.parameters.levels
             if level.tuned
         ]
         cuts = self.parameters.cuts
-        text += f"{self.tuned:,} parameters ({', '.join(parts) or 'none'})."
+        text += f"{counted(self.tuned, 'parameter')} ({', '.join(parts) or 'none'})."
         return f"{text} Stages computed once: image {cuts.image}, text {cuts.text}."
 
     def facts(self) -> dict[str, Any]:

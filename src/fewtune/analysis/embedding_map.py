@@ -22,6 +22,7 @@ from torch import Tensor
 from fewtune.analysis import layer_sums
 from fewtune.analysis.replay import Opened
 from fewtune.core.errors import ConfigError, DataError
+from fewtune.core.naming import counted
 from fewtune.core.task import Example, Split, draw_order
 from fewtune.reports import summary
 from fewtune.reports.figures import COLOURS, blank, subplots, write_figure
@@ -161,8 +162,8 @@ def embed(
     labels = [example.label for example in examples]
     if len(examples) < 5 or not 1 < len(set(labels)) < len(examples):
         raise DataError(
-            f"{run.folder.path.name} has {len(examples)} {split} images; a map takes at least 5, "
-            "of 2 classes or more, and more images than classes.",
+            f"{run.folder.path.name} has {counted(len(examples), f'{split} image')}; a map takes "
+            "at least 5, of 2 classes or more, and more images than classes.",
             hint=f"Choose another split: --split {'val' if split == 'test' else 'test'}.",
         )
     before, after = features(run, examples)

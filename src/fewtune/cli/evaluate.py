@@ -15,6 +15,7 @@ from fewtune.cli.support.find_runs import baseline_record, find_run
 from fewtune.cli.support.verb import Argument, Json, MovedBackbone, Root, compute_options, verb
 from fewtune.core.errors import RunError
 from fewtune.core.fields import Flag
+from fewtune.core.naming import counted
 
 # Attributes of an evaluation that --json shows.
 PRINTED = ("images", "left_out", "similar", "classes", "metrics")
@@ -57,10 +58,12 @@ def run(
         console.json(metadata | {name: getattr(found, name) for name in PRINTED})
         return
     console.line()
-    console.line(f"{found.task}, {len(found.classes)} classes, {found.images:,} images")
+    console.line(
+        f"{found.task}, {counted(len(found.classes), 'class')}, {counted(found.images, 'image')}"
+    )
     for note in found.notes:
         console.line(f"  {note}")
-    show_metrics(console, found.metrics)
+    show_metrics(console, found.metrics, found.images)
 
 
 command = verb(run, __doc__, compute_options())

@@ -27,6 +27,7 @@ from fewtune.core.defaults import DEFAULT_BACKBONE
 from fewtune.core.errors import ConfigError, DataError, FewTuneError
 from fewtune.core.fields import Flag
 from fewtune.core.files import write_atomic
+from fewtune.core.naming import counted
 
 if TYPE_CHECKING:
     from fewtune.training.load_run import Tuned
@@ -65,8 +66,6 @@ def run(
     **compute: Any,
 ) -> int:
     """Print or write the predictions and return the exit status."""
-    from fewtune.data.label_table import counted
-
     if classes is None and template:
         raise ConfigError(
             "--template goes with --classes; a run has prompts of its own.",
@@ -152,7 +151,7 @@ def _classifier(
     names = [name.strip() for name in classes.split(",") if name.strip()]
     if len(names) < 2:
         raise ConfigError(
-            f"--classes names {len(names)} class; at least 2 are needed.",
+            f"--classes names {counted(len(names), 'class')}; at least 2 are needed.",
             hint="Separate them by commas: --classes cat,dog",
         )
     return zero_shot(

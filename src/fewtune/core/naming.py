@@ -21,6 +21,12 @@ def brief(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """Return "1 image", "3 images" or "2 classes"."""
+    ending = "es" if singular.endswith("s") else "s"
+    return f"{number:,} {singular if number == 1 else plural or singular + ending}"
+
+
 def show(value: object) -> str:
     """Return a default as help pages show it."""
     if value is None or isinstance(value, bool):

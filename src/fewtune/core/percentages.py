@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 
-def percent(share: float, digits: int = 1) -> str:
-    """Return a share as a percentage: 0.8437 is "84.4"."""
-    return f"{100 * share:.{digits}f}"
+HOLE = "–"
 
 
-def signed(difference: float, digits: int = 1) -> str:
-    """Return a difference of shares in percentage points, with its sign: "+12.3" or "−4.0"."""
+def percent(share: float | None, digits: int = 1) -> str:
+    """Return a share as a percentage: 0.8437 is "84.4"; None is a hole."""
+    return HOLE if share is None else f"{100 * share:.{digits}f}"
+
+
+def signed(difference: float | None, digits: int = 1) -> str:
+    """Return a difference of shares in points with its sign: "+12.3", "−4.0"; None is a hole."""
+    if difference is None:
+        return HOLE
     text = f"{100 * difference:+.{digits}f}"
     return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", "−")
 
@@ -17,6 +23,19 @@ def signed(difference: float, digits: int = 1) -> str:
 def with_spread(mean: str, spread: float | None) -> str:
     """Return "70.0 ± 1.4": a mean, and its standard deviation over seeds where there is one."""
     return mean if spread is None else f"{mean} ± {percent(spread)}"
+
+
+def interval(share: float, images: int) -> tuple[float, float]:
+    """Return the 95 % confidence interval, in [0, 1], of a share of `images` (Wilson, 1927)."""
+    z2 = 1.959964**2
+    centre = (share + z2 / (2 * images)) / (1 + z2 / images)
+    half = math.sqrt(z2 * (share * (1 - share) / images + z2 / (4 * images**2))) / (1 + z2 / images)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def interval_text(share: float | None, images: int) -> str:
+    """Return the 95 % interval of a share in percent: "51.0 to 100.0"; a hole where it is None."""
+    return HOLE if share is None else " to ".join(map(percent, interval(share, images)))
 
 
 def significant(share: float) -> str:

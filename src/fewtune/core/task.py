@@ -16,6 +16,7 @@ from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from fewtune.core.errors import ConfigError, DataError
 from fewtune.core.files import digest
+from fewtune.core.naming import counted
 
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
 HELD_SHARE = 0.2
@@ -86,7 +87,8 @@ class ClassSet:
         for given, what in ((self.descriptions, "descriptions"), (self.words, "words")):
             if given and len(given) != len(self.names):
                 raise DataError(
-                    f"{len(given)} classes have {what}, but there are {len(self.names)} classes."
+                    f"{counted(len(given), 'class has', 'classes have')} {what}, but there are "
+                    f"{len(self.names)}."
                 )
 
     def __len__(self) -> int:
@@ -184,11 +186,6 @@ class Task:
     scored_on: Split = "test"
 
     def __post_init__(self) -> None:
-        if len(self.classes) < 2:
-            raise DataError(
-                f"Task '{self.name}' has {len(self.classes)} class; a classifier needs at least 2.",
-                hint="Put each class in a folder of its own: DIR/cat/1.jpg, DIR/dog/2.jpg.",
-            )
         for split, examples in self.splits().items():
             for example in examples:
                 if not 0 <= example.label < len(self.classes):
@@ -200,6 +197,19 @@ class Task:
     def splits(self) -> dict[str, tuple[Example, ...]]:
         """Return the three lists by name."""
         return {"train": self.train, "val": self.val, "test": self.test}
+
+    def require_two_classes(self, hint: str = "") -> None:
+        """Refuse to train on one class, or to choose among one: every answer would be right.
+
+        Raises:
+            DataError: The task has fewer than two classes.
+        """
+        if len(self.classes) < 2:
+            raise DataError(
+                f"Task '{self.name}' has {counted(len(self.classes), 'class')}; a classifier needs "
+                "at least 2.",
+                hint=hint or "Put each class in a folder of its own: DIR/cat/1.jpg, DIR/dog/2.jpg.",
+            )
 
     def support(self) -> Support:
         """Return what training may see."""
@@ -277,7 +287,9 @@ def base_new(task: Task) -> tuple[Task, Task]:
     """
     middle = (len(task.classes) + 1) // 2
     base = _only(task, range(middle), "base")
-    return base, _only(task, range(middle, len(task.classes)), "new")
+    new = _only(task, range(middle, len(task.classes)), "new")
+    new.require_two_classes()
+    return base, new
 
 
 def _only(task: Task, labels: range, half: str) -> Task:
@@ -354,8 +366,8 @@ def _set_aside(task: Task, split: Split) -> Task:
     for label, name in enumerate(task.classes.names):
         if counts[label] < 2:
             raise DataError(
-                f"Class {name!r} has {counts[label]} image(s); without a {split} split every class "
-                "needs at least 2.",
+                f"Class {name!r} has {counted(counts[label], 'image')}; without a {split} split "
+                "every class needs at least 2.",
                 hint=f"Add images, or provide DIR/train and DIR/{split} folders.",
             )
         of_class = draw_order((e for e in task.train if e.label == label), 0, split)

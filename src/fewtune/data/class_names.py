@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from fewtune.core.errors import DataError
+from fewtune.core.naming import counted
 from fewtune.data.label_table import (
     LabelledRow,
     LabelTable,
-    counted,
     is_number,
     plain,
     shown,

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from typing import Any, Literal
 
+from fewtune.core.naming import counted
 from fewtune.core.task import Task
 from fewtune.data.image_facts import ImageFacts
-from fewtune.data.label_table import counted, shown
+from fewtune.data.label_table import shown
 from fewtune.data.prompt_words import without_words
 
 Level = Literal["error", "warning", "info"]
@@ -123,7 +124,7 @@ def name_findings(task: Task) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "no-words",
-            f"{counted(len(names), 'class', 'classes')} named by a number or a code, which "
+            f"{counted(len(names), 'class')} named by a number or a code, which "
             f"means nothing to a model ({prompt!r}): {shown(names)}",
             hint="Put names into classnames.txt next to the images or the table: one per line, or "
             "lines 'label<TAB>name'.",
@@ -160,7 +161,7 @@ def _found(
     """Yield a finding of this kind if there are examples of it."""
     if examples:
         level, text, hint = _TEXTS[kind]
-        number = counted(len(examples), noun, "classes" if noun == "class" else "")
+        number = counted(len(examples), noun)
         yield Finding(level, kind, f"{number} {text}: {shown(examples)}", tuple(keys), hint)
 
 
@@ -242,7 +243,7 @@ def _balance(counts: Mapping[str, Mapping[str, int]], shots: int | None) -> Iter
             yield Finding(
                 "warning",
                 "fewer-than-shots",
-                f"{counted(len(few), 'class', 'classes')} with fewer than {shots} training images: "
+                f"{counted(len(few), 'class')} with fewer than {counted(shots, 'training image')}: "
                 f"{shown(few)}",
                 hint="All images of such a class are used.",
             )

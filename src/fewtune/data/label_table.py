@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fewtune.core.errors import DataError, did_you_mean
+from fewtune.core.naming import counted
 from fewtune.core.task import (
     DEFAULT_TEMPLATES,
     ClassSet,
@@ -115,17 +116,17 @@ def to_task(
     """Check the rows and return them as a task.
 
     Raises:
-        DataError: No images, one class, a class without training images (where the data does not
-            list its classes), or an image listed in two ways.
+        DataError: No images, a class without training images next to classes with some (where the
+            data does not list its classes), or an image listed in two ways.
     """
     rows, repeated = _unique(table.rows)
     trained = {row.class_name for row in rows if row.split == "train"}
-    if not trained and not (table.classes and rows):
+    if not rows:
         raise DataError(
-            f"'{name}' ({table.layout}) has no training images.",
+            f"'{name}' ({table.layout}) has no images.",
             hint="Put them in DIR/train/CLASS/, or in DIR/CLASS/ without splits.",
         )
-    if not table.classes:
+    if trained and not table.classes:
         _refuse_untrained(rows, trained)
     names = table.names
     label = {name: index for index, name in enumerate(names)}
@@ -152,11 +153,6 @@ def to_task(
     )
 
 
-def counted(number: int, singular: str, plural: str = "") -> str:
-    """Return "1 image" or "3 images"."""
-    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
-
-
 def shown(items: Iterable[object], most: int = 3) -> str:
     """Return the first few items, and dots if there are more."""
     listed = list(map(str, items))
@@ -168,10 +164,10 @@ def _notes(table: LabelTable, repeated: int, untrained: Sequence[str]) -> tuple[
     notes = [f"layout: {table.layout}", *table.notes]
     if repeated:
         notes.append(f"left out {counted(repeated, 'row')} that named an image again")
-    if untrained and len(untrained) == len(table.classes):
+    if untrained and len(untrained) == len(table.names):
         notes.append("no training images: a test set for what was trained on other images")
     elif untrained:
-        kinds = counted(len(untrained), "class", "classes")
+        kinds = counted(len(untrained), "class")
         notes.append(f"{kinds} without training images: {shown(map(repr, untrained))}")
     return tuple(notes)
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from fewtune.core.errors import DataError
+from fewtune.core.naming import counted
 from fewtune.data.file_names import is_hidden
-from fewtune.data.label_table import counted, plain, shown
+from fewtune.data.label_table import plain, shown
 from fewtune.data.own_folders import is_run_or_cache, is_written_by_fewtune
 
 SHOWN = 5

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from fewtune.core.errors import DataError
+from fewtune.core.naming import counted
 from fewtune.core.task import Example
-from fewtune.data.label_table import counted, plain
+from fewtune.data.label_table import plain
 
 Examples = tuple[Example, ...]
 

@@ -19,11 +19,12 @@ from typing import Any
 
 from fewtune.core.errors import DataError, RunError
 from fewtune.core.files import digest, write_atomic
+from fewtune.core.naming import counted
 from fewtune.core.paths import cache_dir
 from fewtune.core.task import Example, Task
 from fewtune.data.findings import DataReport, make_report
 from fewtune.data.image_facts import ImageFacts, inspect_image
-from fewtune.data.label_table import counted, plain, shown
+from fewtune.data.label_table import plain, shown
 from fewtune.data.listener import Progress
 
 # Raise it whenever `ImageFacts` or its meaning changes, so that older cached facts are not read.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from fewtune.core.naming import counted
 from fewtune.core.task import Task
 from fewtune.data.findings import Finding
-from fewtune.data.label_table import counted
 from fewtune.datasets.vtab_subset import TRAIN, VAL
 
 # Train and val of VTAB-1k, in one list or in two.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fewtune.backbones.model_names import resolve
 from fewtune.core.files import write_text
+from fewtune.core.naming import counted
 from fewtune.training.load_run import Tuned
 
 
@@ -32,7 +33,7 @@ def write_card(tuned: Tuned, folder: Path, library: str, usage: str) -> None:
         "Revision": spec.revision,
         "Licence of the base model": licence or "unknown",
         "Strategy": f"{spec.strategy} ({options})" if options else spec.strategy,
-        "Task": f"{spec.task}, {len(tuned.classes)} classes",
+        "Task": f"{spec.task}, {counted(len(tuned.classes), 'class')}",
         "Shots": "all images" if spec.shots is None else str(spec.shots),
         "Seed": str(spec.seed),
         "Run": spec.folder(),

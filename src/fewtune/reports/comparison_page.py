@@ -66,9 +66,6 @@ def page(results: Sequence[Result], title: str, next_command: str, task: Task | 
         zero_shot=zero_shot,
         best=best.record,
         best_title=summary.strategy_of(best.record).title,
-        interval=summary.interval(
-            best.record["metrics"]["top1"], best.record["task"]["images"]["test"]
-        ),
         best_folder=shlex.quote(f"{best.folder.parent.name}/{best.folder.name}"),
         results=results,
         plots=[

@@ -9,7 +9,7 @@ from fewtune.backbones.model_names import EMBEDDED, BackboneSource, resolve
 from fewtune.core.draws import draw_text
 from fewtune.core.errors import ConfigError
 from fewtune.core.files import read_json, write_text
-from fewtune.core.percentages import percent, signed
+from fewtune.core.percentages import interval_text, percent, signed
 from fewtune.model.strategy import Strategy
 from fewtune.reports import summary
 from fewtune.reports.citations import paper_of
@@ -59,7 +59,6 @@ def model_card(name: str, record: Record, zero_shot: Record | None, task: dict[s
             source.kind
         ],
         paper=paper_of(type(strategy)),
-        interval=summary.interval(record["metrics"]["top1"], record["task"]["images"]["test"]),
         embedded=spec["backbone"] == EMBEDDED,
         steps_scale=summary.steps_scale(record),
         results=_results(record, zero_shot),
@@ -77,12 +76,15 @@ def _source(backbone: str) -> BackboneSource:
 
 
 def _results(record: Record, zero_shot: Record | None) -> str:
-    keys = ("top1", "top5", "recall", "precision", "f1", "calibration_error")
-    header = ["", "top-1", "top-5", "recall", "precision", "F1", "calibration error",
-              "against zero-shot"]  # fmt: skip
+    keys = ("top5", "recall", "precision", "f1", "calibration_error")
+    images = record["task"]["images"]["test"]
+    header = ["", "top-1", "95 % interval", "top-5", "recall", "precision", "F1",
+              "calibration error", "against zero-shot"]  # fmt: skip
     rows = [
         [
             row.title,
+            percent(row.metrics["top1"]),
+            interval_text(row.metrics["top1"], images),
             *(percent(row.metrics[key]) for key in keys),
             "" if row.gain is None else signed(row.gain),
         ]

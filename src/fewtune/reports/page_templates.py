@@ -10,7 +10,8 @@ from typing import Any
 
 import jinja2
 
-from fewtune.core.percentages import percent, signed
+from fewtune.core.naming import counted
+from fewtune.core.percentages import interval_text, percent, signed
 from fewtune.core.search_result import search_text
 from fewtune.reports.summary import shots_text
 
@@ -28,8 +29,9 @@ def render(template: str, /, **values: Any) -> str:
         keep_trailing_newline=template.endswith(".md.jinja"),
     )
     environment.filters |= {
-        "percent": percent, "signed": signed, "thousands": "{:,}".format, "json": json.dumps,
-        "quote": shlex.quote, "search_text": search_text, "plain": _plain, "code_span": _code_span,
+        "percent": percent, "signed": signed, "interval": interval_text, "counted": counted,
+        "thousands": "{:,}".format, "json": json.dumps, "quote": shlex.quote,
+        "search_text": search_text, "plain": _plain, "code_span": _code_span,
     }  # fmt: skip
     environment.globals["shots_text"] = shots_text
     return environment.get_template(template).render(values)

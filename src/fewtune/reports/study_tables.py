@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import mean
 
-from fewtune.core.percentages import percent, signed
+from fewtune.core.percentages import HOLE, percent, signed
 from fewtune.core.spec import ZERO_SHOT
 from fewtune.reports.grouping import LINEAR_PROBE, Method
 from fewtune.reports.published_scores import TOLERANCE, PublishedPlace, PublishedScore, published
@@ -17,7 +17,6 @@ from fewtune.reports.study_runs import Cell, Run, Study
 from fewtune.reports.summary import doubts, shots_text
 from fewtune.reports.tables import (
     DIFFERS,
-    HOLE,
     ReportTable,
     TableCell,
     TableRow,

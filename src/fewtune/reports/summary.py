@@ -6,11 +6,11 @@ same numbers.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fewtune.core.naming import counted
 from fewtune.model.load_strategy import load_strategy
 from fewtune.model.strategy import Strategy
 
@@ -25,7 +25,8 @@ class SummaryRow:
 
     Attributes:
         title: The method's name as its paper writes it.
-        metrics: Shares in [0, 1] by name: top1, top5, recall, precision, f1, calibration_error.
+        metrics: Shares in [0, 1] by name: top1, top5, recall, precision, f1, calibration_error;
+            None where the test images cannot tell.
         gain: Top-1 minus that of zero-shot; None for zero-shot itself.
         parameters: Trained parameters.
         seconds: Duration of training, attachment included; 0 where nothing is trained.
@@ -34,7 +35,7 @@ class SummaryRow:
     """
 
     title: str
-    metrics: dict[str, float]
+    metrics: dict[str, float | None]
     gain: float | None
     parameters: int
     steps: int
@@ -114,17 +115,9 @@ def largest_changes(ordered: list[tuple[int, float]], limit: int) -> list[tuple[
     return gains[: limit - losing] + losses[len(losses) - losing :]
 
 
-def interval(share: float, images: int) -> tuple[float, float]:
-    """Return the 95 % confidence interval, in [0, 1], of a share of `images` (Wilson, 1927)."""
-    z2 = 1.959964**2
-    centre = (share + z2 / (2 * images)) / (1 + z2 / images)
-    half = math.sqrt(z2 * (share * (1 - share) / images + z2 / (4 * images**2))) / (1 + z2 / images)
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
 def shots_text(shots: int | None) -> str:
     """Return "16 shots", "1 shot" or "all images"."""
-    return "all images" if shots is None else f"{shots} shot{'s' * (shots != 1)}"
+    return "all images" if shots is None else counted(shots, "shot")
 
 
 def shorten(name: str, characters: int) -> str:

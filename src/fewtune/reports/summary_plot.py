@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewtune.core.files import write_atomic
+from fewtune.core.naming import counted
 from fewtune.core.percentages import percent, signed
 from fewtune.reports import summary
 from fewtune.reports.confusions import ANNOTATED_CLASSES, Confusions, draw_matrix
@@ -104,7 +105,7 @@ def _titles(record: Record, zero_shot: Record | None) -> tuple[str, str]:
     parts = [shorten(Path(spec["backbone"]).name, 40)]
     if spec["recipe"]:
         parts += [summary.shots_text(spec["shots"]), f"seed {spec['seed']}"]
-    parts.append(f"{record['task']['images']['test']:,} test images")
+    parts.append(counted(record["task"]["images"]["test"], "test image"))
     if summary.steps_scale(record) != 1:
         parts.append(f"training length × {summary.steps_scale(record):.3g}")
     return title, "  ·  ".join(parts)

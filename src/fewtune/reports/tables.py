@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from fewtune.core.percentages import percent, with_spread
+from fewtune.core.percentages import HOLE, percent, with_spread
 
 if TYPE_CHECKING:
     from fewtune.core.protocol import Value
     from fewtune.reports.study_runs import Cell
 
 Mark = Literal["", "best", "second"]
-HOLE = "–"
 DIFFERS = " ≠"
 MARKDOWN = {"": "{}", "best": "**{}**", "second": "*{}*"}
 LATEX = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}

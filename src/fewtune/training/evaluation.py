@@ -14,7 +14,7 @@ from fewtune.data.text_files import fold_name
 from fewtune.strategies.zero_shot import ZeroShot
 from fewtune.training.load_run import Tuned
 from fewtune.training.run_folder import RunFolder
-from fewtune.training.scoring import metrics
+from fewtune.training.scoring import Metrics, metrics
 from fewtune.training.seen_images import DividedImages, SeenImages
 
 
@@ -28,7 +28,7 @@ class Evaluation:
         images: How many images were scored.
         left_out: How many were not, since the run has learned from them.
         similar: Keys of scored images that look like training images.
-        metrics: Shares in [0, 1] by name ("top1"), by row: zero-shot first, then the run.
+        metrics: As of `scoring.metrics`, by row: zero-shot first, then the run.
         notes: What must be said of the images, in sentences.
     """
 
@@ -37,7 +37,7 @@ class Evaluation:
     images: int
     left_out: int
     similar: tuple[str, ...]
-    metrics: dict[str, dict[str, float]]
+    metrics: dict[str, Metrics]
     notes: tuple[str, ...]
 
 
@@ -77,6 +77,7 @@ def match_classes(tuned: Tuned, task: Task, new_classes: bool) -> tuple[Tuned, t
     """
     examples = task.test or (*task.train, *task.val)
     if new_classes:
+        task.require_two_classes()
         classes = replace(task.classes, templates=tuned.classes.templates)
         return tuned.with_classes(classes), examples
     folded = {fold_name(name): label for label, name in enumerate(tuned.classes.names)}
@@ -118,13 +119,10 @@ def new_images(folder: RunFolder, examples: tuple[Example, ...]) -> DividedImage
     return divided
 
 
-def measure(tuned: Tuned, examples: tuple[Example, ...]) -> dict[str, dict[str, float]]:
-    """Return {row: metrics}: zero-shot with the same prompts first, then the run.
-
-    Metrics are shares in [0, 1], by name ("top1").
-    """
+def measure(tuned: Tuned, examples: tuple[Example, ...]) -> dict[str, Metrics]:
+    """Return {row: metrics}: zero-shot with the same prompts first, then the run."""
     labels = torch.tensor([example.label for example in examples])
-    rows: dict[str, dict[str, float]] = {}
+    rows: dict[str, Metrics] = {}
     with tuned.head.model.original():
         untouched: Any = ZeroShot().attach(tuned.head.model, tuned.classes).eval()
         rows["zero-shot"] = metrics(replace(tuned, head=untouched).scores(examples), labels)

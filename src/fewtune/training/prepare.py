@@ -14,6 +14,7 @@ from fewtune.core.run_config import DataChoice, RunConfig
 from fewtune.core.task import Task, part_of, with_test_split
 from fewtune.data.decode import open_image
 from fewtune.data.findings import DataReport
+from fewtune.data.layouts import hint_for_one_class
 from fewtune.data.listener import DataListener
 from fewtune.data.verify import repair, verify
 from fewtune.datasets import catalog
@@ -75,7 +76,11 @@ class Preparation:
         configure(kind.name(), options)
         resolve_backbone(config.backbone)
         part = config.classes, config.score_on
-        task = self.task(config) if task is None else part_of(task, *part)
+        if task is None:
+            task = self.task(config)
+        else:
+            task.require_two_classes()
+            task = part_of(task, *part)
         if kind.recipe is not None and not task.train:
             raise ConfigError(
                 f"{task.name} has no training images.",
@@ -108,6 +113,7 @@ class Preparation:
         return self._opened[key]
 
     def _checked(self, task: Task, config: RunConfig) -> Task:
+        task.require_two_classes(hint_for_one_class(config.data))
         if task.benchmark:
             self.listener.opened(task)
         else:

@@ -17,6 +17,7 @@ from fewtune.core.draws import few_shot
 from fewtune.core.errors import ConfigError, DataError
 from fewtune.core.files import write_json
 from fewtune.core.lock import locked
+from fewtune.core.naming import counted
 from fewtune.core.spec import Plan, Recipe
 from fewtune.core.task import Example, scored_digest
 from fewtune.data import test_guard
@@ -357,7 +358,7 @@ class Execution:
             return {"metrics": {}, "per_class": []}
         images = self.images
         if images is None:
-            self.tracker.status(f"encoding {len(test):,} test images")
+            self.tracker.status(f"encoding {counted(len(test), 'test image')}")
             images = self.inputs(test, head, plan)
         logits = scoring.scores(head, self.support.classes, images, self.precision, self.text)
         labels = torch.tensor([example.label for example in test])

@@ -34,6 +34,7 @@ from torch import Tensor
 from fewtune.core.errors import AdapterError, RunError
 from fewtune.core.fields import Frozen
 from fewtune.core.files import read_json, write_json, write_text
+from fewtune.core.naming import counted
 from fewtune.core.spec import Plan, Spec
 from fewtune.core.task import ClassSet, Example, Task
 from fewtune.model.head import Head
@@ -181,7 +182,8 @@ class RunFolder:
             ) from error
         if misfits := copy_tensors(tensors, head.saved()):
             raise AdapterError(
-                f"{self.adapter} does not belong to this run: {len(misfits)} tensors differ, "
+                f"{self.adapter} does not belong to this run: "
+                f"{counted(len(misfits), 'tensor differs', 'tensors differ')}, "
                 f"the first is {misfits[0]!r}."
             )
         self._check(self.adapter.name)

@@ -17,6 +17,8 @@ from fewtune.training.feature_cache import FeatureCache
 from fewtune.training.image_loader import ImageLoader
 
 EVALUATION_BATCH = 64
+# Shares in [0, 1] by name; None where the images cannot tell.
+Metrics = dict[str, float | None]
 
 
 def encode_classes(head: Head, classes: ClassSet, precision: Precision) -> Activations | None:
@@ -68,11 +70,13 @@ def require_finite(logits: Tensor) -> None:
         )
 
 
-def metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
+def metrics(logits: Tensor, labels: Tensor) -> Metrics:
     """Return top-1, top-5, macro recall (mean per class), precision, F1 and calibration error.
 
-    All are shares in [0, 1] of logits (N, C) and labels (N,); classes without test images do not
-    enter the macro averages.
+    All are shares in [0, 1] of logits (N, C) and labels (N,). Classes without test images do not
+    enter the macro averages; one that is never predicted enters precision with 0, as in
+    scikit-learn. Where all images are of one class, precision and F1 are None: no image of another
+    class could be taken for it.
     """
     from torchmetrics.functional.classification import (
         multiclass_accuracy,
@@ -88,12 +92,15 @@ def metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
         "precision": multiclass_precision(logits, labels, count, average="none"),
         "f1": multiclass_f1_score(logits, labels, count, average="none"),
     }
+    means: Metrics = {name: float(of[present].mean()) for name, of in of_class.items()}
+    if int(present.sum()) < 2:
+        means |= {"precision": None, "f1": None}
     return {
         "top1": float(multiclass_accuracy(logits, labels, count, average="micro")),
         "top5": float(
             multiclass_accuracy(logits, labels, count, average="micro", top_k=min(5, count))
         ),
-        **{name: float(values[present].mean()) for name, values in of_class.items()},
+        **means,
         "calibration_error": calibration_error(logits, labels),
     }
 

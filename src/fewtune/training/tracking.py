@@ -153,8 +153,8 @@ class TensorBoard(Tracker):
 
     def finish(self, record: dict[str, Any]) -> None:
         """Write the results and close."""
-        for name, value in record["metrics"].items():
-            self._writer.add_scalar(f"test/{name}", value, record["cost"]["steps"])
+        for name, value in _known(record).items():
+            self._writer.add_scalar(name, value, record["cost"]["steps"])
         self._writer.close()
 
 
@@ -183,8 +183,14 @@ class Wandb(Tracker):
 
     def finish(self, record: dict[str, Any]) -> None:
         """Log the results and close."""
-        self._run.log({f"test/{name}": value for name, value in record["metrics"].items()})
+        self._run.log(_known(record))
         self._run.finish()
+
+
+def _known(record: dict[str, Any]) -> dict[str, float]:
+    """Return the metrics of a record by the name that they are logged under."""
+    found = record["metrics"].items()
+    return {f"test/{name}": value for name, value in found if value is not None}
 
 
 def _library(module: str, title: str, extra: str) -> Any:

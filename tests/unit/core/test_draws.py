@@ -108,7 +108,7 @@ def test_a_draw_is_what_it_was() -> None:
 def test_refusals() -> None:
     with pytest.raises(ConfigError, match="at least 1, found 0"):
         few_shot(make_task([2, 2]), 0, 0)
-    with pytest.raises(DataError, match=r"'c1' has 1 image\(s\)"):
+    with pytest.raises(DataError, match=r"'c1' has 1 image;"):
         with_test_split(make_task([2, 1]))
     task = make_task([2, 2])
     assert few_shot(task, None, 0) is task

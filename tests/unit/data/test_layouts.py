@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import fewtune
 from fewtune.core.errors import ConfigError, DataError
 from fewtune.core.task import Example, Task
 from fewtune.data.findings import name_findings
@@ -114,18 +115,15 @@ def test_unlabelled_test_images_are_passed_over_and_counted(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("names", "match", "hint"),
     [
-        (["cat/1.png"], "has 1 class", "DIR/cat/1.jpg"),
-        (["wrap/cat/1.png", "wrap/dog/1.png"], "has 1 class", r"--data '.*wrap'"),
+        (["wrap/cat/1.png", "wrap/dog/1.png"], "one folder of folders", r"--data '.*wrap'"),
         (["1.png", "2.png"], "images, but no class folders", "DIR/cat/1.jpg"),
         (["train/1.png", "test/2.png"], "no class folders in them", "DIR/train/CLASS"),
-        (["train/cat/1.png"], "has 1 class", "at least 2|DIR/cat"),
         (
             ["train/cat/1.png", "train/dog/1.png", "test/Dog/1.png"],
             "'Dog'.*none in the train",
             "dog",
         ),
         (["val/a/1.png", "validation/a/1.png", "train/a/1.png"], "two val folders", "Merge"),
-        (["test/cat/1.png", "test/dog/1.png"], "no training images", "DIR/train/CLASS"),
         (
             ["a/train/x/1.png", "a/train/y/1.png", "b/train/x/1.png"],
             "holds datasets: 'a', 'b'",
@@ -158,11 +156,25 @@ def test_empty_folder_and_lone_file(tmp_path: Path) -> None:
         open_task(write_image(tmp_path / "a.png"))
 
 
+@pytest.mark.parametrize(
+    ("names", "splits"), [(["cat/1.png"], (1, 0, 0)), (["test/cat/1.png"], (0, 0, 1))]
+)
+def test_images_of_one_class_can_be_measured_on(
+    tmp_path: Path, names: list[str], splits: tuple[int, ...]
+) -> None:
+    flat_images(tmp_path, names)
+    task = open_task(tmp_path)
+    assert task.classes.names == ("cat",)
+    assert tuple(map(len, task.splits().values())) == splits
+    with pytest.raises(DataError, match=r"has 1 class; .* at least 2"):
+        task.require_two_classes()
+
+
 def test_images_with_a_table_beside_them_point_to_it(tmp_path: Path) -> None:
     flat_images(tmp_path, ["images/1.png", "images/2.png"])
     (tmp_path / "labels.csv").write_text("path,label\nimages/1.png,a\nimages/2.png,b\n")
-    with pytest.raises(DataError, match=r"--data '.*labels\.csv'"):
-        open_task(tmp_path)
+    with pytest.raises(DataError, match=r"has 1 class.*--data '.*labels\.csv'"):
+        fewtune.fit(tmp_path, "linear-probe", backbone="picto", runs=tmp_path / "runs")
 
 
 def test_missing_location_names_a_neighbour(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fewtune.core.files import read_json
+from fewtune.core.percentages import interval
 from fewtune.core.task import ClassSet
 from fewtune.reports.model_card import CLASSES_NAMED, model_card, write_card
 from fewtune.strategies.clip_adapter import ClipAdapter
@@ -61,7 +62,9 @@ def test_results_are_those_of_the_record_with_zero_shot_first(result: Result) ->
     assert [row[0] for row in rows] == ["| Zero-shot CLIP", "| CLIP-Adapter"]
     for row, record in zip(rows, (result.zero_shot, result.record), strict=True):
         assert row[1] == f"{100 * record['metrics']['top1']:.1f}"
-        assert row[3] == f"{100 * record['metrics']['recall']:.1f}"
+        low, high = interval(record["metrics"]["top1"], record["task"]["images"]["test"])
+        assert row[2] == f"{100 * low:.1f} to {100 * high:.1f}"
+        assert row[4] == f"{100 * record['metrics']['recall']:.1f}"
     assert f"{result.record['cost']['trained_parameters']:,}" in text
 
 

@@ -94,7 +94,7 @@ def test_numbers_are_those_of_the_records(results: list[Result], task: Task) -> 
     assert [re.sub("<.*", "", row[0]) for row in rows] == [
         "Zero-shot CLIP", "CLIP-Adapter", "Linear probe",
     ]  # fmt: skip
-    assert [row[7] for row in rows] == ["", "× 0.1", "× 0.1"]
+    assert [row[8] for row in rows] == ["", "× 0.1", "× 0.1"]
     best = max(r["metrics"]["top1"] for r in records)
     marked = [r for r, row in zip(records, rows, strict=True) if "best" in row[0]]
     assert marked

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from fewtune.core.percentages import percent, signed
+from fewtune.core.percentages import interval, percent, signed
 from fewtune.reports import summary
 from fewtune.reports.confusions import Confusions
 from fewtune.reports.summary_plot import CLASSES_SHOWN, write_summary_plot
@@ -139,9 +139,9 @@ def test_rows_put_zero_shot_first_once_and_mark_the_best() -> None:
 
 def test_the_interval_is_that_of_wilson() -> None:
     # Newcombe (1998), Statistics in Medicine 17, table I, method 3: 81 of 263, and 0 of 20.
-    assert summary.interval(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert summary.interval(0, 20) == pytest.approx((0, 0.1611), abs=5e-5)
-    assert summary.interval(1, 4)[1] == pytest.approx(1)
+    assert interval(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert interval(0, 20) == pytest.approx((0, 0.1611), abs=5e-5)
+    assert interval(1, 4)[1] == pytest.approx(1)
 
 
 def test_numbers_read_as_people_write_them() -> None:

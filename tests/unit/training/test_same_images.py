@@ -130,3 +130,48 @@ def test_images_with_other_pixels_are_another_run(
     assert second.record["spec"]["content"]
     assert not fit().fresh
     assert fit().folder == second.folder
+
+
+def test_seeds_that_draw_the_scored_images_are_not_scored_on_each_others(
+    backbone: str, tmp_path: Path
+) -> None:
+    asked = {"shots": 1, "score_on": "val", "backbone": backbone, "views": 1, **SETTINGS}
+    task = tiny_task(train=10)
+    together = fewtune.fit_seeds(task, "linear-probe", seeds=(0, 3), runs=tmp_path / "a", **asked)
+    for seed, result in zip((0, 3), together, strict=True):
+        alone = fewtune.fit(task, "linear-probe", seed=seed, runs=tmp_path / "b", **asked)
+        assert _rows(result.folder) == _rows(alone.folder)
+        assert result.record["task"]["scored"] == result.zero_shot["task"]["scored"]
+
+
+@pytest.fixture(scope="module")
+def two_classes(backbone: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("two")
+    asked = {"backbone": backbone, "runs": place / "runs", **SETTINGS}
+    photos = class_folders(place / "photos", {"cat": 4, "dog": 4})
+    return fewtune.fit(photos, "clip-adapter", shots=2, **asked).folder
+
+
+@pytest.mark.parametrize("prefix", ["", "test"])
+def test_images_of_one_class_are_measured_among_the_classes_of_the_run(
+    two_classes: Path, tmp_path: Path, prefix: str
+) -> None:
+    more = class_folders(tmp_path / "more", {"Dog": 6}, prefix=prefix)
+    found = fewtune.evaluate(two_classes, more, threads=1)
+    assert (found.classes, found.images) == (("cat", "dog"), 6)
+    for metrics in found.metrics.values():
+        assert metrics["recall"] == pytest.approx(metrics["top1"])
+        # Nothing else could have been taken for a dog: the precision of any classifier is 100 %.
+        assert metrics["precision"] is metrics["f1"] is None
+
+
+def test_one_class_is_neither_trained_on_nor_chosen_among(
+    two_classes: Path, tmp_path: Path
+) -> None:
+    more = class_folders(tmp_path / "more", {"emu": 3})
+    with pytest.raises(DataError, match="has 1 class; a classifier needs at least 2"):
+        fewtune.evaluate(two_classes, more, new_classes=True, threads=1)
+    for strategy in ("zero-shot", "clip-adapter"):
+        with pytest.raises(DataError, match="has 1 class; a classifier needs at least 2"):
+            fewtune.fit(more, strategy, backbone="picto", runs=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fewtune.cli.support.console import Console
+from fewtune.core.naming import counted
 from fewtune.core.task import Task
 from fewtune.data.findings import DataReport, Finding, count, name_findings
 from fewtune.data.listener import DataListener, Progress
@@ -23,7 +24,7 @@ class ShownOnConsole(DataListener):
     @contextmanager
     def checking(self, images: int) -> Iterator[Progress | None]:
         """Show how many images have been decoded."""
-        with self.console.counting(f"checking {images:,} images") as progress:
+        with self.console.counting(f"checking {counted(images, 'image')}") as progress:
             yield progress
 
     def opened(self, task: Task) -> None:
@@ -50,7 +51,7 @@ class ShownOnConsole(DataListener):
 def show_summary(task: Task, console: Console) -> None:
     """Print size and layout."""
     sizes = [f"{len(images):,} {split}" for split, images in task.splits().items() if images]
-    console.note(f"{task.name}: {len(task.classes)} classes, images: {', '.join(sizes)}")
+    console.note(f"{task.name}: {counted(len(task.classes), 'class')}, images: {', '.join(sizes)}")
     for note in task.notes:
         console.note(f"  {note}")
 

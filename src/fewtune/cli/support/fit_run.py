@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
 from fewtune.cli.support.console import Console
 from fewtune.cli.support.result_tables import (
+    LEGEND,
     METRICS,
     gain_cells,
     metric_cells,
+    show_intervals,
     show_results,
     title,
 )
 
 if TYPE_CHECKING:
     from fewtune.training.run import Result
+    from fewtune.training.scoring import Metrics
 
-LEGEND = (
-    "In percent. recall, prec., F1: means over classes; ECE: calibration error; deviation: sample "
-    "standard deviation over seeds; gain: of the mean."
-)
+SEEDS_LEGEND = f"{LEGEND} deviation: sample standard deviation over seeds; gain: of the mean."
 
 
 def show(result: Result, console: Console) -> None:
@@ -49,20 +49,19 @@ def show(result: Result, console: Console) -> None:
 
 def show_seeds(results: Sequence[Result], console: Console) -> None:
     """Print zero-shot, each seed, their mean, and its gain."""
-    zero_shot = results[0].zero_shot
     of_seeds = [result.record["metrics"] for result in results]
-    average = {name: mean(metrics[name] for metrics in of_seeds) for name in METRICS}
-    deviation = {
-        name: stdev([metrics[name] for metrics in of_seeds]) if len(results) > 1 else 0.0
-        for name in METRICS
-    }
+    average = _over_seeds(mean, of_seeds)
+    deviation = _over_seeds(stdev, of_seeds)
+    # Where drawn images are scored, each seed has a zero-shot run of its own.
+    zero_shot = _over_seeds(mean, [result.zero_shot["metrics"] for result in results])
     if console.machine:
         console.json(
             {
                 "runs": [
                     {"folder": str(r.folder), "fresh": r.fresh, "record": r.record} for r in results
                 ],
-                "zero_shot": zero_shot,
+                "zero_shot": results[0].zero_shot,
+                "zero_shot_mean": zero_shot,
                 "mean": average,
                 "deviation": deviation,
             }
@@ -72,17 +71,31 @@ def show_seeds(results: Sequence[Result], console: Console) -> None:
     console.line()
     console.line(title(results[0].record, seeds))
     rows = [
-        ["zero-shot", *metric_cells(zero_shot["metrics"])],
+        ["zero-shot", *metric_cells(zero_shot)],
         *(
             [f"seed {seed}", *metric_cells(metrics)]
             for seed, metrics in zip(seeds, of_seeds, strict=True)
         ),
         ["mean", *metric_cells(average)],
         ["deviation", *metric_cells(deviation)],
-        ["gain", *gain_cells(average, zero_shot["metrics"])],
+        ["gain", *gain_cells(average, zero_shot)],
     ]
     console.table([results[0].record["spec"]["strategy"], *METRICS.values()], rows)
-    console.note(LEGEND)
+    images = results[0].record["task"]["images"]["test"]
+    show_intervals(console, {"zero-shot": zero_shot["top1"], "mean": average["top1"]}, images)
+    console.note(SEEDS_LEGEND)
     console.line()
     for result in results:
         console.line(f"run      {result.folder}")
+
+
+def _over_seeds(
+    summarise: Callable[[Sequence[float]], float], of_seeds: Sequence[Metrics]
+) -> Metrics:
+    """Return the mean or the deviation of each metric; None where a seed lacks it."""
+    found: Metrics = {}
+    for name in METRICS:
+        values = [value for metrics in of_seeds if (value := metrics[name]) is not None]
+        whole = len(values) == len(of_seeds) and (summarise is mean or len(values) > 1)
+        found[name] = summarise(values) if whole else None
+    return found

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewtune.cli.support.console import Console, duration, memory
+from fewtune.core.naming import counted
 from fewtune.training.tracking import Estimate, Step, Tracker
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Terminal(Tracker):
     def estimate(self, estimate: Estimate) -> None:
         """Say what training is going to cost."""
         self.console.note(
-            f"estimate: {estimate.steps:,} steps, about {duration(estimate.seconds)}, "
+            f"estimate: {counted(estimate.steps, 'step')}, about {duration(estimate.seconds)}, "
             f"{memory(estimate.memory_mib)}"
         )
 

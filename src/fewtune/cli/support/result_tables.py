@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fewtune.cli.support.console import Console, count, duration, memory
 from fewtune.core.draws import draw_text
-from fewtune.core.percentages import percent, signed, significant
+from fewtune.core.naming import counted
+from fewtune.core.percentages import interval_text, percent, signed, significant
+
+if TYPE_CHECKING:
+    from fewtune.training.scoring import Metrics
 
 METRICS = {
     "top1": "top-1",
@@ -20,8 +24,8 @@ METRICS = {
 }
 COSTS = ("params", "share", "train", "memory")
 LEGEND = (
-    "In percent. recall, prec., F1: means over classes; ECE: calibration error; share: of the "
-    "backbone."
+    "In percent. recall, prec., F1: means over classes (prec. of one never predicted: 0); ECE: "
+    "calibration error."
 )
 
 
@@ -33,29 +37,36 @@ def show_results(
 
     console.line()
     console.line(title(record))
-    rows = []
     is_baseline = record["spec"]["strategy"] == "zero-shot"
-    if zero_shot is not None and not is_baseline:
-        mark = " †" if doubts(zero_shot) else ""
-        rows.append(
-            [f"zero-shot{mark}", *metric_cells(zero_shot["metrics"]), *_cost_cells(zero_shot)]
-        )
-    rows.append([label(record), *metric_cells(record["metrics"]), *_cost_cells(record)])
+    records = [record] if zero_shot is None or is_baseline else [zero_shot, record]
+    rows = []
+    for of in records:
+        mark = " †" if of is not record and doubts(of) else ""
+        rows.append([label(of) + mark, *metric_cells(of["metrics"]), *_cost_cells(of)])
     if len(rows) == 2 and zero_shot is not None:
         rows.append(["gain", *gain_cells(record["metrics"], zero_shot["metrics"]), *[""] * 4])
     console.table(["", *METRICS.values(), *COSTS], rows)
-    console.note(LEGEND)
+    top1 = {of["spec"]["strategy"]: of["metrics"]["top1"] for of in records}
+    show_intervals(console, top1, record["task"]["images"]["test"])
+    console.note(f"{LEGEND} share: of the backbone.")
     for doubt in doubts(record):
         console.line(f"† {doubt}")
 
 
-def show_metrics(console: Console, rows: dict[str, dict[str, float]]) -> None:
+def show_intervals(console: Console, top1: Mapping[str, float | None], images: int) -> None:
+    """Print what the number of test images leaves open of each top-1."""
+    texts = (f"{name} {interval_text(share, images)}" for name, share in top1.items())
+    console.line(f"95 % interval of top-1: {', '.join(texts)}")
+
+
+def show_metrics(console: Console, rows: dict[str, Metrics], images: int) -> None:
     """Print a table of metrics alone; with two rows, their difference below."""
     cells = [[name, *metric_cells(metrics)] for name, metrics in rows.items()]
     if len(rows) == 2:
         first, second = rows.values()
         cells.append(["gain", *gain_cells(second, first)])
     console.table(["", *METRICS.values()], cells)
+    show_intervals(console, {name: of["top1"] for name, of in rows.items()}, images)
 
 
 def title(record: dict[str, Any], seeds: Sequence[int] = ()) -> str:
@@ -67,13 +78,13 @@ def title(record: dict[str, Any], seeds: Sequence[int] = ()) -> str:
     spec, task = record["spec"], record["task"]
     parts = [
         spec["task"],
-        f"{len(task['classes'])} classes",
-        f"{spec['shots']} shots" if spec["shots"] else "all training images",
+        counted(len(task["classes"]), "class"),
+        counted(spec["shots"], "shot") if spec["shots"] else "all training images",
         f"seeds {', '.join(map(str, seeds))}" if seeds else f"seed {spec['seed']}",
         draw_text(spec),
         Path(spec["backbone"]).name,
         spec["precision"],
-        f"{task['images']['test']:,} test images",
+        counted(task["images"]["test"], "test image"),
     ]
     return ", ".join(filter(None, parts))
 
@@ -85,14 +96,15 @@ def label(record: dict[str, Any]) -> str:
     return str(record["spec"]["strategy"]) + (f"\nsteps x{scale:.3g}" if scaled else "")
 
 
-def metric_cells(metrics: dict[str, float]) -> list[str]:
+def metric_cells(metrics: Metrics) -> list[str]:
     """Return metrics, shares in [0, 1], in percent."""
     return [percent(metrics[name], 2) for name in METRICS]
 
 
-def gain_cells(metrics: dict[str, float], base: dict[str, float]) -> list[str]:
+def gain_cells(metrics: Metrics, base: Metrics) -> list[str]:
     """Return differences in points, signed."""
-    return [signed(metrics[name] - base[name], 2) for name in METRICS]
+    pairs = ((metrics[name], base[name]) for name in METRICS)
+    return [signed(None if a is None or b is None else a - b, 2) for a, b in pairs]
 
 
 def _cost_cells(record: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fewtune.cli.support.console import Console, duration
 from fewtune.cli.support.data_checks import ShownOnConsole
+from fewtune.core.naming import counted
 from fewtune.core.percentages import percent
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ def show_protocol(sweep: Sweep, console: Console) -> None:
         show_table(table, console)
     scored = {score.case.key() for score in scheduler.scores() if score.top1 is not None}
     left = len(scheduler.cases) - len(scored)
-    holes = f"; {left} runs have no score, their cells are holes" if left else ""
+    holes = (
+        f"; {counted(left, 'run has', 'runs have')} no score, a hole in the table" if left else ""
+    )
     console.line(f"tables  {tables_file(protocol, scheduler.folder)}{holes}")
 
 
@@ -116,13 +119,13 @@ def show_plan(sweep: Sweep, console: Console) -> None:
         estimate += sum(progress.seconds(c.strategy, jobs.steps(c)) or 0.0 for c in without)
     every, complete = len(progress.every) + len(without), len(progress.every) - left
     about = f", about {duration(estimate)} left" if every > complete and estimate else ""
-    console.line(f"{every} runs, {complete} complete{about}")
+    console.line(f"{counted(every, 'run')}, {complete} complete{about}")
     more = scheduler.remaining()
     if more:
-        console.line(f"{more} more follow from their scores")
+        console.line(f"{counted(more, 'more follows', 'more follow')} from their scores")
     show_missing(scheduler, console)
     for text, runs in Counter(text for e in progress.every for text in e.missing).items():
-        console.line(f"{runs} run{'s' * (runs != 1)} will have a hole. {text}")
+        console.line(f"{counted(runs, 'run')} will have a hole. {text}")
 
 
 def show_missing(scheduler: Scheduler, console: Console) -> None:

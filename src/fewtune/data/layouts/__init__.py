@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from fewtune.core.errors import DataError, did_you_mean
+from fewtune.core.naming import counted
 from fewtune.core.task import HELD_SHARE, Task
 from fewtune.data.class_names import with_class_names
 from fewtune.data.file_names import hidden_part, split_of
-from fewtune.data.label_table import LabelTable, Layout, counted, to_task
+from fewtune.data.label_table import LabelTable, Layout, to_task
 from fewtune.data.layouts.folders import ClassFolders, SplitFolders
 from fewtune.data.layouts.list_folder import ListFolder
 from fewtune.data.layouts.listing import ImageFolder, Listing
@@ -153,13 +154,17 @@ def _refuse_other_folders(path: Path) -> None:
             f"{path} has {', '.join(f.name for f in folders)}, but no class folders in them.",
             hint=_table_hint(path) or "Put images in DIR/train/CLASS/ and DIR/test/CLASS/.",
         )
-    if len(folders) == 1:
-        nested = len(subfolders(folders[0])) > 1
-        hint = f"Try --data '{folders[0]}'" if nested else _CLASS_FOLDERS
+    if len(folders) == 1 and len(subfolders(folders[0])) > 1:
         raise DataError(
-            f"{path} has 1 class ('{folders[0].name}'); a classifier needs at least 2.",
-            hint=_table_hint(path) or hint,
+            f"{path} holds one folder of folders, '{folders[0].name}'.",
+            hint=_table_hint(path) or f"Try --data '{folders[0]}'",
         )
+
+
+def hint_for_one_class(location: str) -> str:
+    """Return where the labels of a folder with one class folder may be; "" if nobody knows."""
+    path = Path(location).expanduser()
+    return _table_hint(path) if location and path.is_dir() else ""
 
 
 def _table_hint(path: Path) -> str:

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fewtune.core.errors import DataError
+from fewtune.core.naming import counted
 from fewtune.data.file_names import split_of
-from fewtune.data.label_table import LabelledRow, LabelTable, counted, plain
+from fewtune.data.label_table import LabelledRow, LabelTable, plain
 from fewtune.data.scan import Skipped, images_below, images_in, is_own, subfolders
 
 

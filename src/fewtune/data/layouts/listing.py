@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from fewtune.core.errors import DataError, did_you_mean
+from fewtune.core.naming import counted
 from fewtune.data.class_names import whole_labels
 from fewtune.data.file_names import SPLIT_ALIASES, split_of, splits_in
-from fewtune.data.label_table import LabelledRow, LabelTable, counted, plain
+from fewtune.data.label_table import LabelledRow, LabelTable, plain
 from fewtune.data.scan import Skipped, images_below, size_of, subfolders
 from fewtune.data.text_files import TABLE_SUFFIXES, Record, read_columns, records
 

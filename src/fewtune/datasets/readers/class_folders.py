@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fewtune.core.errors import DataError
-from fewtune.data.label_table import LabelledRow, counted, is_number, plain
+from fewtune.core.naming import counted
+from fewtune.data.label_table import LabelledRow, is_number, plain
 from fewtune.data.scan import Skipped, images_below, subfolders
 from fewtune.datasets.declaration import Dataset
 

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fewtune.core.errors import DataError
-from fewtune.data.label_table import LabelledRow, LabelTable, counted, is_number
+from fewtune.core.naming import counted
+from fewtune.data.label_table import LabelledRow, LabelTable, is_number
 from fewtune.data.scan import subfolders
 from fewtune.data.text_files import read_lines
 from fewtune.datasets.declaration import Dataset, Subset
@@ -127,7 +128,7 @@ def _class_of(folders: Sequence[str], location: Path, dataset: Dataset) -> dict[
         raise DataError(f"The class folders in {location} are not 0 to {len(folders) - 1}.")
     if listed and len(set(listed)) != len(folders):
         raise DataError(
-            f"{location / NAMES} lists {counted(len(set(listed)), 'class', 'classes')}, but there "
+            f"{location / NAMES} lists {counted(len(set(listed)), 'class')}, but there "
             f"are {len(folders)} folders."
         )
     lines = listed or folders

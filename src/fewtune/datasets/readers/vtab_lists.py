@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fewtune.core.errors import DataError
-from fewtune.data.label_table import LabelledRow, LabelTable, counted
+from fewtune.core.naming import counted
+from fewtune.data.label_table import LabelledRow, LabelTable
 from fewtune.data.layouts.list_folder import TRAIN_LISTS, read_list
 from fewtune.datasets.declaration import Dataset, Subset
 from fewtune.datasets.readers.checks import as_split, named_rows, size_notes

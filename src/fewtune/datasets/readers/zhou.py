@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fewtune.core.errors import DataError, did_you_mean
+from fewtune.core.naming import counted
 from fewtune.data.file_names import SPLITS
-from fewtune.data.label_table import LabelTable, counted
+from fewtune.data.label_table import LabelTable
 from fewtune.data.split_json import class_names, locate, read_split_json
 from fewtune.data.text_files import fold_name
 from fewtune.datasets.declaration import Dataset, Subset

@@ -21,7 +21,9 @@ import torch
 from fewtune.core.errors import RunError
 from fewtune.core.files import digest
 from fewtune.core.lock import locked
+from fewtune.core.naming import counted
 from fewtune.core.run_config import ExecutionSettings
+from fewtune.core.spec import scores_what_is_drawn
 from fewtune.model.head import Head
 from fewtune.model.towers import Activations
 from fewtune.training import scoring
@@ -75,7 +77,9 @@ def stack_key(job: Job) -> str:
     """Return a digest that is equal for jobs which may be trained in one stack."""
     recipe = job.resolved_recipe()
     config, spec = job.config, job.spec("", job.config.backbone, "fp32")
-    alone = recipe is None or config.time_budget_s is not None or not job.task.test
+    # The runs of a stack share their test images.
+    other_test = scores_what_is_drawn(job.task.name, config.shots)
+    alone = recipe is None or config.time_budget_s is not None or not job.task.test or other_test
     return digest(
         [
             spec.model_dump(mode="json", exclude={"seed", "drawn", "recipe"}),
@@ -144,7 +148,7 @@ def _train_group(
         except torch.OutOfMemoryError:
             size = math.ceil(size / 2)
     if reason:
-        tracker.status(f"{reason}: {len(left)} runs one by one")
+        tracker.status(f"{reason}: {counted(len(left), 'run')} one by one")
     if errors:
         raise errors[0]
 
@@ -247,7 +251,7 @@ class SharedInputs:
         if self._evaluation is None:
             execution, training = stacked.execution, stacked.training
             test, classes = execution.task.test, execution.support.classes
-            execution.tracker.status(f"encoding {len(test):,} test images")
+            execution.tracker.status(f"encoding {counted(len(test), 'test image')}")
             images = execution.inputs(test, training.head, training.plan, once=False)
             text = scoring.encode_classes(training.head, classes, execution.precision)
             self._evaluation = images, text
