@@ -36,7 +36,7 @@ def test_fit_prints_zero_shot_first_then_the_strategy(
     outcome = cli("fit", *short(images, backbone), "--steps-scale", "0.5")
     assert outcome.status == 0, outcome.err
     out = outcome.out
-    assert out.startswith("No strategy given: clip-lora it is.\n")
+    assert out.startswith("No strategy given: using clip-lora.\n")
     assert "pets: 3 classes, images: 12 train, 9 test" in out
     assert "estimate: 1 step," in out
     assert "step 1/1, loss" in out

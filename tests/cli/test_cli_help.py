@@ -37,6 +37,14 @@ def test_imports_nothing_heavy(arguments: list[str]) -> None:
     assert modules_after(arguments) & set(HEAVY) == needed
 
 
+@pytest.mark.parametrize("verb", ["", "data", "cache"])
+def test_a_bare_group_prints_its_help(cli: Cli, verb: str) -> None:
+    outcome = cli(verb)
+    assert (outcome.status, outcome.err) == (0, "")
+    assert outcome.out == cli(f"{verb} --help").out
+    assert outcome.out.splitlines()[0].endswith("[OPTIONS] COMMAND [ARGS]...")
+
+
 def test_help_names_every_verb(cli: Cli) -> None:
     outcome = cli("--help")
     assert outcome.status == 0
@@ -47,7 +55,10 @@ def test_help_names_every_verb(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("verb", [*main.verbs(), "data verify", "data info", "fit zero-shot"])
-def test_every_verb_has_help_in_80_columns(cli: Cli, verb: str) -> None:
+def test_every_verb_has_help_in_80_columns(
+    cli: Cli, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     outcome = cli(f"{verb} --help")
     assert outcome.status == 0
     assert outcome.out.startswith("Usage: fewtune")
@@ -84,6 +95,7 @@ def test_list_names_strategies_backbones_data_and_trackers(cli: Cli) -> None:
         ("sweep own", "own needs data. Add --data"),
         ("fit clip-lroa", "There is no strategy 'clip-lroa'. Did you mean 'clip-lora'?"),
         ("fit --rnk 3", "There is no option --rnk. Did you mean '--rank'?"),
+        ("fit --bogus 3", "There is no option --bogus. See `fewtune fit --help`."),
         ("fit --device", "requires an argument"),
         ("export", "Missing argument 'RUN'"),
         ("list backbones ViT-B61", "Did you mean 'ViT-B16'?"),

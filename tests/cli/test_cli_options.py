@@ -115,6 +115,10 @@ def test_help_of_a_strategy_shows_its_defaults_and_bounds(cli: Cli) -> None:
     assert out.index("--rank") < out.index("--lr ") < out.index("--data DIR")
 
 
+def test_large_limits_are_written_out(cli: Cli) -> None:
+    assert "from 0 to 2,147,483,647" in " ".join(cli("quickstart --help").out.split())
+
+
 def test_help_of_zero_shot_has_no_recipe(cli: Cli) -> None:
     assert "--lr" not in cli("fit zero-shot --help").out
 

@@ -1,13 +1,11 @@
-"""Look inside runs: what moved and how far, with which gradients, and what became of the features.
+"""Look inside runs: weight changes, gradients, features before and after, and a diagram.
 
-WHAT is one or several runs, which are put side by side, or the name of a strategy, of which a
-diagram is drawn: what it trains, and where. With --ablation, it is folders of runs, and accuracy
-is drawn over the options that a sweep has varied.
+WHAT is one run, several runs to compare, or a strategy to draw: what it trains, and where. With
+--ablation, WHAT is folders of runs, and accuracy is drawn over the options that a sweep varied.
 
-Figures are written as SVG and PDF, numbers as CSV and JSON: for one run into RUN/analysis. Drift
-(the change of the weights) and the diagram need nothing but the run; gradients and the embedding
-need its images, too. A dataset is found by its name; for your own images, say where they are:
---data DIR.
+Figures are SVG and PDF, numbers CSV and JSON. Weight changes (drift) and the diagram need only the
+run. Gradients and the embedding need its images too: datasets are found by name, for your own
+images add --data DIR.
 """
 
 from __future__ import annotations
@@ -258,28 +256,28 @@ command = Command(
         Option(["out", "-o", "--out"], type=click.Path(path_type=Path), metavar="DIR",
                shown="RUN/analysis, or analysis for several", help="Folder to write."),
         Option(["parts", "--only"], type=ValueType(Literal[PARTS]), multiple=True,
-               shown="all that can be made", help="Make this part; may be repeated."),
+               shown="all that can be made", help="Make only this part; may be repeated."),
         Option(["--steps"], type=ValueType(int, ge=2, le=10000), default=8, shown="8",
-               help="First training steps whose gradients are computed again."),
+               help="Number of first training steps to take the gradients of."),
         Option(["--split"], type=ValueType(Literal["test", "val"]), default="test", shown="test",
-               help="Images of the embedding."),
+               help="Split whose images are embedded."),
         Option(["--images"], type=ValueType(int, ge=5), default=1000, shown="1000",
-               help="Most images in the embedding."),
+               help="Number of images to embed, at most."),
         Option(["--method"], type=ValueType(Literal["tsne", "umap"]), default="tsne", shown="tsne",
-               help="How the embedding gets two dimensions."),
+               help="How to get two dimensions."),
         Option(["--backbone"], default=DEFAULT_BACKBONE, shown=DEFAULT_BACKBONE, metavar="NAME",
-               help="Backbone in the diagram of a strategy."),
+               help="Backbone to draw a strategy in."),
         Option(["--device"], default="auto", shown="auto", help="auto, cpu, cuda."),
         Option(["machine", "--json"], is_flag=True,
                help="Print one JSON object on stdout; words go to stderr."),
         *(option for option in fit.OPTIONS if option.name in OF_IMAGES),
         Option(["--ablation"], is_flag=True, section=ABLATION,
-               help="Draw accuracy over the options that were varied among the runs below WHAT."),
+               help="Draw accuracy over the options that differ among the runs in WHAT."),
         Option(["--x"], metavar="OPTION", shown="the number with the most values",
-               section=ABLATION, help="Option on the horizontal axis."),
+               section=ABLATION, help="Option on the x axis."),
         Option(["--lines"], metavar="OPTION", shown="the option with the most values",
-               section=ABLATION, help="Option that tells lines apart."),
+               section=ABLATION, help="Option that each line has a value of."),
         Option(["--mixed"], is_flag=True, section=ABLATION,
-               help="Accept several versions of FewTune, or several states of a task's images."),
+               help="Allow runs of different versions of FewTune, or of changed images."),
     ],
 )  # fmt: skip

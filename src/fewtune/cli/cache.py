@@ -1,8 +1,7 @@
 """Show or empty the cache of encoded images.
 
-Runs keep what frozen layers compute of images, so that no other run computes it again. `fewtune
-cache list` shows it, `fewtune cache prune` removes what was not used for long. What is removed is
-computed again when it is wanted.
+Runs keep what the frozen layers compute, so that other runs need not compute it again. It is safe
+to remove: what is missing is computed when it is needed.
 """
 
 from __future__ import annotations
@@ -27,15 +26,12 @@ DAY_S = 86_400
 Cache = Annotated[
     Path | None,
     Flag("--cache", "DIR"),
-    "folder of the cache, if other than the one that all runs share",
+    "folder that was given to runs as --cache",
 ]
 
 
 def show(folder: Cache = None, machine: Json = False) -> None:
-    """Show what is kept, and its size.
-
-    What was not used for longest comes first.
-    """
+    """Show what is in the cache, least recently used first."""
     from fewtune.training.disk_cache import activations_dir, entries
 
     console = Console(machine=machine)
@@ -55,15 +51,15 @@ def remove(
         float | None,
         Flag(metavar="DAYS"),
         Field(ge=0),
-        "remove what was not used for this number of days",
+        "remove what was not used for this many days",
     ] = None,
     everything: Annotated[bool, Flag("--all"), "remove all"] = False,
     folder: Cache = None,
     machine: Json = False,
 ) -> None:
-    """Remove what was not used for long, or all.
+    """Remove old entries, or all.
 
-    Beyond 20 GiB, runs do so themselves.
+    Runs themselves keep the cache below 20 GiB.
     """
     from fewtune.training.disk_cache import activations_dir, prune
 

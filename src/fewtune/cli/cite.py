@@ -1,4 +1,4 @@
-"""Print the BibTeX to cite for runs: that of the method, the backbone, the data and FewTune."""
+"""Print the BibTeX for runs: their method, backbone, dataset, and FewTune."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fewtune.core.files import read_json
 
 
 def cite(runs: Annotated[tuple[str, ...], Argument("RUN...")]) -> None:
-    """Print the entries on stdout, and what is no BibTeX as comments above them."""
+    """Print the entries on stdout, and what has none as comments above them."""
     from fewtune.reports.citations import owed
 
     folders = [find_run(run) for run in runs]

@@ -1,9 +1,8 @@
-"""Get datasets, and look at images before training on them.
+"""Get datasets, and check your images before training on them.
 
-`fewtune data list` names the benchmark datasets, `fewtune data info NAME` tells what is known of
-one, `fewtune data download NAME` fetches it. `fewtune data info DIR` counts your own images,
-`fewtune data verify DIR` opens each of them, and `fewtune data sample DIR` writes some to try
-FewTune on.
+For your own images: `fewtune data info DIR` counts them, `fewtune data verify DIR` opens every one.
+For benchmarks: `fewtune data list`, `fewtune data info NAME`, `fewtune data download NAME`. No
+images yet? `fewtune data sample DIR` writes some.
 """
 
 from __future__ import annotations
@@ -27,13 +26,14 @@ Location = Annotated[str, Argument("DIR|NAME")]
 def verify(
     location: Location,
     root: Root = None,
-    shots: Annotated[int | None, Field(ge=1), "report classes with fewer images"] = None,
+    shots: Annotated[
+        int | None, Field(ge=1), "report classes with fewer training images than this"
+    ] = None,
     machine: Json = False,
 ) -> int:
-    """Decode every image and report what is wrong.
+    """Open every image and report what is wrong.
 
-    The exit status is 1 if a finding is an error. A second look at unchanged files takes no time.
-    The images of a dataset are also counted.
+    The exit status is 1 if something must be mended. Unchanged files are not opened a second time.
     """
     from dataclasses import replace
 
@@ -65,10 +65,10 @@ def verify(
 
 
 def info(location: Location, root: Root = None, machine: Json = False) -> None:
-    """Tell what is known of a dataset or a folder.
+    """Describe a dataset or a folder of images, without opening any image.
 
-    Of a dataset: licence, citation, classes, prompts, and the forms in which it is read. Of a
-    folder: layout, classes, counts and prompts. No image is opened.
+    Of a folder: layout, classes, counts and prompts. Of a dataset: licence, citation, classes,
+    prompts, and the forms it can be read from.
     """
     from fewtune.cli.support.data_checks import show_counts, show_summary
     from fewtune.data.findings import count
@@ -98,11 +98,7 @@ def info(location: Location, root: Root = None, machine: Json = False) -> None:
 
 
 def list_(root: Root = None, machine: Json = False) -> None:
-    """Name all benchmark datasets.
-
-    Shows group, classes, images, size of the download in GB, licence, and in which form each is on
-    this machine.
-    """
+    """List the benchmark datasets: size, licence, and whether each is on this machine."""
     benchmark_listing.list_all(root, Console(machine=machine))
 
 
@@ -112,28 +108,24 @@ def download(
     split: Annotated[
         tuple[str, ...],
         Flag(metavar="NAME", shown="all"),
-        "fetch only this split where it can be had alone; may be repeated",
+        "fetch only this split, where the files allow it; may be repeated",
     ] = (),
     shards: Annotated[
         bool,
-        "fetch the webdataset shards of CLIP benchmark in place of the authors' files; they have "
-        "no official lists of VTAB-1k",
+        "fetch CLIP benchmark's webdataset shards instead of the authors' files; they lack "
+        "VTAB-1k's official lists",
     ] = False,
 ) -> None:
-    """Fetch a dataset.
+    """Download a dataset.
 
-    It goes into the download folder, where every command finds it. A download that stopped is
-    continued, and every file is compared with its published checksum where there is one.
-    HF_ENDPOINT names a mirror of the Hub.
+    It goes into the download folder, where every command finds it. An interrupted download
+    continues, and published checksums are checked. HF_ENDPOINT sets a mirror of the Hub.
     """
     benchmark_listing.get(benchmark_listing.require(name), root, split, shards, Console())
 
 
 def sample(folder: Annotated[Path, Argument("DIR")]) -> None:
-    """Write the images that come with FewTune.
-
-    They are 1,160 pieces of clothing, in a new folder: something to try every other command on.
-    """
+    """Write 1,160 images of clothing into a new folder, to try the other commands on."""
     from fewtune.datasets.fashion import LICENCE, TITLE, write_sample
 
     written = write_sample(folder)

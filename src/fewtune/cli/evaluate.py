@@ -1,8 +1,8 @@
 """Show the metrics of a run, or measure it on other images.
 
 Without --data, prints what was measured when the run was made. With --data, measures the run on the
-test split of that folder, or on all its images if it has none, beside zero-shot on the same images;
-its classes are matched with the run's by name, so their order does not matter.
+test split there, or on all images if there is none, next to zero-shot on the same images. Classes
+are matched by name, so their order does not matter.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 DATA is a folder of class folders (DIR/cat/1.jpg), of splits (DIR/train/cat/1.jpg), a csv or jsonl
 with the columns path and label, or the name of a dataset. Without a strategy, clip-lora is used.
-The same command again continues an interrupted run, and prints the results of a complete one.
+Repeat a command to continue an interrupted run, or to see the results of a finished one.
 
-Settings come from the paper's recipe, then --config, then flags; the last one counts.
+Flags override the file of --config, which overrides the paper's recipe.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ CONFIGURED = tuple(field_options(RunConfig, leave_out=("strategy", "options")))
 OPTIONS: tuple[Option, ...] = (
     *CONFIGURED,
     Option(["--seeds"], type=Several(int, distinct=True, ge=0, le=2**31 - 1), metavar="N,N,...",
-           shown="none", help="A run for each of several seeds, with their mean and deviation."),
+           shown="none", help="Make a run for each seed; shows their mean and deviation."),
     Option(["--config"], type=click.Path(path_type=Path), metavar="FILE.toml",
-           help="Values for any of these flags."),
+           help="File with values for these flags; what is typed overrides it."),
     Option(["machine", "--json"], is_flag=True, section=EXECUTION,
            help="Print one JSON object on stdout; words go to stderr."),
     Option(["--quiet"], is_flag=True, section=EXECUTION, help="Leave out progress."),
@@ -133,7 +133,7 @@ def strategy_command(strategy: type[Strategy], *, assumed: bool = False) -> Comm
 
         console = Console(machine=values["machine"], quiet=values["quiet"])
         if assumed:
-            console.note(f"No strategy given: {name} it is.")
+            console.note(f"No strategy given: using {name}.")
         own = [option.name for option in params if option.name in values]
         asked = given(click.get_current_context(), [n for n in own if n and n not in NOT_OF_A_RUN])
         seeds = values["seeds"] or ()

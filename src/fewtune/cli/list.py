@@ -1,8 +1,8 @@
 """List strategies, backbones, datasets, protocols, trackers and runs.
 
-Plain `fewtune list` names all but the runs. `fewtune list runs [DIR]` reads ./runs or DIR;
-`fewtune list backbones NAME` tells what is known of one backbone. --verbose shows what is known of
-each backbone's checkpoint, and each strategy's flags.
+`fewtune list` shows all of these but runs. `fewtune list runs [DIR]` shows the runs in ./runs or
+DIR, `fewtune list backbones NAME` one backbone. --verbose adds the flags of each strategy and the
+sizes of each backbone.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ LISTS: dict[str, Callable[[], dict[str, str]]] = {
 OPTIONS = (
     click.Argument(["what"], required=False, metavar=f"[{'|'.join((*LISTS, 'runs'))}]"),
     click.Argument(["where"], required=False, metavar="[DIR|NAME]"),
-    Option(["--verbose", "-v"], is_flag=True, help="Say more of each."),
+    Option(["--verbose", "-v"], is_flag=True, help="Show more of each."),
     Option(["machine", "--json"], is_flag=True, help="Print one JSON object on stdout."),
 )
 

@@ -18,7 +18,8 @@ from pathlib import Path
 import click
 
 from fewtune.cli.support import console
-from fewtune.core.errors import ConfigError, FewTuneError, did_you_mean
+from fewtune.cli.support.options import instead_of
+from fewtune.core.errors import ConfigError, FewTuneError, nearest
 
 EXIT_UNEXPECTED = 1
 EXIT_ERROR = 2
@@ -60,7 +61,7 @@ class Verbs(click.Group):
         if name not in verbs() and not name.startswith("-"):
             raise ConfigError(
                 f"There is no command {name!r}.",
-                hint=did_you_mean(name, verbs()) + " See `fewtune --help`.",
+                hint=nearest(name, verbs()) + " See `fewtune --help`.",
             )
         return super().resolve_command(ctx, args)
 
@@ -72,13 +73,18 @@ class Verbs(click.Group):
 
 @click.group(
     cls=Verbs,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Start with `fewtune quickstart`, then `fewtune fit --data DIR`.",
 )
 @click.version_option(package_name="fewtune", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def fewtune(debug: bool) -> None:
+@click.pass_context
+def fewtune(ctx: click.Context, debug: bool) -> None:
     """Tune CLIP on a handful of labelled images, from a folder to a classifier."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -125,11 +131,8 @@ def explain(error: Exception, again: str) -> tuple[str, int]:
 def _usage(error: click.ClickException) -> str:
     path = getattr(getattr(error, "ctx", None), "command_path", "fewtune")
     if isinstance(error, click.NoSuchOption):
-        command = error.ctx.command if error.ctx else fewtune
-        names = [name for p in command.params for name in p.opts if name.startswith("--")]
-        close = did_you_mean(error.option_name, names)
-        hint = close if close.startswith("Did") else ""
-        return f"There is no option {error.option_name}. {hint} See `{path} --help`."
+        hint, see = instead_of(error.option_name, error.ctx), f"See `{path} --help`."
+        return " ".join(filter(None, (f"There is no option {error.option_name}.", hint, see)))
     return f"{error.format_message()} See `{path} --help`."
 
 

@@ -4,9 +4,9 @@
   fewtune predict RUN PATH...
   fewtune predict --classes cat,dog PATH...
 
-PATH is an image, a folder (searched at any depth), a pattern in quotes, or "-" for paths on stdin,
-one a line. RUN is a run's folder, or its name or hash in ./runs. Images are read a batch at a time,
-so there may be any number of them.
+PATH is an image, a folder (searched at any depth), a pattern in quotes, or "-" to read paths from
+stdin, one per line. RUN is a run's folder, or its name or hash in ./runs. There may be any number
+of images: a batch is read at a time.
 
 An image that cannot be read is reported on stderr and skipped; the exit status is then 3.
 """
@@ -41,12 +41,12 @@ SUFFIXES: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl"}
 def run(
     paths: Annotated[tuple[str, ...], Argument("[RUN] PATH...")] = (),
     classes: Annotated[
-        str | None, Flag(metavar="A,B,C"), "class names: label zero-shot, without a run"
+        str | None, Flag(metavar="A,B,C"), "class names, to label zero-shot without a run"
     ] = None,
     backbone: Annotated[
         str | None,
         Flag(metavar="NAME", shown=DEFAULT_BACKBONE),
-        "backbone for --classes; with a run, where its backbone is now",
+        "backbone for --classes; with a run, its backbone if it was moved",
     ] = None,
     template: Annotated[
         tuple[str, ...],
@@ -56,13 +56,13 @@ def run(
     style: Annotated[
         Format | None,
         Flag("--format", shown="as -o ends, else table"),
-        "how to print",
+        "output format",
     ] = None,
-    top: Annotated[int, Field(ge=1), "classes to name for each image"] = 1,
+    top: Annotated[int, Field(ge=1), "number of classes to show per image"] = 1,
     output: Annotated[
-        Path | None, Flag(metavar="FILE", short="-o"), "file to write, once all images are done"
+        Path | None, Flag(metavar="FILE", short="-o"), "write to this file instead of stdout"
     ] = None,
-    batch: Annotated[int, Field(ge=1), "images at a time"] = 64,
+    batch: Annotated[int, Field(ge=1), "images per batch"] = 64,
     **compute: Any,
 ) -> int:
     """Print or write the predictions and return the exit status."""

@@ -2,7 +2,7 @@
 
 The embedded pictogram model `picto` is tuned on 16 images per class of a Fashion-MNIST sample with
 CLIP-LoRA and CLIPFit, both with shortened recipes, and compared with zero-shot. Nothing is
-downloaded. The same command again shows the same results.
+downloaded. Repeat the command to see the results again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def run(
     out: Annotated[
         Path,
         Flag(metavar="DIR", shown="the current folder"),
-        "where the page and the runs go",
+        "folder for the page and the runs",
     ] = Path(),
     seed: Annotated[int, Field(ge=0, le=2**31 - 1), "seed of the draw and of training"] = 0,
     backbone: Annotated[str, Flag(hidden=True)] = EMBEDDED,

@@ -1,8 +1,8 @@
-"""Turn runs into a page, with the same tables as Markdown, LaTeX and CSV.
+"""Make a web page of your runs, with the same tables as Markdown, LaTeX and CSV.
 
-RUNS are folders that hold run folders, at any depth, or files that --records wrote. The page needs
-nothing but itself: it opens offline, in light and dark, and on a phone. Zero-shot stands first in
-every table.
+RUNS are folders with runs in them, at any depth, or files that --records wrote; by default ./runs.
+The page is one file. It opens offline, in light and dark, and on a phone. Zero-shot is the first
+row of every table.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ def run(
     experiment: Annotated[
         Path | None,
         Flag(metavar="FILE.toml"),
-        "group the tasks as this sweep file does, and compare with the scores that it expects",
+        "sweep file that groups the tasks and has the scores to compare with",
     ] = None,
     records: Annotated[
         Path | None,
         Flag(metavar="FILE.tar.xz"),
-        "also pack the records, to share them: a report can be made of that file",
+        "also pack the records into a file to share; `fewtune report FILE` reads it",
     ] = None,
     mixed: Mixed = False,
 ) -> None:

@@ -1,10 +1,10 @@
-"""Make many runs, each once: a benchmark protocol, or every combination of the lists in a file.
+"""Make many runs: a benchmark protocol, or every combination of the lists in a file.
 
-PROTOCOL is a benchmark (`fewtune list protocols`); `fewtune sweep PROTOCOL --help` shows what can
-be chosen. At the end its tables are written, with holes where a score is missing.
+PROTOCOL is a benchmark (`fewtune list protocols`); `fewtune sweep PROTOCOL --help` shows its flags.
+Its tables are written at the end; cells without a score stay empty.
 
-FILE.toml has the keys of `fewtune fit`; a list is an axis. Options of one strategy stand in a table
-of its name:
+FILE.toml has the flags of `fewtune fit` as keys. A list makes a run for each of its values. Options
+of one strategy go into a table of its name:
 
 \b
     strategy = ["linear-probe", "clip-adapter", "clip-lora"]
@@ -15,8 +15,7 @@ of its name:
     [clip-lora]
     rank = [2, 4]
 
-With a table [search] values are searched on validation images, and final runs are made with the
-best:
+A table [search] searches values on validation images, then makes the final runs with the best:
 
 \b
     [search]
@@ -24,7 +23,7 @@ best:
     [search.clip-lora]
     lr = [1e-4, 2e-4]
 
-A file with the key protocol has the fields of that protocol:
+A file can set up a protocol too:
 
 \b
     protocol = "few-shot"
@@ -33,9 +32,9 @@ A file with the key protocol has the fields of that protocol:
     [options.clip-lora]
     rank = 4
 
-Flags override the file, and take lists with commas: --shots 1,4,16. What is complete is not
-made again, so the same command continues a sweep that was stopped. A run that fails is reported,
-does not stop the others, and is tried again the next time.
+Flags override the file; lists have commas: --shots 1,4,16. Finished runs are never made again, so
+repeat the command to continue a sweep that was stopped. A run that fails does not stop the others,
+and is tried again the next time.
 """
 
 from __future__ import annotations
@@ -63,10 +62,10 @@ SHOWN = 40
 
 ARGUMENT = click.Argument(["what"], metavar="FILE.toml|PROTOCOL")
 SWITCHES = (
-    Option(["--dry-run"], is_flag=True, help="List the runs and make none."),
+    Option(["--dry-run"], is_flag=True, help="Show the runs without making any."),
     Option(["--retention"], is_flag=True,
-           help="Measure each run on the other tasks too: what tuning on one costs on these."),
-    Option(["--cards"], is_flag=True, help="Write a card and a picture for each run too."),
+           help="Also measure each run on the other tasks: what tuning on one costs on these."),
+    Option(["--cards"], is_flag=True, help="Also write a card and a picture for each run."),
     Option(["--quiet"], is_flag=True, help="Leave out progress."),
 )  # fmt: skip
 EXECUTION: tuple[Option, ...] = (*SWITCHES, *field_options(SweepPlace))
@@ -170,7 +169,7 @@ def _shared_options(taken: set[str]) -> Iterator[Option]:
     for option in ALL_RUNS:
         if option.name not in taken:
             shared = copy(option)
-            shared.section = "Of every run"
+            shared.section = "Every run"
             yield shared
 
 

@@ -44,14 +44,23 @@ class RunError(FewTuneError):
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:
-    """Return "Did you mean 'x'?" for the closest option, else up to 20 of the options.
-
-    Comparison ignores case and treats "_" as "-".
-    """
+    """Return "Did you mean 'x'?" for the closest option, else up to 20 of the options."""
     names = sorted(options)
-    folded = {option.lower().replace("_", "-"): option for option in names}
-    close = difflib.get_close_matches(name.lower().replace("_", "-"), folded, n=1, cutoff=0.6)
-    if close:
-        return f"Did you mean '{folded[close[0]]}'?"
+    if near := nearest(name, names):
+        return near
     more = f", and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return f"Known: {', '.join(names[:LISTED])}{more}."
+    return f"Known: {', '.join(names[:LISTED])}{more}." if names else ""
+
+
+def nearest(name: str, options: Iterable[str]) -> str:
+    """Return "Did you mean 'x'?" for the closest option, "" if none is close.
+
+    Comparison ignores case and the dashes of a flag, and treats "_" as "-".
+    """
+    folded = {_fold(option): option for option in options}
+    close = difflib.get_close_matches(_fold(name), folded, n=1, cutoff=0.6)
+    return f"Did you mean '{folded[close[0]]}'?" if close else ""
+
+
+def _fold(name: str) -> str:
+    return name.lower().replace("_", "-").removeprefix("--")

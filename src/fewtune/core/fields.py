@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, TypeAdapter, ValidationError
 
 from fewtune.core.errors import ConfigError, did_you_mean
-from fewtune.core.naming import dashed
+from fewtune.core.naming import brief, dashed
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -177,9 +177,9 @@ class Parser:
         }
         ge, gt, le, lt = map(limits.get, BOUNDS)
         if ge is not None and le is not None:
-            return f"from {ge:g} to {le:g}"
+            return f"from {brief(ge)} to {brief(le)}"
         words = {"at least": ge, "above": gt, "at most": le, "below": lt}
-        return " and ".join(f"{word} {x:g}" for word, x in words.items() if x is not None)
+        return " and ".join(f"{word} {brief(x)}" for word, x in words.items() if x is not None)
 
     def wanted(self) -> str:
         """Return "a whole number from 1 to 64"; "" where only pydantic can say it."""

@@ -17,8 +17,10 @@ def present(name: str) -> str:
 
 
 def brief(value: object) -> str:
-    """Return a value as text, numbers without digits that say nothing."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """Return a value as text: 0.50 is "0.5", 2000000 is "2,000,000"."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return f"{value:,}" if isinstance(value, int) and abs(value) >= 10_000 else str(value)
 
 
 def counted(number: int, singular: str, plural: str = "") -> str:

@@ -220,14 +220,16 @@ class Protocol(Frozen, ABC):
 
     strategies: tuple[str, ...] = Field(
         default_factory=lambda: tuple(strategy_names()),
-        description="rows of the tables; zero-shot is always one",
+        description="rows of the tables, besides zero-shot",
     )
-    seeds: tuple[NonNegativeInt, ...] = Field((1, 2, 3), min_length=1, description="a run for each")
+    seeds: tuple[NonNegativeInt, ...] = Field(
+        (1, 2, 3), min_length=1, description="seeds; a run for each"
+    )
     draw: Draw = Field(DEFAULT_DRAW, description="how shots are drawn")
     prompts: PromptsName | None = Field(
-        None, description="whose class names and templates; none: each dataset's default"
+        None, description="whose class names and templates to use; none: each dataset's own"
     )
-    backbone: str | None = Field(None, description="name; none: that of `fewtune fit`")
+    backbone: str | None = Field(None, description="backbone by name; none: that of `fewtune fit`")
     options: dict[str, Options] = Field(default_factory=dict)
 
     def model_post_init(self, context: Any) -> None:

@@ -54,9 +54,9 @@ class DataChoice(Frozen):
     root: Annotated[Path | None, Flag(metavar="DIR", shown="the download folder")] = Field(
         None, description="folder that holds datasets by name"
     )
-    layout: Annotated[str | None, Flag(metavar="NAME", shown="the most trustworthy")] = Field(
-        None, description="form in which a dataset is read, where there are several"
-    )
+    layout: Annotated[
+        str | None, Flag(metavar="NAME", shown="the first of `fewtune data info`")
+    ] = Field(None, description="form of a dataset to read, where several are on this machine")
     subset: Annotated[Subset | None, Flag(shown="1000; full with --shots")] = Field(
         None, description="training images of a VTAB task: 1,000, or 800 and 200 for validation"
     )
@@ -64,7 +64,7 @@ class DataChoice(Frozen):
         "all", description="classes to learn: all, or the first or second half, as in base-to-new"
     )
     score_on: Split = Field(
-        "test", description="images that are scored; with val, no test image enters the run"
+        "test", description="images to score; with val, the run never sees a test image"
     )
     name: Annotated[str | None, Flag(metavar="NAME", shown="that of the folder")] = Field(
         None, description="name of the task in tables"
@@ -105,7 +105,7 @@ class TrainingSettings(Frozen):
         1.0, gt=0, le=1000, description="factor on training steps and schedule"
     )
     time_budget_s: Annotated[Seconds | None, Flag("--time-budget", shown="none")] = Field(
-        None, gt=0, description="shorten training to this time, such as 10m"
+        None, gt=0, description="shorten training to this time: 90s, 10m or 1h30m"
     )
 
 
@@ -116,25 +116,25 @@ class ExecutionSettings(Frozen):
         "auto", description="where to compute: auto, cpu, cuda"
     )
     precision: Annotated[AskedPrecision, Flag(section=EXECUTION)] = Field(
-        "auto", description="of products; auto is bf16 where the hardware has it"
+        "auto", description="of matrix products; auto is bf16 where the hardware has it"
     )
     threads: Annotated[int | None, Flag(shown="as torch chooses", section=EXECUTION)] = Field(
         None, ge=1, description="CPU threads"
     )
     memory_mib: Annotated[
         Mebibytes | None, Flag("--memory", shown="what is free", section=EXECUTION)
-    ] = Field(None, gt=0, description="most that the process may take, such as 2GiB")
+    ] = Field(None, gt=0, description="most memory that the process may take, such as 2GiB")
     cache_dir: Annotated[
         Path | None, Flag("--cache", "DIR", "one folder for all runs", EXECUTION)
-    ] = Field(None, description="encoded images that runs share: `fewtune cache list`")
+    ] = Field(None, description="folder for the encoded images that runs share")
     no_cache: Annotated[bool, Flag(section=EXECUTION)] = Field(
-        False, description="encode all images in every step anew"
+        False, description="keep no encoded images: encode them again in every step"
     )
     runs: Annotated[Path, Flag(metavar="DIR", section=EXECUTION), BeforeValidator(_folder)] = Field(
-        Path("runs"), description="folder of run folders"
+        Path("runs"), description="folder for runs"
     )
     tracker: Annotated[Literal["none", "tensorboard", "wandb"], Flag(section=EXECUTION)] = Field(
-        "none", description="log to it as well"
+        "none", description="where to log, next to metrics.jsonl in the run's folder"
     )
     checkpoint_interval_s: Annotated[float, Flag(hidden=True)] = Field(
         20.0, ge=0, description="seconds between checkpoints"

@@ -35,28 +35,29 @@ class Recipe(Frozen):
     lr: float = Field(1e-3, gt=0, le=1e6, description="peak learning rate")
     weight_decay: float = Field(0.0, ge=0, le=1e6, description="weight decay")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum (sgd)")
-    schedule: Literal["cosine", "constant"] = Field("cosine", description="shape of the rate")
-    schedule_unit: Literal["step", "epoch"] = Field("step", description="when the rate changes")
-    min_lr: float = Field(0.0, ge=0, description="rate that the cosine ends in")
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="learning rate over time")
+    schedule_unit: Literal["step", "epoch"] = Field(
+        "step", description="change the rate every step or every epoch"
+    )
+    min_lr: float = Field(0.0, ge=0, description="learning rate at the end of the cosine")
     warmup: float = Field(0.0, ge=0, description="length of the warm-up, in schedule units")
     warmup_lr: float | None = Field(
-        None, ge=0, description="constant rate of the warm-up; none: linear from 0"
+        None, ge=0, description="constant learning rate of the warm-up; none: rise from 0"
     )
-    length: float = Field(
-        100, ge=0, description="length of training; 0: no step, only what is computed in one go"
-    )
+    length: float = Field(100, ge=0, description="length of training; 0: no gradient step")
     length_unit: Literal["steps", "steps-per-shot", "epochs"] = Field(
         "epochs", description="unit of the length"
     )
     views: int = Field(
-        0, ge=0, description="augmented views per image, computed once; 0: a new view every epoch"
+        0, ge=0, description="augmented views per image, encoded once; 0: a new view in every epoch"
     )
     crop_scale: float | None = Field(
-        0.08, gt=0, le=1, description="least area of a random crop; none: the test transform"
+        0.08, gt=0, le=1, description="smallest area of a random crop; none: no random crop"
     )
-    flip: bool = Field(True, description="mirror half of the views")
+    flip: bool = Field(True, description="mirror half of the views at random")
     shared_prefix: bool = Field(
-        False, description="one dropout mask for what all prompts begin with, computed once"
+        False,
+        description="compute the words that all prompts begin with once, with one dropout mask",
     )
 
     def steps_per_epoch(self, images: int) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 from fewtune.core.errors import ConfigError, did_you_mean
 from fewtune.core.paths import data_dir
 from fewtune.core.task import Task
+from fewtune.data.archives import refuse_packed
 from fewtune.data.layouts import open_task
 from fewtune.data.scan import subfolders
 from fewtune.datasets import fashion, loading
@@ -166,6 +167,7 @@ def resolve(
         ConfigError: `data` is neither, is the name of two datasets, or an argument does not fit.
         DataError: The data cannot be found or read.
     """
+    refuse_packed(str(data))
     found = None if root is None and _exists(data) else find(str(data))
     if found is not None and found.name != SAMPLE:
         how = loading.Choice(prompts, subset, layout, templates, descriptions, few_shot)

@@ -35,7 +35,7 @@ class BaseToNew(Protocol):
     title = "Base-to-new generalisation"
     paper = "zhou2022cocoop"
 
-    data: tuple[str, ...] = Field(ELEVEN, min_length=1, description="names or paths")
+    data: tuple[str, ...] = Field(ELEVEN, min_length=1, description="datasets by name or path")
     shots: int = Field(16, ge=1, description="training images per class")
 
     def cases(self, scores: Iterable[Score] = ()) -> tuple[Case, ...]:

@@ -33,9 +33,9 @@ class CrossDataset(Protocol):
     title = "Cross-dataset transfer"
     paper = "zhou2022cocoop"
 
-    source: str = Field(ELEVEN[0], description="what is trained on")
+    source: str = Field(ELEVEN[0], description="dataset to train on")
     targets: tuple[str, ...] = Field(
-        ELEVEN[1:], min_length=1, description="what is tested on, without training there"
+        ELEVEN[1:], min_length=1, description="datasets to test on, without training there"
     )
     shots: int = Field(16, ge=1, description="training images per class")
     options: dict[str, Options] = Field(default_factory=lambda: {"clipfit": {"length": 10}})

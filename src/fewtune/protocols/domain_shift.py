@@ -21,5 +21,5 @@ class DomainShift(CrossDataset):
     targets: tuple[str, ...] = Field(
         ("imagenet-v2", "imagenet-sketch", "imagenet-a", "imagenet-r"),
         min_length=1,
-        description="what is tested on, without training there",
+        description="datasets to test on, without training there",
     )

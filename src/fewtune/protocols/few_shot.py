@@ -39,7 +39,7 @@ class FewShot(Protocol):
     title = "Few-shot classification"
     paper = "zhou2022coop"
 
-    data: tuple[str, ...] = Field(ELEVEN, min_length=1, description="names or paths")
+    data: tuple[str, ...] = Field(ELEVEN, min_length=1, description="datasets by name or path")
     shots: tuple[PositiveInt, ...] = Field(
         (1, 2, 4, 8, 16), min_length=1, description="training images per class"
     )

@@ -13,4 +13,6 @@ class Own(FewShot):
     title = "Own images"
     paper = ""
 
-    data: tuple[str, ...] = Field(min_length=1, description="paths, or names of datasets")
+    data: tuple[str, ...] = Field(
+        min_length=1, description="folders of images, or datasets by name"
+    )

@@ -30,26 +30,26 @@ class SweepPlace(Frozen):
     """Where runs are made, how many at a time, and where they are kept."""
 
     runs: Annotated[str, Flag(metavar="DIR|URL", section=SECTION), BeforeValidator(str)] = Field(
-        "runs", description="folder of run folders, or a URL such as s3://bucket/study"
+        "runs", description="folder for runs, or a URL such as s3://bucket/study"
     )
     on: Annotated[Literal["here", "ray"], Flag(section=SECTION)] = Field(
         "here", description="make runs one after the other here, or several at a time on Ray"
     )
-    address: Annotated[
-        str, Flag("", "HOST:PORT|auto", "Ray is started on this machine", SECTION)
-    ] = Field("", description="a Ray cluster that is there already")
-    workers: Annotated[int | None, Flag(shown="as many as there are CPUs for", section=SECTION)] = (
+    address: Annotated[str, Flag("", "HOST:PORT|auto", "start Ray on this machine", SECTION)] = (
+        Field("", description="an existing Ray cluster")
+    )
+    workers: Annotated[int | None, Flag(shown="as many as the CPUs allow", section=SECTION)] = (
         Field(None, ge=1, description="runs at a time on Ray")
     )
     cpus_per_run: Annotated[int | None, Flag(shown="1", section=SECTION)] = Field(
-        None, ge=1, description="CPUs of a run on Ray, and its threads"
+        None, ge=1, description="CPUs for each run on Ray"
     )
     gpus_per_run: Annotated[float | None, Flag(shown="1 where there are any", section=SECTION)] = (
-        Field(None, ge=0, description="GPUs of a run on Ray; 0.5 makes two runs at a time on each")
+        Field(None, ge=0, description="GPUs for each run on Ray; with 0.5, two runs share one")
     )
     batched: bool = Field(
         False,
-        description="train runs that differ in seed and rate alone at once, where a strategy can",
+        description="train runs that differ only in seed and rate in one program, where possible",
     )
 
     def model_post_init(self, context: Any) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import click
 from click.core import ParameterSource
 
-from fewtune.core.errors import ConfigError, did_you_mean
+from fewtune.core.errors import ConfigError, did_you_mean, nearest
 from fewtune.core.naming import show
 
 if TYPE_CHECKING:
@@ -63,8 +63,27 @@ class Command(click.Command):
                     formatter.write_dl(records)
 
 
+def instead_of(option: str, ctx: click.Context | None) -> str:
+    """Return what may be meant by an option that a command does not have."""
+    if ctx is None:
+        return ""
+    other = getattr(ctx.command, "elsewhere", lambda option: "")(option)
+    names = [name for p in ctx.command.params for name in p.opts if name.startswith("--")]
+    return other or nearest(option, names)
+
+
 class Group(click.Group):
-    """Commands below a verb; when another is asked for, the closest is named."""
+    """Commands below a verb; bare, it prints its help."""
+
+    def __init__(self, name: str, **rest: Any) -> None:
+        how = {"invoke_without_command": True, "subcommand_metavar": "COMMAND [ARGS]..."}
+        super().__init__(name, callback=self._show, **how, **rest)
+
+    @staticmethod
+    @click.pass_context
+    def _show(ctx: click.Context) -> None:
+        if ctx.invoked_subcommand is None:
+            click.echo(ctx.get_help())
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Refuse an unknown command."""

@@ -32,9 +32,9 @@ Root = Annotated[
 MovedBackbone = Annotated[
     str | None,
     Flag(metavar="PATH", shown="where the run found it"),
-    "where the run's backbone is now, if it has moved",
+    "the run's backbone, if it was moved",
 ]
-Mixed = Annotated[bool, "accept several versions of FewTune, or several states of a task's images"]
+Mixed = Annotated[bool, "allow runs of different versions of FewTune, or of changed images"]
 
 
 @dataclass(frozen=True)

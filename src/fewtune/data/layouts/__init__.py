@@ -129,14 +129,19 @@ def _require(path: Path) -> None:
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        siblings = entries(path.parent) if path.parent.is_dir() else []
-        hint = did_you_mean(path.name, [entry.name for entry in siblings])
-        raise DataError(
-            f"{path} does not exist.", hint=hint if siblings else "Check the path with ls."
-        ) from None
+        raise DataError(f"{path} does not exist.", hint=_closest(path)) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"Cannot read {path}: {reason}.") from error
+
+
+def _closest(path: Path) -> str:
+    """Return what may be meant by a path that does not exist."""
+    parent = next(folder for folder in path.parents if folder.is_dir())
+    if parent != path.parent:
+        return f"{parent} is the last folder of this path that exists."
+    meant = [e.name for e in entries(parent) if e.is_dir() or _is_table(e.name)]
+    return did_you_mean(path.name, meant) or f"{parent} has no folder and no table in it."
 
 
 def _refuse_other_folders(path: Path) -> None:
@@ -168,5 +173,9 @@ def hint_for_one_class(location: str) -> str:
 
 
 def _table_hint(path: Path) -> str:
-    tables = [e.path for e in entries(path) if e.name.lower().endswith(TABLE_SUFFIXES)]
+    tables = [e.path for e in entries(path) if _is_table(e.name)]
     return f"Its labels may be in a table: try --data '{tables[0]}'" if tables else ""
+
+
+def _is_table(name: str) -> bool:
+    return name.lower().endswith(TABLE_SUFFIXES)
