@@ -18,8 +18,8 @@ from pathlib import Path
 import click
 
 from fewtune.cli.support import console
-from fewtune.cli.support.options import instead_of
-from fewtune.core.errors import ConfigError, FewTuneError, nearest
+from fewtune.cli.support.options import Group, instead_of
+from fewtune.core.errors import FewTuneError
 
 EXIT_UNEXPECTED = 1
 EXIT_ERROR = 2
@@ -38,7 +38,7 @@ def verbs() -> dict[str, str]:
     return found
 
 
-class Verbs(click.Group):
+class Verbs(Group):
     """A group whose commands are the verb files."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -53,18 +53,6 @@ class Verbs(click.Group):
         command: click.Command = module.command
         return command
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Refuse an unknown verb with the closest one."""
-        name = args[0]
-        if name not in verbs() and not name.startswith("-"):
-            raise ConfigError(
-                f"There is no command {name!r}.",
-                hint=nearest(name, verbs()) + " See `fewtune --help`.",
-            )
-        return super().resolve_command(ctx, args)
-
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a line for each verb."""
         with formatter.section("Commands"):
@@ -73,18 +61,13 @@ class Verbs(click.Group):
 
 @click.group(
     cls=Verbs,
-    invoke_without_command=True,
-    subcommand_metavar="COMMAND [ARGS]...",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Start with `fewtune quickstart`, then `fewtune fit --data DIR`.",
 )
 @click.version_option(package_name="fewtune", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.pass_context
-def fewtune(ctx: click.Context, debug: bool) -> None:
+def fewtune(debug: bool) -> None:
     """Tune CLIP on a handful of labelled images, from a folder to a classifier."""
-    if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import click
 from click.core import ParameterSource
 
-from fewtune.core.errors import ConfigError, did_you_mean, nearest
+from fewtune.core.errors import ConfigError, nearest
 from fewtune.core.naming import show
 
 if TYPE_CHECKING:
@@ -73,24 +73,21 @@ def instead_of(option: str, ctx: click.Context | None) -> str:
 
 
 class Group(click.Group):
-    """Commands below a verb; bare, it prints its help."""
+    """Commands below a verb; without arguments, it prints its help."""
 
-    def __init__(self, name: str, **rest: Any) -> None:
-        how = {"invoke_without_command": True, "subcommand_metavar": "COMMAND [ARGS]..."}
-        super().__init__(name, callback=self._show, **how, **rest)
-
-    @staticmethod
-    @click.pass_context
-    def _show(ctx: click.Context) -> None:
-        if ctx.invoked_subcommand is None:
-            click.echo(ctx.get_help())
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Ask for help where nothing is asked for."""
+        return super().parse_args(ctx, args or ["--help"])
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Refuse an unknown command."""
-        if args[0] not in self.commands and not args[0].startswith("-"):
+        """Refuse an unknown command with the closest one."""
+        known = self.list_commands(ctx)
+        if args[0] not in known and not args[0].startswith("-"):
+            path = ctx.command_path
+            name = " ".join([*path.split()[1:], args[0]])
             raise ConfigError(
-                f"There is no command '{self.name} {args[0]}'.",
-                hint=did_you_mean(args[0], self.commands),
+                f"There is no command {name!r}.",
+                hint=f"{nearest(args[0], known)} See `{path} --help`.".strip(),
             )
         return super().resolve_command(ctx, args)
 
