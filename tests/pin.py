@@ -24,14 +24,15 @@ from fewtune.datasets.declaration import Dataset
 from fewtune.model.load_strategy import load_strategy
 from fewtune.model.strategy import Strategy
 from fewtune.testing import tiny_task
-from fewtune.testing.contract_case import ContractCase, trains
+from fewtune.testing.contract_case import ContractCase, make_steps, trains
 
 COMMAND = "python tests/pin.py"
 TESTS = Path(__file__).parent
 VALUES, DATASETS = TESTS / "values.toml", TESTS / "datasets.toml"
 VALUES_HEADER = f"""\
 # What every strategy computes on the random CLIP of fewtune.testing, with its defaults: trained
-# parameters, how many leading stages of each tower are frozen, losses by step, and its defaults.
+# parameters, how many leading stages of each tower are frozen, losses by step (of every phase), and
+# its defaults.
 # Written by: {COMMAND}
 """
 DATASETS_HEADER = f"""\
@@ -53,12 +54,14 @@ def values_of(kind: type[Strategy], folder: Path) -> Table:
         table["text_cut"] = text
     if not trains(kind):
         return table | {"parameters": 0}
-    training = case.training(tiny_task().support())
-    losses = [training.step(step)[0] for step in range(max(LOSS_STEPS))]
-    return table | {
-        "parameters": sum(parameter.numel() for parameter in training.parameters.values()),
-        "losses": [float(f"{losses[step - 1]:.6g}") for step in LOSS_STEPS],
-    }
+    trained: dict[str, int] = {}
+    losses = []
+    for phase in range(len(case.phases)):
+        training = case.training(tiny_task().support(), phase=phase)
+        trained |= {name: parameter.numel() for name, parameter in training.parameters.items()}
+        of_phase = make_steps(training, max(LOSS_STEPS))
+        losses += [float(f"{of_phase[step - 1]:.6g}") for step in LOSS_STEPS]
+    return table | {"parameters": sum(trained.values()), "losses": losses}
 
 
 def values_of_the_recipe() -> Table:

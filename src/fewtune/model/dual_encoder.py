@@ -145,6 +145,11 @@ class DualEncoder:
             parameter.requires_grad_(True)
         return chosen
 
+    def freeze(self) -> None:
+        """Train no further what was unfrozen or injected so far; it is still saved."""
+        for parameter in self.tuned().values():
+            parameter.requires_grad_(False)
+
     def inject(self, name: str, make: Callable[[nn.Module], nn.Module]) -> None:
         """Put `make(module)` in the place of the module called `name`.
 

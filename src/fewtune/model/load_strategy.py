@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+from collections.abc import Iterator
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,19 @@ if TYPE_CHECKING:
     from fewtune.model.strategy import Strategy
 
 
+_offered: dict[str, type[Strategy]] = {}
+
+
+@contextlib.contextmanager
+def offered(kind: type[Strategy]) -> Iterator[None]:
+    """Within this context `load_strategy` knows a class, though no package has installed it."""
+    _offered[kind.name()] = kind
+    try:
+        yield
+    finally:
+        del _offered[kind.name()]
+
+
 def load_strategy(name: str) -> type[Strategy]:
     """Import a strategy by name (case and "_" do not matter).
 
@@ -23,6 +38,8 @@ def load_strategy(name: str) -> type[Strategy]:
     from fewtune.model.strategy import Strategy
 
     folded = name.lower().replace("_", "-")
+    if folded in _offered:
+        return _offered[folded]
     if folded in plugins("strategies"):
         module_name = f"fewtune.strategies.{folded.replace('-', '_')}"
     else:

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fewtune.core.errors import ConfigError
 from fewtune.model.dropout import rows_from
 from fewtune.model.recomputation import in_chunks
 
@@ -133,8 +134,30 @@ class Tower(ABC):
 
     def _step(self, stage: Stage, x: Tensor, rows: TokenBatch | None) -> Tensor:
         for hook in self.hooks.get(stage.name, ()):
-            x = hook(x, rows)
+            x = _kept_rows(hook, stage.name, x, hook(x, rows), rows is not None)
         return stage.run(x, rows)
+
+
+def _kept_rows(
+    hook: StageFunction, stage: str, before: Tensor, after: Tensor | None, texts: bool
+) -> Tensor:
+    """Return what a hook has made of a batch, if it has kept the rows.
+
+    Raises:
+        ConfigError: It returned no tensor, or one of another shape.
+    """
+    found = tuple(after.shape) if isinstance(after, Tensor) else type(after).__name__
+    expected, size = tuple(before.shape), before.shape
+    if isinstance(after, Tensor):
+        free = before.dim() == 3 and not texts  # images may get tokens: (B, L, W)
+        same = after.dim() == before.dim() and after.shape[0] == size[0]
+        if same and (after.shape == size or (free and after.shape[2] == size[2])):
+            return after
+    name = getattr(getattr(hook, "func", hook), "__qualname__", repr(hook))
+    raise ConfigError(
+        f"The hook {name} at {stage} returned {found} in the place of {expected}.",
+        hint="It must keep the rows, their width and, for texts, their tokens.",
+    )
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from functools import partial
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from fewtune.core.errors import ConfigError
 from fewtune.core.spec import Recipe
 from fewtune.core.task import ClassSet
+from fewtune.model.dropout import dropout
 from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.head import Head
 from fewtune.model.strategy import Strategy
@@ -57,7 +57,7 @@ class PromptHead(Head):
         """Return [x_i, E_i, P_i]; what the block before made of its prompts is discarded."""
         prompts = self.project(self.tokens[layer])
         prompts = prompts.expand(len(x), *prompts.shape)
-        prompts = F.dropout(prompts, self.strategy.dropout, self.training).to(x.dtype)
+        prompts = dropout(prompts, self.strategy.dropout, self.training).to(x.dtype)
         kept = x[:, : -self.strategy.tokens] if layer else x
         return torch.cat([kept, prompts], dim=1)
 

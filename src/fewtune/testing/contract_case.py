@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from fewtune.core.spec import Plan, Recipe
-from fewtune.core.task import ClassSet, Support, Task
+from fewtune.core.task import ClassSet, Example, Support, Task
 from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.head import Head
-from fewtune.model.strategy import Strategy
+from fewtune.model.strategy import Phase, Strategy
 from fewtune.testing.tiny import tiny_clip, tiny_clip_folder, tiny_task
 from fewtune.training.cut import find_cuts
+from fewtune.training.image_loader import ImageLoader
 from fewtune.training.job import Job
 from fewtune.training.loop import Training, prepare
-from fewtune.training.run_model import attach
+from fewtune.training.run_model import attach, attach_phase
+from fewtune.training.scoring import scores
 from fewtune.training.tracking import Step, Tracker
 
 STEPS = 6
@@ -36,14 +41,20 @@ class ContractCase:
     def recipe(self) -> Recipe:
         """The default recipe; checks that train are not run without one."""
         recipe = type(self.strategy).recipe
-        assert recipe is not None
+        assert recipe is not None, f"{self.strategy.name()} has no recipe"
         return recipe
 
-    def scale(self, support: Support) -> float:
-        """Return the factor on the length that makes about `STEPS` steps."""
-        if not trains(type(self.strategy)):
-            return 1.0
-        return STEPS / self.recipe.total_steps(len(support.train), support.shots)
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The stretches of training, each with the recipe of its own."""
+        return self.strategy.phases(self.recipe)
+
+    def scale(self, support: Support, phase: Phase | None = None) -> float:
+        """Return the factor on the length that makes about `STEPS` steps of each phase."""
+        phases = (phase,) if phase else self.phases if type(self.strategy).recipe else ()
+        shots = support.shots
+        total = sum(p.recipe.total_steps(len(support.train), shots) for p in phases)
+        return STEPS * len(phases) / total if total else 1.0
 
     def model(self) -> DualEncoder:
         """Return a fresh private copy of the tiny backbone."""
@@ -75,20 +86,29 @@ class ContractCase:
         recipe = type(self.strategy).recipe
         return attach(self.strategy, self.model(), classes, recipe, seed=0)
 
-    def training(self, support: Support, cache: bool = True) -> Training:
-        """Return the first phase, ready to run."""
-        head = self.attached(support.classes)
-        plan = Plan(device="cpu", threads=1, cache=cache, steps_scale=self.scale(support))
-        training = Training(head, support, self.recipe, plan, "fp32", 0, 0)
-        prepare(training, Tracker())
+    def training(
+        self, support: Support, *, cache: bool = True, phase: int = 0, **recipe: Any
+    ) -> Training:
+        """Return a phase, ready to run, after some steps of those before it.
+
+        Args:
+            recipe: Fields of its recipe that are changed.
+        """
+        model, head = self.model(), None
+        for index, part in enumerate(self.phases[: phase + 1]):
+            head = attach_phase(part, index, model, support.classes, head, seed=0)
+            plan = Plan(device="cpu", threads=1, cache=cache, steps_scale=self.scale(support, part))
+            changed = part.recipe.model_copy(update=recipe if index == phase else {})
+            training = Training(head, support, changed, plan, "fp32", 0, index)
+            prepare(training, Tracker())
+            if index < phase:
+                make_steps(training)
         return training
 
-    def trained(self, support: Support, cache: bool = True) -> Training:
-        """Return the first phase after three steps, switched to evaluation."""
-        training = self.training(support, cache)
-        for step in range(3):
-            training.step(step)
-        training.evaluation_mode()
+    def trained(self, support: Support, *, cache: bool = True) -> Training:
+        """Return the last phase after some steps of every phase, switched to evaluation."""
+        training = self.training(support, cache=cache, phase=len(self.phases) - 1)
+        make_steps(training)
         return training
 
     def cuts(self) -> tuple[int, int | None]:
@@ -98,18 +118,42 @@ class ContractCase:
         return cuts.image, cuts.text
 
 
+def make_steps(training: Training, count: int = 3) -> list[float]:
+    """Make the first steps of a phase, switch it to evaluation, and return the losses."""
+    losses = [training.step(step)[0] for step in range(min(count, training.total))]
+    training.evaluation_mode()
+    return losses
+
+
 def trains(kind: type[Strategy]) -> bool:
     """Return whether a strategy makes optimizer steps."""
     return kind.recipe is not None and kind.recipe.length > 0
 
 
 class Interrupt(Tracker):
-    """Raises KeyboardInterrupt after a number of steps, as Ctrl-C would."""
+    """Raises KeyboardInterrupt in the middle of a phase, as Ctrl-C would."""
 
-    def __init__(self, after: int) -> None:
-        self.after = after
+    def __init__(self, phase: str) -> None:
+        self.phase = phase
 
     def log(self, step: Step) -> None:
         """Interrupt at the chosen step."""
-        if step.step == self.after:
+        if step.phase == self.phase and step.step == (step.total + 1) // 2:
             raise KeyboardInterrupt
+
+
+def scores_of(head: Head, examples: Sequence[Example]) -> Tensor:
+    """Return the logits (N, C) of images, as a run computes them."""
+    return scores(head, head.classes, ImageLoader(examples, head.model.preprocess), "fp32")
+
+
+def difference(a: Tensor, b: Tensor) -> float:
+    """Return the largest absolute difference of two tensors of one shape."""
+    return float((a - b).abs().max())
+
+
+def some(names: Iterable[str]) -> str:
+    """Return the first three names, and how many more there are."""
+    listed = sorted(names)
+    more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
+    return ", ".join(listed[:3]) + more

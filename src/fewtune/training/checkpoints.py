@@ -16,6 +16,7 @@ from fewtune.training.tensor_files import copy_tensors, write_tensors
 
 INTERVAL_S = 20.0
 OPTIMIZER = "optimizer."
+EARLIER = "earlier."
 
 
 class Checkpoints:
@@ -29,6 +30,7 @@ class Checkpoints:
     def __init__(self, path: Path, interval_s: float = INTERVAL_S) -> None:
         self.path = path
         self.interval_s = interval_s
+        self._earlier: dict[str, Tensor] = {}
         self._written = time.monotonic()
 
     def tick(self, phase: int, step: int, head: Head, optimizer: torch.optim.Optimizer) -> None:
@@ -43,6 +45,7 @@ class Checkpoints:
             for key, value in optimizer.state.get(parameter, {}).items():
                 if isinstance(value, Tensor):
                     tensors[f"{OPTIMIZER}{name}.{key}"] = value
+        tensors.update((f"{EARLIER}{name}", value) for name, value in self._earlier.items())
         write_tensors(self.path, tensors, {"phase": str(phase), "step": str(step)})
         self._written = time.monotonic()
 
@@ -50,21 +53,34 @@ class Checkpoints:
         """Return the phase that the checkpoint is of; 0 without one."""
         return self._meta()[0] if self.path.exists() else 0
 
-    def restore(self, phase: int, head: Head, optimizer: torch.optim.Optimizer) -> int:
-        """Load the checkpoint if it is of this phase and return the number of steps done.
+    def keep_earlier(self, head: Head) -> None:
+        """Store from now on what a phase has made of the head: the next phase begins with it."""
+        self._earlier = {name: value.detach().clone() for name, value in head.saved().items()}
+
+    def restore_earlier(self, head: Head) -> None:
+        """Load what the phase before the checkpoint's has made of the head.
+
+        Raises:
+            RunError: The file is damaged or of another run; the head is as it was.
+        """
+        tensors = {k: v for k, v in load_file(self.path).items() if k.startswith(EARLIER)}
+        self._copy({k.removeprefix(EARLIER): v for k, v in tensors.items()}, head)
+        self.keep_earlier(head)
+
+    def restore(self, phase: int, head: Head, optimizer: torch.optim.Optimizer) -> int | None:
+        """Load the checkpoint and return the number of steps done; None if none is of this phase.
 
         Raises:
             RunError: The file is damaged or of another run; head and optimizer are as they were.
         """
         if not self.path.exists():
-            return 0
+            return None
         of_phase, step = self._meta()
         if of_phase != phase:
-            return 0
+            return None
         tensors = load_file(self.path)
-        trained = {k: v for k, v in tensors.items() if not k.startswith(OPTIMIZER)}
-        if misfits := copy_tensors(trained, head.saved()):
-            raise self._unreadable(f"it does not fit at {misfits[0]!r}")
+        aside = (OPTIMIZER, EARLIER)
+        self._copy({k: v for k, v in tensors.items() if not k.startswith(aside)}, head)
         for name, parameter in head.trainable():
             prefix = f"{OPTIMIZER}{name}."
             state = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
@@ -77,6 +93,10 @@ class Checkpoints:
     def remove(self) -> None:
         """Delete the checkpoint of a finished run."""
         self.path.unlink(missing_ok=True)
+
+    def _copy(self, tensors: dict[str, Tensor], head: Head) -> None:
+        if misfits := copy_tensors(tensors, head.saved()):
+            raise self._unreadable(f"it does not fit at {misfits[0]!r}")
 
     def _meta(self) -> tuple[int, int]:
         try:

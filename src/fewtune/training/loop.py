@@ -104,20 +104,25 @@ class Training:
         cuts = find_cuts(head, support.classes)
         self._share_prefix(cuts)
         self.cuts = cuts if plan.cache else Cuts(0, cuts.text and 0)
+        self.class_set = support.classes
+        self._examples, self._disk_cache = support.train, disk_cache
+        self.features = self._feature_cache()
+
+    def _feature_cache(self) -> FeatureCache:
+        recipe, plan = self.recipe, self.plan
         images = ImageLoader(
-            support.train, self.model.preprocess, recipe, seed, device=self.model.device
+            self._examples, self.model.preprocess, recipe, self.seed, device=self.model.device
         )
-        self.features = FeatureCache(
+        return FeatureCache(
             self.model,
             images,
             self.cuts.image,
-            precision,
+            self.precision,
             views=recipe.views,
             budget_bytes=plan.cache * plan.cache_mib * 2**20,
-            disk_cache=disk_cache if plan.cache else None,
+            disk_cache=self._disk_cache if plan.cache else None,
             encoding_batch=plan.encoding_batch,
         )
-        self.class_set = support.classes
 
     def _share_prefix(self, cuts: Cuts) -> None:
         """Let dropout have one mask for the prefix of all prompts, if the recipe says so.
@@ -240,8 +245,11 @@ class Training:
         return self.plan.model_copy(update=update)
 
     def use_plan(self, plan: Plan) -> None:
-        """Take micro-batches, text chunks and number of steps from another plan."""
+        """Take micro-batches, text chunks, number of steps and a smaller cache from a plan."""
+        shrinks = plan.cache_mib < self.plan.cache_mib
         self.plan = plan
+        if shrinks:
+            self.features = self._feature_cache()
         self.total = self.recipe.total_steps(self.count, self.shots, plan.steps_scale)
         if self.classes:
             self.classes = replace(self.classes, chunk=plan.text_chunk)
@@ -290,14 +298,18 @@ def make_optimizer(recipe: Recipe, groups: list[dict[str, Any]]) -> torch.optim.
     return kind(groups, **options)
 
 
-def tune(training: Training, name: str, checkpoints: Checkpoints, tracker: Tracker) -> None:
-    """Run a phase from its last checkpoint to its end.
+def tune(
+    training: Training, name: str, checkpoints: Checkpoints, tracker: Tracker, start: int = 0
+) -> None:
+    """Run a phase to its end.
+
+    Args:
+        start: How many of its steps a restored checkpoint has done.
 
     Raises:
         RunError: The loss became NaN or infinite; the last checkpoint stays.
         KeyboardInterrupt: Ctrl-C; a checkpoint of the last complete step was written.
     """
-    start = checkpoints.restore(training.phase, training.head, training.optimizer)
     began = time.perf_counter()
     done = start
     try:

@@ -40,11 +40,11 @@ from fewtune.training.feature_cache import FeatureCache
 from fewtune.training.image_loader import ImageLoader
 from fewtune.training.image_stamp import store_stamp
 from fewtune.training.job import Job
-from fewtune.training.loop import Training, prepare, seed_step, tune
+from fewtune.training.loop import Training, prepare, tune
 from fewtune.training.memory.memory_plan import budget_mib, plan_encoding, plan_training
 from fewtune.training.memory.memory_probe import peak_mib, used_mib
 from fewtune.training.run_folder import RunFolder, environment
-from fewtune.training.run_model import load_backbone, used_classes
+from fewtune.training.run_model import attach, attach_phase, load_backbone, used_classes
 from fewtune.training.seen_images import store_seen
 from fewtune.training.tracking import Estimate, JsonLines, Tracker, Trackers
 
@@ -262,65 +262,78 @@ class Execution:
     def _train(self, plan: Plan) -> tuple[Head, Plan, int]:
         recipe = self.job.resolved_recipe()
         if recipe is None:
-            return self.job.strategy.attach(self.model, self.support.classes).eval(), plan, 0
+            return attach(self.job.strategy, self.model, self.support.classes, None, 0), plan, 0
         if not self.support.train:
             raise DataError(f"Task '{self.task.name}' has no training images.")
         head: Head | None = None
-        resumed_phase = self.checkpoints.phase()
-        steps = 0
+        resumed = self.checkpoints.phase()
         for index, phase in enumerate(self.job.strategy.phases(recipe)):
+            if head is not None and index == resumed:
+                self.checkpoints.restore_earlier(head)
+            elif head is not None and index > resumed:
+                self.checkpoints.keep_earlier(head)
             test_guard.enter("attaching")
             head = self.attached(phase, index, head)
-            if index < resumed_phase:
-                continue
-            training, estimate = self._ready(head, phase.recipe, plan, index)
-            self.tracker.estimate(estimate)
-            tune(training, phase.name, self.checkpoints, self.tracker)
-            plan = training.plan
-            steps += training.total
-            self.tune_on_validation(head, plan)
+            if index >= resumed:
+                plan = self._run_phase(head, phase, plan, index)
         assert head is not None
-        return head, plan, steps
+        return head, plan, self._steps(plan)
+
+    def _run_phase(self, head: Head, phase: Phase, plan: Plan, index: int) -> Plan:
+        """Run a phase from its checkpoint, if there is one, and return the plan that it ended with.
+
+        What a checkpoint holds is restored before anything is computed from the head or the towers.
+        """
+        training = self.training(head, phase.recipe, plan, index)
+        done = self.checkpoints.restore(index, head, training.optimizer)
+        if done is None:
+            test_guard.enter("preparing")
+            prepare(training, self.tracker)
+        test_guard.enter("training")
+        self.tracker.estimate(self._settle(training))
+        tune(training, phase.name, self.checkpoints, self.tracker, done or 0)
+        self.tune_on_validation(head, training.plan)
+        return training.plan
 
     def attached(self, phase: Phase, index: int, head: Head | None) -> Head:
         """Return the head of a phase before its first step, given that of the phase before it."""
-        seed_step(self.job.config.seed, index, -1)
         with autocast(self.model.device, self.precision):
-            return phase.attach(self.model, self.support.classes, head)
+            return attach_phase(
+                phase, index, self.model, self.support.classes, head, self.job.config.seed
+            )
 
     def training(self, head: Head, recipe: Recipe, plan: Plan, phase: int) -> Training:
         """Return a phase of a head that was attached, ready to run."""
         seed = self.job.config.seed
         return Training(head, self.support, recipe, plan, self.precision, seed, phase, self.store)
 
-    def _ready(
-        self, head: Head, recipe: Recipe, plan: Plan, phase: int
-    ) -> tuple[Training, Estimate]:
-        """Return a phase whose plan is stored, and what it is going to cost.
+    def _settle(self, training: Training) -> Estimate:
+        """Settle the plan of a phase, and return what the phase is going to cost.
 
-        A new plan gets the pieces that fit into memory and the length that fits into the time
-        budget.
+        A new plan gets the pieces that fit into memory, and the length that fits into this phase's
+        share of the time budget.
         """
-        training = self.training(head, recipe, plan, phase)
-        test_guard.enter("preparing")
-        prepare(training, self.tracker)
-        test_guard.enter("training")
+        training.save_plan = self.folder.write_plan
         if self.folder.plan() is not None:
-            training.save_plan = self.folder.write_plan
-            return training, estimate_cost(training)
-        plan = plan_training(plan, training)
-        if plan.cache_mib < training.plan.cache_mib:
-            training = self.training(head, recipe, plan, phase)
-        training.use_plan(plan)
+            return estimate_cost(training)
+        training.use_plan(plan_training(training.plan, training))
         estimate = estimate_cost(training, probes=1)  # another one found the pieces
         budget_s = self.job.config.time_budget_s
-        if budget_s is not None and estimate.seconds > budget_s:
-            scale = training.plan.steps_scale * budget_s / estimate.seconds
-            training.use_plan(training.plan.model_copy(update={"steps_scale": scale}))
-            estimate = replace(estimate, steps=training.total, seconds=budget_s)
+        if budget_s is not None:
+            budget_s *= training.total / max(1, self._steps(training.plan))
+            if estimate.seconds > budget_s:
+                scale = training.plan.steps_scale * budget_s / estimate.seconds
+                training.use_plan(training.plan.model_copy(update={"steps_scale": scale}))
+                estimate = replace(estimate, steps=training.total, seconds=budget_s)
         self.folder.write_plan(training.plan)
-        training.save_plan = self.folder.write_plan
-        return training, estimate
+        return estimate
+
+    def _steps(self, plan: Plan) -> int:
+        """Return how many steps all phases take."""
+        recipe = self.job.resolved_recipe()
+        phases = self.job.strategy.phases(recipe) if recipe else ()
+        count, shots = len(self.support.train), self.support.shots
+        return sum(p.recipe.total_steps(count, shots, plan.steps_scale) for p in phases)
 
     def tune_on_validation(self, head: Head, plan: Plan) -> None:
         """Let a head choose closed-form settings on finished validation embeddings."""

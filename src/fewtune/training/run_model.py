@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from fewtune.backbones import clip
+from fewtune.core.errors import ConfigError
 from fewtune.core.preprocess import preprocessing
 from fewtune.core.spec import Recipe, Templates
 from fewtune.core.task import ClassSet
 from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.head import Head
-from fewtune.model.strategy import Strategy
+from fewtune.model.strategy import Phase, Strategy
 from fewtune.training.device import choose_device
 from fewtune.training.job import Job
 from fewtune.training.loop import seed_step
@@ -42,13 +43,47 @@ def attach(
 ) -> Head:
     """Replay all phases' `attach` without training: the head that a saved run fits into."""
     if recipe is None:
-        return strategy.attach(model, classes).eval()
+        return checked(strategy.attach(model, classes)).eval()
     head: Head | None = None
     for index, phase in enumerate(strategy.phases(recipe)):
-        seed_step(seed, index, -1)
-        head = phase.attach(model, classes, head)
+        head = attach_phase(phase, index, model, classes, head, seed)
     assert head is not None
     return head.eval()
+
+
+def attach_phase(
+    phase: Phase, index: int, model: DualEncoder, classes: ClassSet, head: Head | None, seed: int
+) -> Head:
+    """Return the head of a phase before its first step, given that of the phase before it.
+
+    Raises:
+        ConfigError: `attach` returns no head of this model, or trains what `unfreeze` did not name.
+    """
+    seed_step(seed, index, -1)
+    return checked(phase.attach(model, classes, head))
+
+
+def checked(head: Head) -> Head:
+    """Return what `attach` has returned, if it is what it must be.
+
+    Raises:
+        ConfigError: It is no head, or parameters train that were not unfrozen.
+    """
+    if not isinstance(head, Head):
+        raise ConfigError(
+            f"`attach` must return a Head, found {type(head).__name__}.",
+            hint="For zero-shot CLIP's: return Head(model, classes, self.classifier)",
+        )
+    tuned = head.model.tuned()
+    parameters = head.model.net.named_parameters()
+    stray = [name for name, p in parameters if p.requires_grad and name not in tuned]
+    if stray:
+        raise ConfigError(
+            f"`attach` lets {stray[0]} train, which neither `unfreeze` nor `inject` has named, so "
+            "that it would not be saved.",
+            hint=f"Instead of requires_grad_: model.unfreeze({stray[0]!r})",
+        )
+    return head
 
 
 def load_backbone(job: Job, tracker: Tracker) -> DualEncoder:

@@ -35,6 +35,16 @@ def calibration_by_hand(logits: Tensor, labels: Tensor, bins: int = 15) -> float
     return error
 
 
+def test_a_confidence_on_an_edge_belongs_to_the_bin_below() -> None:
+    """Of five classes: 0.2 = 3/15 is in bin 3, 0.25 in bin 4; 1 is in the bin of 0.97."""
+    even, quarter = torch.zeros(5), torch.tensor([0.25] + [0.1875] * 4).log()
+    logits, labels = torch.stack([even, quarter]), torch.tensor([1, 0])
+    assert metrics(logits, labels)["calibration_error"] == pytest.approx((0.2 + 0.75) / 2)
+    sure, nearly = torch.tensor([1000.0, 0.0]), torch.tensor([0.97, 0.03]).log()
+    logits = torch.stack([sure, nearly])
+    assert metrics(logits, labels)["calibration_error"] == pytest.approx((1 - 0.03) / 2)
+
+
 def assert_as_scikit_learn(logits: Tensor, labels: Tensor) -> None:
     found = metrics(logits, labels)
     count, truth, guess = logits.shape[1], labels.numpy(), logits.argmax(1).numpy()

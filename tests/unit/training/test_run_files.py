@@ -86,6 +86,11 @@ class Stop(Tracker):
             raise self.error
 
 
+def resume(training: Training, checkpoints: Checkpoints, tracker: Tracker) -> None:
+    start = checkpoints.restore(0, training.head, training.optimizer)
+    tune(training, "tune", checkpoints, tracker, start or 0)
+
+
 @contextmanager
 def small_disk(limit: int) -> Iterator[None]:
     """No file may grow beyond `limit` bytes, as on a full disk."""
@@ -128,7 +133,7 @@ def test_resuming_at_every_step_gives_the_same_tensors(backbone: Path, tmp_path:
         resumed, checkpoints = training(backbone, ClipLora()), Checkpoints(tmp_path / str(step))
         if step == 2:
             estimate_cost(resumed)
-        tune(resumed, "tune", checkpoints, Stop(step, AssertionError("a step was repeated")))
+        resume(resumed, checkpoints, Stop(step, AssertionError("a step was repeated")))
         assert equal(values(resumed.head), values(whole.head)), step
 
 
@@ -149,7 +154,7 @@ def test_ctrl_c_within_a_step_waits_for_its_end(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     resumed = training(backbone, strategy)
     assert Checkpoints(path).restore(0, resumed.head, resumed.optimizer) == 1
-    tune(resumed, "tune", Checkpoints(path, math.inf), Tracker())
+    resume(resumed, Checkpoints(path, math.inf), Tracker())
     assert equal(values(resumed.head), values(whole.head))
 
 

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from fewtune.core.errors import RunError
 from fewtune.core.files import read_json
+from fewtune.core.task import ClassSet
+from fewtune.model.dual_encoder import DualEncoder
+from fewtune.model.head import Head
 from fewtune.model.strategy import Strategy
 from fewtune.strategies.clip_adapter import AdapterHead, ClipAdapter
 from fewtune.strategies.clip_lora import ClipLora
@@ -47,6 +50,18 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_clip_folder(tmp_path_factory.mktemp("vmapped") / "clip")
 
 
+class RatedHead(AdapterHead):
+    def groups(self, parameters: dict[str, nn.Parameter]) -> list[dict[str, Any]]:
+        return [{"params": [self.down.weight]}, {"params": [self.up.weight], "rate": 0.1}]
+
+
+class Rated(ClipAdapter):
+    """One of its matrices is trained at a tenth of the rate."""
+
+    def attach(self, model: DualEncoder, classes: ClassSet) -> Head:
+        return RatedHead(model, classes, self)
+
+
 def jobs(
     backbone: Path, runs: Path, strategy: Strategy, rates: dict[float, dict[str, Any]]
 ) -> list[Job]:
@@ -78,7 +93,7 @@ def jobs(
     ("strategy", "rates"),
     [
         (LinearProbe(), {1e-2: {}, 0.1: {"weight_decay": 0.5, "warmup": 2}}),
-        (ClipAdapter(), {1e-2: {"optimizer": "sgd"}, 0.1: {"optimizer": "sgd", "momentum": 0.5}}),
+        (Rated(), {1e-2: {"optimizer": "sgd"}, 0.1: {"optimizer": "sgd", "momentum": 0.5}}),
     ],
 )
 def test_at_once_equals_one_by_one(
