@@ -148,7 +148,7 @@ def scores_of(head: Head, examples: Sequence[Example]) -> Tensor:
 
 
 def difference(a: Tensor, b: Tensor) -> float:
-    """Return the largest absolute difference of two tensors of any one shape."""
+    """Return the largest absolute difference of two tensors of any shape."""
     return float((a - b).abs().max())
 
 
