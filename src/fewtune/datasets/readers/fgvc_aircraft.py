@@ -18,9 +18,8 @@ from fewtune.data.label_table import LabelledRow, LabelTable, plain
 from fewtune.data.split_json import SplitEntry, inside, locate
 from fewtune.data.text_files import numbered_lines, read_class_names
 from fewtune.datasets.declaration import Dataset, Subset
-from fewtune.datasets.readers.checks import size_notes
 from fewtune.datasets.readers.few_shot_lists import read_jsonl_draws
-from fewtune.datasets.readers.locations import find_folder
+from fewtune.datasets.readers.reader_tools import find_folder, size_notes
 from fewtune.datasets.readers.zhou import match_classes
 
 LIST = "images_variant_{}.txt"

@@ -20,8 +20,7 @@ from fewtune.data.label_table import LabelledRow, LabelTable
 from fewtune.data.layouts.list_folder import read_list
 from fewtune.data.scan import named_files
 from fewtune.datasets.declaration import Dataset, Subset
-from fewtune.datasets.readers.checks import named_rows, size_notes
-from fewtune.datasets.readers.locations import find_folder
+from fewtune.datasets.readers.reader_tools import find_folder, named_rows, size_notes
 
 LISTS = "annotations"
 WHOLE = "train_meta.list"

@@ -24,10 +24,16 @@ from fewtune.datasets.readers import (
     raw_files,
     raw_structured,
 )
-from fewtune.datasets.readers.checks import Images, as_split, divide, make_table, size_notes
-from fewtune.datasets.readers.class_folders import class_rows
-from fewtune.datasets.readers.functions import named
-from fewtune.datasets.readers.locations import find_folder
+from fewtune.datasets.readers.reader_tools import (
+    Images,
+    as_split,
+    class_rows,
+    divide,
+    find_folder,
+    make_table,
+    named,
+    size_notes,
+)
 from fewtune.datasets.vtab_slices import PLAIN, Slices, choose, slice_notes
 from fewtune.datasets.vtab_subset import own_draw
 

@@ -19,8 +19,7 @@ from fewtune.data.split_json import SplitEntry, inside, locate
 from fewtune.data.text_files import fold_name, numbered_lines
 from fewtune.datasets.declaration import Dataset
 from fewtune.datasets.matlab import read_integers, read_mat
-from fewtune.datasets.readers.checks import Keys, RowOf, class_name
-from fewtune.datasets.readers.class_folders import class_folders, class_rows
+from fewtune.datasets.readers.reader_tools import Keys, RowOf, class_folders, class_name, class_rows
 from fewtune.datasets.readers.zhou import match_classes
 
 Rows = Callable[[Path, Dataset], list[LabelledRow]]

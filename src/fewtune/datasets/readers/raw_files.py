@@ -10,7 +10,7 @@ from fewtune.data.label_table import LabelledRow, is_number
 from fewtune.data.scan import listed_file
 from fewtune.data.text_files import numbered_lines, records
 from fewtune.datasets.declaration import Dataset
-from fewtune.datasets.readers.checks import Keys, RowOf, file_row
+from fewtune.datasets.readers.reader_tools import Keys, RowOf, file_row
 from fewtune.datasets.vtab_labels import retinopathy_grade
 
 

@@ -19,7 +19,7 @@ from fewtune.data.scan import named_files
 from fewtune.data.text_files import numbered_lines, read_lines, read_text
 from fewtune.datasets import vtab_labels
 from fewtune.datasets.declaration import Dataset
-from fewtune.datasets.readers.checks import Keys, RowOf, class_name, file_row
+from fewtune.datasets.readers.reader_tools import Keys, RowOf, class_name, file_row
 from fewtune.datasets.unpack import gunzipped, packed_bits
 
 

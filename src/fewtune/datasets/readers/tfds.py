@@ -22,8 +22,7 @@ from fewtune.data.packed_images import FileSlice, ZeroOneSlice
 from fewtune.data.scan import named_files, subfolders
 from fewtune.datasets import vtab_labels
 from fewtune.datasets.declaration import Dataset, Subset
-from fewtune.datasets.readers.checks import class_name
-from fewtune.datasets.readers.functions import named
+from fewtune.datasets.readers.reader_tools import class_name, named
 from fewtune.datasets.tfrecord import (
     Features,
     Span,

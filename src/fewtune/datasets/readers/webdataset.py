@@ -25,8 +25,7 @@ from fewtune.data.text_files import read_lines, read_text
 from fewtune.datasets.declaration import Dataset, Subset
 from fewtune.datasets.download.archive import DAMAGED
 from fewtune.datasets.download.hub_shards import COUNT_FILE, MOST_SHARDS
-from fewtune.datasets.readers.checks import class_name, make_table
-from fewtune.datasets.readers.functions import named
+from fewtune.datasets.readers.reader_tools import class_name, make_table, named
 from fewtune.datasets.tfrecord import Data, map_file
 from fewtune.datasets.vtab_labels import dsprites_location, dsprites_orientation
 

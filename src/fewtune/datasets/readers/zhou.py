@@ -22,9 +22,8 @@ from fewtune.data.label_table import LabelTable
 from fewtune.data.split_json import class_names, locate, read_split_json
 from fewtune.data.text_files import fold_name
 from fewtune.datasets.declaration import Dataset, Subset
-from fewtune.datasets.readers.checks import size_notes
 from fewtune.datasets.readers.few_shot_lists import read_jsonl_draws
-from fewtune.datasets.readers.locations import find_folder
+from fewtune.datasets.readers.reader_tools import find_folder, size_notes
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,83 @@
-"""Checks and tables that all readers share: class names, splits, what is not as declared."""
+"""What all readers share: where a dataset lies, its class folders, checked labels, its table."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from fewtune.core.errors import DataError
-from fewtune.data.label_table import LabelledRow, LabelTable
-from fewtune.data.scan import listed_file
+from pydantic import BeforeValidator
+
+from fewtune.core.errors import DataError, did_you_mean
+from fewtune.data.label_table import LabelledRow, LabelTable, counted, is_number, plain
+from fewtune.data.scan import Skipped, images_below, listed_file, subfolders
 from fewtune.datasets.declaration import Dataset, Subset
 from fewtune.datasets.vtab_subset import own_draw, take_subset
 
+GROUPS = ("", "few-shot", "domain-generalization", "data")
 # TFDS's keys of all images, by TFDS's split.
 Keys = Mapping[str, Collection[str]]
 # Makes the row of TFDS's split and key, in the authors' split or in none.
 RowOf = Callable[[str, str], LabelledRow]
 Images = Callable[[Path, Dataset], tuple[Keys, RowOf]]
+
+
+def find_folder(root: Path, folders: Sequence[str], *needed: str) -> Path | None:
+    """Return the first folder of one of these names that holds all that is needed, as patterns.
+
+    It may stand in the root, in a folder for its group, or be the root itself.
+    """
+    places = [root / group / folder for group in GROUPS for folder in folders]
+    for place in (*places, root):
+        # os.path, since a place that may not be entered holds nothing for us.
+        if os.path.isdir(place) and all(any(place.glob(name)) for name in needed):
+            return place
+    return None
+
+
+def named(functions: Mapping[str, Callable[..., Any]]) -> BeforeValidator:
+    """Let a file name the function that a reader takes."""
+
+    def function(name: object) -> object:
+        if isinstance(name, str) and name not in functions:
+            raise ValueError(f"there is no {name!r}. {did_you_mean(name, functions)}")
+        return functions[name] if isinstance(name, str) else name
+
+    return BeforeValidator(function)
+
+
+def class_folders(folder: Path, dataset: Dataset, ignored: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the names of the class folders, sorted, as numbers where all are.
+
+    Raises:
+        DataError: There are more or fewer than the dataset has classes.
+    """
+    names = [path.name for path in subfolders(folder) if path.name not in ignored]
+    if len(names) != len(dataset.classes):
+        raise DataError(
+            f"{folder} has {counted(len(names), 'class folder')}, but {dataset.title} has "
+            f"{len(dataset.classes)} classes.",
+            hint="Each class must have its folder, with the name that the authors gave it.",
+        )
+    return tuple(sorted(names, key=int) if all(map(is_number, names)) else names)
+
+
+def class_rows(
+    folder: Path, split: str, names: Mapping[str, str], prefix: str = ""
+) -> Iterator[LabelledRow]:
+    """Yield the images of class folders, sorted within each.
+
+    Args:
+        names: Class of each folder, in the order in which they are read.
+        prefix: What keys begin with, before the name of the class folder.
+    """
+    for class_folder, name in names.items():
+        for file in images_below(folder / class_folder, Skipped()):
+            key = plain(f"{prefix}{class_folder}/{file.relative}")
+            yield LabelledRow(split, key, name, file.path, file.size_bytes)
 
 
 def class_name(dataset: Dataset, label: int, where: str) -> str:
