@@ -31,7 +31,6 @@ class Ablation:
     Attributes:
         axes: Values of each varied option, in order, by its flag's name without dashes before it.
         reference: The setting that others are compared with, one value per axis.
-        scores: By setting.
         zero_shot: Top-1, in [0, 1], of the zero-shot run next to them, if there is one.
     """
 

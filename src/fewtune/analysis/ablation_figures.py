@@ -36,13 +36,7 @@ def analyse(
     *,
     mixed: bool = False,
 ) -> list[dict[str, Any]]:
-    """Write a CSV, a JSON and figures for each ablation below `places`, and return the JSONs.
-
-    Args:
-        x: Option on the horizontal axis of the figure with lines.
-        lines: Option that its lines tell apart.
-        mixed: As for reports.
-    """
+    """Write a CSV, a JSON and figures for each ablation below `places`, and return the JSONs."""
     found = ablations.read(places, mixed=mixed)
     for ablation in found:
         name = f"ablation-{ablation.name}"

@@ -34,10 +34,7 @@ class Diagram:
     """A strategy attached to a backbone, as it is drawn.
 
     Attributes:
-        title: Of the strategy.
-        backbone: Its name.
         share: Trained parameters over those of the backbone, from 0.
-        parameters: Where the tensors are.
     """
 
     title: str

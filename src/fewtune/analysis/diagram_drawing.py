@@ -43,11 +43,7 @@ Cells = Mapping[str, tuple[ParameterGroup, ...]]
 
 
 def draw(parameters: ParameterMap, heading: tuple[str, str]) -> Figure:
-    """Return the diagram.
-
-    Args:
-        heading: A title and a line below it.
-    """
+    """Return the diagram."""
     from matplotlib.figure import Figure
 
     towers: list[TowerName] = [name for name in ("text", "image") if parameters.tower(name)]

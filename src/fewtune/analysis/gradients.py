@@ -34,7 +34,6 @@ class Course:
     """The gradients of a layer in the first steps.
 
     Attributes:
-        squared: Squared gradient sum of each step.
         to_next: Cosine with the gradient of the next step, one fewer; None next to a zero gradient.
         to_mean: Cosine with the mean gradient of all steps.
     """
@@ -49,7 +48,6 @@ class Replay:
     """The first steps of a run, made again.
 
     Attributes:
-        losses: Of each step.
         apart: Largest difference of a loss from the one that the run has logged; None where it
             logged none.
     """

@@ -83,7 +83,6 @@ def write_panels(
 
     Args:
         quantity: What the values are, with its unit.
-        words: The same in a sentence, for readers who do not see the figure.
         logarithmic: Then only values above 0 are drawn.
     """
     values = [layer for _, of in found for layer in of]

@@ -71,7 +71,6 @@ def map_parameters(head: Head, classes: ClassSet) -> ParameterMap:
 
     Args:
         head: As it was attached, in evaluation mode.
-        classes: The training classes.
     """
     cuts = find_cuts(head, classes)
     own = {f"head.{n}": t for n, t in (*head.named_parameters(), *head.named_buffers())

@@ -32,7 +32,6 @@ class Change:
 
     Attributes:
         part: Where it is; for a merged layer, its weight.
-        elements: Weights that changed or could.
         change: Sum of squared changes; None where the start is not known here.
         start: Sum of squares before.
     """

@@ -153,13 +153,9 @@ def resolve(
     """Return the task at a path, if it exists, else the dataset of that name.
 
     Args:
-        data: A path or a name.
         root: Folder that holds datasets, in any form; by default the download folder.
         prompts: Source of class names and templates for prompts ("coop").
-        subset: Training images of VTAB: "1000", "800" (and 200 for validation) or "full".
-        layout: The form to read, where there are several.
         templates: Prompt templates that replace those of the source.
-        descriptions: File with full prompts by class.
         few_shot: A few images of each class will be drawn: without `subset`, from all of VTAB's
             training images.
 

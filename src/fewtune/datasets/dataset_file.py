@@ -94,7 +94,6 @@ class PromptTable:
     """A table `[[prompts]]`: the prompts of some sources.
 
     Attributes:
-        templates: Templates, or the name of a list.
         names: Names by class; or a list for all classes in label order, or its name.
     """
 

@@ -39,13 +39,11 @@ class Download:
     """A file that the authors of a dataset, or a mirror of theirs, publish.
 
     Attributes:
-        url: Where it is.
         path: Where it is put, relative to the root of all datasets ("dtd/dtd-r1.0.1.tar.gz").
         size_bytes: Its size; None where nobody has published it.
         checksum: "sha256:..." or "md5:..."; empty where nobody has published one.
         unpack: Folder, relative to the root, into which the archive is unpacked; None keeps it.
         inner: Archives within it, relative to `unpack`, that are unpacked where they lie.
-        splits: Splits that it holds; empty for all.
     """
 
     url: str
@@ -65,7 +63,6 @@ class Shards:
 
     Attributes:
         repo: "clip-benchmark/wds_vtab-dtd".
-        splits: Splits that it holds.
         size_bytes: Size of all tar files; None where it is not known.
     """
 
@@ -103,17 +100,12 @@ class Dataset:
 
     Attributes:
         title: Name in tables and documentation.
-        group: VTAB group, or the benchmark it belongs to.
-        licence: As its authors state it.
-        citation: BibTeX.
-        homepage: Where its authors publish it.
         classes: Class names in label order, distinct and not empty.
         sizes: Images of the full splits ("train", "val", "test").
         other_sizes: Sizes of other versions that are in use and as good, by split.
         prompt_sets: Templates and class names of papers, by source.
         readers: The forms it is read from, the most trustworthy first.
         default_prompts: The source that is used where none is asked for.
-        aliases: Every other name in use.
         label_rule: How labels come from annotations, in a sentence; empty where they are given.
         notes: What every table that shows it must say ("class order unproven").
         by_hand: What cannot be downloaded by a program: page and expected files; empty otherwise.

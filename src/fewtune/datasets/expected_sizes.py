@@ -18,7 +18,6 @@ def size_findings(task: Task, sizes: Mapping[str, int]) -> Iterator[Finding]:
 
     Args:
         task: The dataset as it was read: its whole splits, or VTAB-1k's training images.
-        sizes: Declared number of images by split.
     """
     found = {split: len(examples) for split, examples in task.splits().items()}
     drawn = (found["train"], found["val"]) in VTAB_SIZES

@@ -19,16 +19,7 @@ VTAB = ("natural", "specialised", "structured")
 
 @dataclass(frozen=True)
 class Choice:
-    """How a dataset is to be read; None leaves the choice to FewTune.
-
-    Attributes:
-        prompts: Source of class names and templates for prompts.
-        subset: Training images of VTAB.
-        layout: The form to read.
-        templates: Prompt templates that replace those of the source.
-        descriptions: File with full prompts by class.
-        few_shot: A few images of each class will be drawn.
-    """
+    """How a dataset is to be read; None leaves the choice to FewTune."""
 
     prompts: str | None = None
     subset: Subset | None = None
@@ -45,7 +36,6 @@ def open_dataset(
 
     Args:
         root: Folder below which it lies.
-        notes: What else is to be said of it.
 
     Raises:
         ConfigError: The dataset has no such subset, layout or prompt source.

@@ -56,12 +56,7 @@ class SlicePart:
     """The beginning of a slice.
 
     Attributes:
-        split: The VTAB split that it belongs to.
-        into: The split that its images are used in.
-        stored: TFDS's split.
-        first: Where the slice begins, in percent.
-        last: Where it ends.
-        limit: How many images are taken; None for all.
+        last: Where the slice ends, in percent of the split.
     """
 
     split: str
@@ -122,7 +117,6 @@ def slice_notes(
     Positions shift when an image is missing, so only a complete dataset has the official images.
 
     Args:
-        counts: Images of TFDS's splits.
         complete: The dataset is known to be complete, whatever the declared sizes.
         doubt: Why not even the images of a complete dataset need be the official ones.
     """

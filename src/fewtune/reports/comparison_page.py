@@ -42,9 +42,6 @@ def page(results: Sequence[Result], title: str, next_command: str, task: Task | 
     """Return a comparison of runs of one task, with their zero-shot run first, as HTML.
 
     Args:
-        results: The runs, at least one.
-        title: Heading of the page.
-        next_command: What the reader may type next.
         task: The task before draws; with it, some test images are shown.
 
     Raises:

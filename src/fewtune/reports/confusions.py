@@ -72,7 +72,6 @@ def draw_matrix(
     Few classes have their shares written in the cells; more of them need a colour bar.
 
     Args:
-        names: All classes, in label order.
         named_rows: Whether the names stand next to the rows too.
     """
     from matplotlib import colormaps

@@ -29,7 +29,6 @@ class Method:
     """A row of the tables: a strategy with its options.
 
     Attributes:
-        key: What its runs have in common.
         variant_of: The same text for methods that differ in their modality alone.
         label: Its title, and what tells it apart from the others of its strategy.
         steps_scale: Factor on the recipe's length, 1 for the published or default length.

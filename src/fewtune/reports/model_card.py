@@ -37,14 +37,7 @@ def write_card(folder: RunFolder, record: Record, zero_shot: Record | None) -> N
 
 
 def model_card(name: str, record: Record, zero_shot: Record | None, task: dict[str, Any]) -> str:
-    """Return the card of the run called `name` as Markdown with a YAML front matter.
-
-    Args:
-        name: Name of the run's folder.
-        record: Contents of record.json.
-        zero_shot: Record to compare with, if any.
-        task: Contents of task.json.
-    """
+    """Return the card of the run called `name` as Markdown with a YAML front matter."""
     spec, strategy = record["spec"], summary.strategy_of(record)
     source = _source(spec["backbone"])
     return render(

@@ -58,11 +58,7 @@ def label(axes: Sequence[Axes], x: str, y: str, *, share_y: bool = False) -> Non
 
 
 def legend(figure: Figure, axes: Iterable[Axes], **look: Any) -> None:
-    """Put what any panel shows below the figure, each once, in as many columns as fit.
-
-    Args:
-        look: Further arguments of `Figure.legend`.
-    """
+    """Put what any panel shows below the figure, each once, in as many columns as fit."""
     shown: dict[str, Any] = {}
     for axis in axes:
         handles, labels = axis.get_legend_handles_labels()

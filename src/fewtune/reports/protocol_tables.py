@@ -187,7 +187,6 @@ def as_text(table: protocols.ScoreTable, of: str = "", notes: Sequence[str] = ()
     """Return a table of numbers as texts: percent, spread over seeds, best and second marked.
 
     Args:
-        of: What is added to its title.
         notes: What stands below it before its own notes.
     """
     titles = [load_strategy(row.label).title for row in table.rows]

@@ -33,7 +33,6 @@ class PublishedPlace:
     """The setting that a score was measured in.
 
     Attributes:
-        tasks: The task, or those of an average.
         shots: Training images per class; None for none.
         classes: Those that were tested, or the harmonic mean of base and new.
         trained_on: The task that was trained on, where it is another one; "" otherwise.
@@ -55,8 +54,6 @@ class PublishedScore:
         top1: In [0, 1].
         band: Half the width of its band, where it was read off a figure; 0 for a number.
         average: Whether it is a mean over tasks.
-        prompts: Source of the class prompts that it was measured with.
-        source: Paper and table.
         file: Name of the file that it is from, without its ending.
     """
 

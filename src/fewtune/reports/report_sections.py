@@ -25,7 +25,6 @@ class Figure:
     """A drawing in the report.
 
     Attributes:
-        name: Part of its file name.
         svg: Its source; "" if there is nothing to show.
     """
 
@@ -93,7 +92,6 @@ def sections(
 
     Args:
         groups: Group of each task that has one ("natural").
-        comparisons: Published scores next to ours.
         tolerance: How far ours may be from these, in [0, 1].
         experiment: Title of the experiment whose scores they are; "" for none.
     """

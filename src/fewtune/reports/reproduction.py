@@ -43,9 +43,6 @@ class Experiment:
     """An experiment as its sweep file describes it for a report.
 
     Attributes:
-        expected: Names of files of published scores; () for none.
-        strategies: Those that it runs, zero-shot among them.
-        backbones: Those that it runs.
         prompts: Source of the class prompts; "default" for that of each dataset.
         tolerance: How far the mean over seeds on one task may be off, in [0, 1].
         groups: Group of tasks ("structured"), in addition to those that datasets are declared in.

@@ -24,11 +24,8 @@ class SummaryRow:
     """One run in a table.
 
     Attributes:
-        title: The method's name as its paper writes it.
-        metrics: Shares in [0, 1] by name: top1, top5, recall, precision, f1, calibration_error;
-            None where the test images cannot tell.
+        metrics: Shares in [0, 1] by name: top1, top5, recall, precision, f1, calibration_error.
         gain: Top-1 minus that of zero-shot; None for zero-shot itself.
-        parameters: Trained parameters.
         seconds: Duration of training, attachment included; 0 where nothing is trained.
         steps_scale: Factor on the recipe's length; 1 is the published or default length.
         best: Whether no row has a higher top-1.

@@ -37,8 +37,6 @@ def write_summary_plot(
     """Write summary.png of a run: equal arguments give equal bytes.
 
     Args:
-        path: The PNG file.
-        record: Record of the run.
         zero_shot: Record of the run to compare with; None draws the confusions alone.
         labels: Class indices of the test images, (N,).
         predictions: Predicted class indices, (N,), in the same order.

@@ -57,9 +57,6 @@ class ReportTable:
     """A table that can be written in any format.
 
     Attributes:
-        name: Part of file names.
-        header: Column titles; the first is that of the row titles.
-        notes: Sentences below it.
         differences: A sentence for each score that is further from a published one than a faithful
             run's would be.
     """

@@ -45,7 +45,6 @@ def unpack(
     stops it before anything is moved.
 
     Args:
-        archive: What to unpack.
         folder: Where to put it; made if need be.
         place: Folder on the same disk to work in; it is emptied first and removed in the end.
 
@@ -104,7 +103,6 @@ def _members(archive: Path, free: int, most: int) -> Iterator[tuple[str, Any]]:
     """Yield name and open file of each member; None is the file of a folder.
 
     Args:
-        free: Bytes that the disk has left.
         most: Bytes that members may take; one that would take more is found as it is written.
     """
     if zipfile.is_zipfile(archive):

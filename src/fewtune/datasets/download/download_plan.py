@@ -15,7 +15,6 @@ def chosen(
     """Return what to fetch: the authors' files, or shards where there are none or they are meant.
 
     Args:
-        dataset: What is declared.
         splits: Fetch only what holds one of these; shards are, where there are both.
         shards: Fetch shards where there are both.
 

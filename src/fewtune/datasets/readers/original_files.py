@@ -73,12 +73,8 @@ class OriginalFiles:
     """The authors' files of a task of VTAB, whose images can be put into the order of TFDS.
 
     Attributes:
-        folders: Names of the folder.
         needed: What it holds, as patterns.
-        images: Finds the images.
-        layout: The form, for people.
         slices: VTAB's splits in TFDS's, which are the authors', or "train" alone.
-        notes: What to say of the images.
         own_split: What to say where the files do not tell TFDS's splits.
     """
 

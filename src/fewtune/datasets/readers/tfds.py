@@ -100,7 +100,6 @@ class Tfds:
         builder: Its name, with the configuration and the versions VTAB is defined on:
             "sun397/tfds:4.*.*".
         label: The label of a record; by default its number "label".
-        slices: VTAB's splits in TFDS's.
         zero_one: Pixels are 0 and 1.
     """
 

@@ -31,8 +31,6 @@ class ZhouSplit:
     """CoOp's folder of a dataset.
 
     Attributes:
-        folders: Names of the folder, CoOp's first.
-        split_file: Name of the split file in it.
         images: Folder, relative to it, to which paths in the split file are relative.
     """
 
