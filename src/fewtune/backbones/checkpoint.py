@@ -76,14 +76,12 @@ class BackboneFacts:
     """What is known of a backbone without loading it; None where only its files could tell.
 
     Attributes:
-        origin: Hub id or path.
         available: Whether it can be loaded now, without network.
         status: "embedded", "cached", "local", or why it is not available and what to type.
         activation: Of both towers; "a / b" for image and text where they differ.
         pooling: Which token of a prompt becomes its feature.
         logit_scale: Factor on cosine similarities (already exponentiated).
         embedding: Width of the space that both towers share.
-        context: Longest prompt in tokens.
     """
 
     name: str

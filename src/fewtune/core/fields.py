@@ -33,11 +33,8 @@ class Flag:
 
     Attributes:
         name: The flag, if it is not the field's name with dashes.
-        metavar: What stands for the value in the help page.
         shown: Default as the help page shows it, where the value itself is chosen later.
         section: Heading in the help page; "" for the first one.
-        hidden: Left out of the help page.
-        short: Second name, such as "-o".
     """
 
     name: str = ""
@@ -80,7 +77,6 @@ class Parser:
 
     Args:
         annotation: The type.
-        metadata: Bounds, validators and the like, as in `Annotated`.
     """
 
     def __init__(self, annotation: Any, *metadata: Any) -> None:

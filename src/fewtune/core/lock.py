@@ -18,7 +18,6 @@ def locked(folder: Path, *, wait: bool) -> Iterator[None]:
     """Hold a folder, which is made if need be; the system releases it however the process ends.
 
     Args:
-        folder: What to hold.
         wait: Wait for another process that holds it, instead of raising.
 
     Raises:

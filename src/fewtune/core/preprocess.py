@@ -19,7 +19,6 @@ class Preprocess:
         size_px: Side of the square input.
         mean: Per-channel mean of RGB in [0, 1].
         std: Per-channel standard deviation of RGB in [0, 1].
-        interpolation: Resampling filter.
         policy: "crop" resizes the shorter side and cuts the centre; "squash" resizes both sides.
     """
 

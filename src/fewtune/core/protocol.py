@@ -57,10 +57,8 @@ class Case(Frozen):
     Attributes:
         data: Name or path of a dataset, as after `--data`.
         classes: The classes that the run knows: all, or a half of them (`core.task.base_new`).
-        shots: Training images per class; None for all.
         prompts: Source of class names and templates; None for the dataset's default.
         subset: Training images of a VTAB task; None for the default.
-        backbone: None for the default.
         options: Further flags of `fewtune fit`: of the strategy, of its recipe, of the run.
         split: What the run itself is scored on. "val" is a step of a search, which must not read
             test images.
@@ -117,7 +115,6 @@ class Score(Frozen):
 
     Attributes:
         top1: In [0, 1]; None where the run has failed.
-        error: Why it has failed.
     """
 
     case: Case

@@ -23,7 +23,6 @@ class Trial(Frozen):
 
     Attributes:
         top1: On the validation images; None for a run that has failed or is still to be made.
-        error: Why it failed.
     """
 
     values: dict[str, Any]
@@ -45,7 +44,6 @@ class Search(Frozen):
         about: What else a record says of it.
         ties: Which of several best trials is taken: the first in this order, in words.
         trials: In the order that breaks ties.
-        planned: How many trials there will be.
     """
 
     method: str

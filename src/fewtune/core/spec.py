@@ -70,7 +70,6 @@ class Recipe(Frozen):
         """Return the length of training in optimizer steps, at least 1 unless the length is 0.
 
         Args:
-            images: Number of training images.
             shots: Images per class, for lengths given per shot.
             scale: Factor on the length (`--steps-scale`).
         """
@@ -114,7 +113,6 @@ class Spec(TrainingSettings):
     Attributes:
         version: Version of the strategy's meaning.
         options: The strategy's fields that differ from their defaults.
-        recipe: The resolved recipe: the paper's, overridden by files and flags.
         data: Fingerprint of the whole task, before few-shot draws.
         drawn: Hash of what was drawn, where that depends on more than keys and seed; else "".
         content: Digest of the images' bytes, where images of the same names and sizes have other

@@ -56,11 +56,9 @@ class ClassSet:
     """All that a strategy may know of the classes before it sees an image.
 
     Attributes:
-        names: Class names, in label order.
         templates: Prompt templates, each with one "{}" for the class name.
         descriptions: Full prompts per class that replace the templates for that class; an empty
             tuple means "use the templates".
-        counts: Training images per class.
         words: What stands for each class in templates, where it is not the name; may be "".
     """
 
@@ -162,10 +160,8 @@ class Task:
     depend.
 
     Attributes:
-        name: Short name, used in folder names and tables.
         notes: What was done to the data on the way here ("own stratified test split"), for
             records and tables.
-        published: Few-shot draws that come with the data.
         benchmark: Splits are those of a benchmark: nothing is left out of them or set aside.
         whole: What a part of a task was taken from, without test images: shots are drawn there, so
             that half of the classes get the images that a run on all classes gives them.

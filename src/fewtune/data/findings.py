@@ -39,9 +39,6 @@ class Finding:
     Attributes:
         level: "error" (wrong results, or a run that stops), "warning" or "info".
         kind: Short name, stable across releases ("leak").
-        message: What was found, with a few examples.
-        keys: The images it is about.
-        hint: What to do about it.
     """
 
     level: Level
@@ -56,11 +53,7 @@ class DataReport:
     """The result of decoding every image of a task once.
 
     Attributes:
-        task: Name of the task.
-        counts: Images by class name, by split.
-        facts: What was found in each image, by key.
         findings: Errors first, then warnings, then information.
-        notes: How the task was read.
     """
 
     task: str

@@ -21,11 +21,9 @@ class ImageFacts:
         mode: Pillow's mode as stored ("RGB", "L", "P", "CMYK", "I;16").
         width: Pixels, with the EXIF orientation applied.
         height: Pixels, with the EXIF orientation applied.
-        frames: Frames or pages in the file; the first is used.
         bits: Bits per channel as stored: 8 or 16.
         transparent: True if transparency was dropped.
         digest: Hash of size and decoded RGB pixels.
-        error: Why the image cannot be read, or None.
     """
 
     format: str = ""

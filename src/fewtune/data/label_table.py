@@ -46,8 +46,6 @@ class LabelTable:
         layout: Name of the layout for users ("class folders").
         classes: Class names in label order, if the dataset lists them; listed classes may have no
             training images. Empty: the sorted class names of the rows.
-        notes: What users should know about how it was read.
-        draws: Few-shot draws that come with the data.
     """
 
     layout: str

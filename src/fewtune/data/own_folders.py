@@ -34,11 +34,7 @@ def is_run_or_cache(folder: Path, names: Collection[str]) -> bool:
 
 
 def is_written_by_fewtune(folder: Path, depth: int = _DEPTH) -> bool:
-    """Return whether a folder holds runs, a cache, a report, an export or figures.
-
-    Args:
-        depth: Levels of subfolders to look into.
-    """
+    """Return whether a folder holds runs, a cache, a report, an export or figures."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         names = {entry.name for entry in entries}

@@ -41,10 +41,8 @@ class Skipped:
 
     Attributes:
         kinds: Files that are not images, by suffix.
-        hidden_folders: Hidden and system folders, by name.
         hidden_images: Hidden files with an image suffix.
         special: Pipes, sockets and devices with an image suffix, by relative path.
-        own: FewTune's own runs and caches, by name.
     """
 
     kinds: Counter[str] = field(default_factory=Counter)

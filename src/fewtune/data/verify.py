@@ -43,7 +43,6 @@ def verify(
 
     Args:
         task: May still be without a test split.
-        shots: Images per class that will be drawn; classes with fewer are reported.
         workers: Threads; by default one per core, at most 8.
         progress: Called now and then with (images done, total).
     """

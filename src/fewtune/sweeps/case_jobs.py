@@ -26,7 +26,6 @@ class CaseJobs:
     Args:
         where: What names the cases, for messages ("grid.toml"); "" for none.
         shared: Values of every run, by field of `RunConfig`; they count more than a case's.
-        preparation: Opens images.
     """
 
     def __init__(

@@ -28,11 +28,7 @@ DATA = "data"
 
 @dataclass(frozen=True)
 class Grid:
-    """A source of cases that scores do not change.
-
-    Attributes:
-        cells: The flags of each run, as of `expand`.
-    """
+    """A source of cases that scores do not change."""
 
     cells: tuple[Mapping[str, Any], ...]
 
@@ -93,7 +89,6 @@ def expand(
 
     Args:
         values: Contents of the file, keys with "-".
-        strategies: Names that a table may have.
         lists: Flags that take several values themselves: there, a list of lists is an axis.
 
     Raises:

@@ -20,12 +20,7 @@ from fewtune.training.tracking import Tracker
 
 @dataclass
 class Sweep:
-    """A sweep that is planned.
-
-    Attributes:
-        scheduler: The cases that are known so far, and their runs.
-        progress: What is done.
-    """
+    """A sweep that is planned."""
 
     source: CaseSource
     jobs: CaseJobs
@@ -47,7 +42,6 @@ class Sweep:
         Args:
             chosen: As of `SweepFile.source`.
             shared: Values of every run, by field of `RunConfig`; they count more than a case's.
-            preparation: Opens images.
 
         Raises:
             ConfigError: A run asks for what does not exist.
@@ -65,11 +59,6 @@ class Sweep:
         note: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Make the runs that are not complete; a failure does not stop the others.
-
-        Args:
-            tracker: Follows runs in this process.
-            ended: Called after each run.
-            note: Told what happens on Ray.
 
         Raises:
             DataError: There is no run whose data are here.

@@ -27,7 +27,6 @@ class OptunaStudy:
         """Yield the trials up to the first that has not ended.
 
         Args:
-            count: How many there are at most.
             look: Returns what has become of a trial.
         """
         for index in range(count):

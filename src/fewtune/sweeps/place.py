@@ -121,12 +121,7 @@ class SweepPlace(Frozen):
 
     @contextmanager
     def runner(self, tracker: Tracker, note: Callable[[str], None]) -> Iterator[Runner]:
-        """Yield who makes the runs; at the end, what is still running is interrupted.
-
-        Args:
-            tracker: Follows runs in this process.
-            note: Told what happens on Ray.
-        """
+        """Yield who makes the runs; at the end, what is still running is interrupted."""
         from fewtune.sweeps.runner import in_process
         from fewtune.sweeps.shared_store import stored
 

@@ -45,7 +45,6 @@ def measure(job: Job, run: Path, others: Mapping[Path, Task]) -> None:
     """Measure a complete run on other tasks and store in its folder what was kept there.
 
     Args:
-        job: What the run was made by.
         others: Tasks with test images, by the folder of their complete zero-shot run.
 
     Raises:

@@ -63,7 +63,6 @@ class SweepRun:
     """One run of a sweep.
 
     Attributes:
-        elsewhere: What the tuned model is scored on beside its own test images.
         missing: Why it cannot be scored on other targets: their data are not here.
     """
 
@@ -110,7 +109,6 @@ class Outcome:
     Attributes:
         record: Its record; None if it failed, or is being made by another process.
         error: Why it failed, or could not be scored elsewhere; "" otherwise.
-        seconds: How long it took here.
         busy: Whether another process is making it; another outcome follows when that has ended.
     """
 
@@ -155,7 +153,6 @@ def in_process(tracker: Tracker, *, batched: bool = False, poll_s: float = POLL_
     Args:
         batched: Train runs that differ in seeds and rates alone in one program, where the strategy
             works on finished features.
-        poll_s: Pause between two looks at runs of other processes.
     """
 
     def runner(wanted: Sequence[SweepRun]) -> Iterator[Outcome]:

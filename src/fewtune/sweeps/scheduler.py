@@ -39,7 +39,6 @@ class PreparedCase:
     """A case with its data opened.
 
     Attributes:
-        targets: The data of the case's other targets.
         missing: Why those that are not in `targets` cannot be opened.
     """
 
@@ -62,7 +61,6 @@ class Scheduler:
         runs: Run of each case, by the case's key.
         missing: Why a case has no run, by the case's key.
         undecided: What awaits a search, without its values, and why it fails, if it does.
-        tasks: Name of the task behind each target.
         failed: Why a run has failed, by its folder.
     """
 
@@ -173,7 +171,6 @@ def scores_of(
 
     Args:
         tasks: Name of the task behind each target.
-        error: Why the run has failed, if it has.
     """
     if not (folder / "record.json").exists():
         if error:
@@ -197,11 +194,7 @@ class Pace:
 
 
 class Progress:
-    """What is done and how long the rest may take; reads each record once.
-
-    Args:
-        at_once: Runs that are made at a time.
-    """
+    """What is done and how long the rest may take; reads each record once."""
 
     def __init__(self, every: Sequence[SweepRun] = (), at_once: int = 1) -> None:
         self.every: tuple[SweepRun, ...] = ()

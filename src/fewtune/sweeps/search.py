@@ -73,9 +73,6 @@ class _Group:
 class Searches:
     """A source whose final runs get the values that trials chose.
 
-    Args:
-        source: Names the final runs, with the values that are not searched.
-
     Raises:
         ConfigError: What is searched is an axis of the file too.
     """
@@ -208,11 +205,7 @@ def searched(
     """Return the source whose runs get what a search chooses.
 
     Args:
-        source: Names the runs, with the values that are not searched.
         table: The table [search] of a sweep file.
-        where: The file, for messages.
-        named: Strategies of the file; flags may have left out some.
-        lists: Fields that take several values themselves.
 
     Raises:
         ConfigError: A key or a value that may be tried is wrong; nothing was run then.

@@ -74,7 +74,6 @@ def read_settings(
     """Return the settings in a file's table [search], keys with "-".
 
     Args:
-        strategies: Names of the strategies of the file.
         lists: Flags that take several values themselves: there, a list of lists is a list to try.
 
     Raises:

@@ -40,7 +40,6 @@ class SweepFile:
     """What is to be swept.
 
     Attributes:
-        where: What names it in messages: a file, or "".
         protocol: The protocol's class; None for a grid.
         values: Contents of the file, keys with "-", without what only describes it.
     """

@@ -48,7 +48,6 @@ def open_task(
     Args:
         location: A folder, or a csv, tsv or jsonl file.
         name: Short name of the task; by default the name of the folder or file.
-        templates: Prompt templates with one "{}" each.
         descriptions: JSON {class: [text, ...]} or csv (class, text) with full prompts.
 
     Raises:

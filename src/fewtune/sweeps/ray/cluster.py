@@ -81,7 +81,6 @@ class RayRunner:
     Args:
         place: What to take of Ray, and where runs are stored: a URL, or a folder that all machines
             share.
-        note: Told when a worker was lost.
     """
 
     def __init__(self, place: SweepPlace, note: Callable[[str], None]) -> None:

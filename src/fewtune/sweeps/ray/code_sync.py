@@ -32,7 +32,6 @@ class Sources:
     """Everything that a worker needs to import the strategies of a sweep.
 
     Attributes:
-        version: Of FewTune.
         own: Text of the files of `fewtune.strategies`, by file name.
         site: Text of the files of other packages, by path below their import root.
         names: Module of each strategy of other packages, by the strategy's name.

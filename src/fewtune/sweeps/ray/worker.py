@@ -37,7 +37,6 @@ class Order:
         run: The pickled run, without its tasks.
         folder: Where the sweep was started: what relative paths begin at.
         cpus: Threads that it may use.
-        gpus: GPUs, or a part of one.
         memory_mib: Its share of a machine's memory, by the id that Ray gives the machine.
         place: Where the run is to be stored; "" if the workers see the sweep's own folder.
         mark: What stands in that place, so that another one is not taken for it.
