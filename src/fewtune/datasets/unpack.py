@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from fewtune.core.errors import DataError
 from fewtune.core.files import digest, write_atomic
@@ -17,10 +16,10 @@ from fewtune.core.paths import cache_dir
 
 CHUNK_BYTES = 1 << 24
 # What compressed files raise when they are cut off, changed, encrypted or packed in another way.
-_DAMAGE = (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, RuntimeError)
+_DAMAGE = (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, RuntimeError, ValueError)
 
 
-def cached(source: Path, suffix: str, fill: Callable[[IO[bytes]], None]) -> Path:
+def cached(source: Path, suffix: str, fill: Callable[[IO[bytes]], object]) -> Path:
     """Return the file that `fill` makes of `source`, made when `source` is new or was changed.
 
     Raises:
@@ -39,7 +38,9 @@ def cached(source: Path, suffix: str, fill: Callable[[IO[bytes]], None]) -> Path
             try:
                 fill(file)
             except _DAMAGE as error:
-                raise _damaged(source, error) from error
+                raise DataError(
+                    f"Cannot read {source}: {error}.", hint="Fetch the file again."
+                ) from error
 
     if not target.is_file():
         write_atomic(target, write)
@@ -65,63 +66,26 @@ def gunzipped(path: Path) -> Path:
     return cached(packed, path.suffix, fill)
 
 
-def packed_bits(path: Path, member: str) -> tuple[Path, tuple[int, ...]]:
+def packed_bits(path: Path, member: str, side: int) -> Path:
     """Return the array of zeros and ones in an npz as a file with eight of them per byte.
 
     Args:
-        member: Name of the array, uint8 of shape (images, height, width).
-
-    Returns:
-        The file, and the shape (images, height, width).
+        member: Name of the array, uint8 of shape (images, side, side). It is in memory once, which
+            takes 3 GB for dSprites.
 
     Raises:
         DataError: The array is missing, damaged or of another kind.
     """
     import numpy as np
 
-    try:
-        with _open(path, member) as array:
-            shape = _shape(array, path, member)
-    except (OSError, ValueError, *_DAMAGE) as error:
-        raise _damaged(path, error) from error
-    image_bytes = shape[-1] * shape[-2]
-
     def fill(file: IO[bytes]) -> None:
-        with _open(path, member) as array:
-            _shape(array, path, member)
-            step = max(1, CHUNK_BYTES // image_bytes) * image_bytes
-            left = image_bytes * shape[0]
-            while left:
-                chunk = array.read(min(step, left))
-                if len(chunk) != min(step, left):
-                    raise EOFError(f"'{member}' is cut off")
-                left -= len(chunk)
-                file.write(np.packbits(np.frombuffer(chunk, np.uint8)).tobytes())
+        with np.load(path, allow_pickle=False) as arrays:
+            if member not in arrays:
+                raise DataError(f"{path} has no array '{member}'.")
+            images = arrays[member]
+        if images.dtype != np.uint8 or images.shape[1:] != (side, side):
+            kind = f"{images.dtype} of shape {images.shape}"
+            raise DataError(f"{path} holds '{member}' as {kind}, expected images.")
+        file.write(np.packbits(images).tobytes())
 
-    return cached(path, ".bits", fill), shape
-
-
-@contextlib.contextmanager
-def _open(path: Path, member: str) -> Iterator[IO[bytes]]:
-    """Open an array of an npz."""
-    with zipfile.ZipFile(path) as archive:
-        if f"{member}.npy" not in archive.namelist():
-            raise DataError(f"{path} has no array '{member}'.")
-        with archive.open(f"{member}.npy") as array:
-            yield array
-
-
-def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"Cannot read {path}: {error}.", hint="Fetch the file again.")
-
-
-def _shape(array: IO[bytes], path: Path, member: str) -> tuple[int, ...]:
-    """Read the header of an npy file."""
-    from numpy.lib import format as npy
-
-    version = npy.read_magic(array)
-    read: Any = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, by_column, kind = read(array)
-    if str(kind) != "uint8" or by_column or len(shape) != 3 or shape[1] * shape[2] % 8:
-        raise DataError(f"{path} holds '{member}' as {kind} of shape {shape}, expected images.")
-    return tuple(shape)
+    return cached(path, ".bits", fill)

@@ -22,6 +22,9 @@ from fewtune.datasets.declaration import Dataset
 from fewtune.datasets.readers.reader_tools import Keys, RowOf, class_name, file_row
 from fewtune.datasets.unpack import gunzipped, packed_bits
 
+DSPRITES_FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
+SPRITE_PX = 64
+
 
 def clevr(
     label: Callable[[Sequence[float]], int], location: Path, dataset: Dataset
@@ -68,23 +71,23 @@ def dsprites(factor: str, location: Path, dataset: Dataset) -> tuple[Keys, RowOf
     """Return the images of the authors' npz, unpacked into the cache folder once (360 MiB)."""
     path = location / DSPRITES_FILE
     factors = _latents(path)
-    bits, (count, height, width) = packed_bits(path, "imgs")
+    bits = packed_bits(path, "imgs", SPRITE_PX)
+    size = SPRITE_PX**2 // 8
+    count = bits.stat().st_size // size
     if len(factors) != count:
         raise DataError(f"{path} holds {count} images and labels of {len(factors)}.")
-    size = height * width // 8
     place, rule = vtab_labels.DSPRITES[factor]
 
     def row(stored: str, key: str) -> LabelledRow:
         index = int(key)
         label = rule(int(factors[index, 1 + place]))  # colour comes first
         name = class_name(dataset, label, f"{path.name} image {index}")
-        source = BitSlice(FileSlice(bits, index * size, size), height, width)
+        source = BitSlice(FileSlice(bits, index * size, size), SPRITE_PX, SPRITE_PX)
         return LabelledRow("", f"{index:06d}", name, source, size)
 
     return {"train": list(map(str, range(count)))}, row
 
 
-DSPRITES_FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 # How the names of smallNORB's files begin.
 NORB = {
     "train": "smallnorb-5x46789x9x18x6x2x96x96-training",
