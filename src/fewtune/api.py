@@ -23,8 +23,7 @@ from fewtune.core.protocol import Protocol
 from fewtune.core.run_config import AskedPrecision, RunConfig
 from fewtune.core.task import Task
 from fewtune.core.toml import read_toml
-from fewtune.data.listener import DataListener
-from fewtune.data.verify import repair
+from fewtune.data.verify import DataListener, repair
 from fewtune.datasets.catalog import groups, resolve
 from fewtune.exports import export_run
 from fewtune.reports.model_card import write_card

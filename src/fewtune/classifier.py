@@ -20,10 +20,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fewtune.core.atomic_folder import write_folder
 from fewtune.core.defaults import DEFAULT_BACKBONE
 from fewtune.core.errors import DataError, RunError
-from fewtune.core.files import read_json, write_json
+from fewtune.core.files import read_json, write_folder, write_json
 from fewtune.core.run_config import AskedPrecision, RunConfig
 from fewtune.core.spec import Spec
 from fewtune.core.task import DEFAULT_TEMPLATES, ClassSet, Example, Task

@@ -10,7 +10,7 @@ import fewtune
 from fewtune.core.errors import ConfigError, DataError
 from fewtune.core.task import Task
 from fewtune.data.findings import DataReport
-from fewtune.data.listener import DataListener
+from fewtune.data.verify import DataListener
 from fewtune.testing import tiny_clip_folder, tiny_task
 from fixtures import split_folders
 

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fewtune.analysis.run_settings import Value, settings
 from fewtune.core.errors import ConfigError, RunError, did_you_mean
-from fewtune.core.naming import dashed
+from fewtune.core.naming import brief, dashed
 from fewtune.core.spec import ZERO_SHOT, Recipe
 from fewtune.model.load_strategy import load_strategy
 from fewtune.reports.study_runs import Cell, Run, load_runs, refuse_mixed
-from fewtune.reports.summary import shots_text, strategy_of
+from fewtune.reports.summary import Record, shots_text, steps_scale, strategy_of
 
+Value = str | int | float | bool | None
 Setting = tuple[Value, ...]
 
 
@@ -246,3 +246,41 @@ def facts(ablation: Ablation) -> dict[str, Any]:
         ],
         "settings": table(ablation),
     }
+
+
+def settings(record: Record) -> dict[str, Value]:
+    """Return every option and recipe field of a run, by the name of its flag."""
+    spec = record["spec"]
+    options = strategy_of(record).model_dump(mode="json")
+    flat = {**(spec["recipe"] or {}), **options, "templates": spec["templates"]}
+    return {dashed(name): value for name, value in flat.items()} | {
+        "steps-scale": steps_scale(record)
+    }
+
+
+def labels(records: Sequence[Record]) -> list[str]:
+    """Return what tells runs apart: the title, and in brackets what differs.
+
+    Options are compared among the runs of one strategy; task, backbone, shots and seed among all.
+    """
+    places = [_place(record["spec"]) for record in records]
+    options = [settings(record) for record in records]
+    strategies = [record["spec"]["strategy"] for record in records]
+    found = []
+    for index, record in enumerate(records):
+        siblings = [
+            o for o, name in zip(options, strategies, strict=True) if name == strategies[index]
+        ]
+        words = [word for i, word in enumerate(places[index]) if len({p[i] for p in places}) > 1]
+        words += [
+            f"{name} {brief(value)}"
+            for name, value in options[index].items()
+            if any(other.get(name) != value for other in siblings)
+        ]
+        title = strategy_of(record).title
+        found.append(f"{title} ({', '.join(words)})" if words else title)
+    return found
+
+
+def _place(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    return spec["task"], spec["backbone"], shots_text(spec["shots"]), f"seed {spec['seed']}"

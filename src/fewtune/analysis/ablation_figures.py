@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fewtune.analysis import ablation as ablations
 from fewtune.analysis import layer_sums
-from fewtune.analysis.ablation import Ablation
-from fewtune.analysis.run_settings import Value
+from fewtune.analysis.ablation import Ablation, Value
 from fewtune.core.naming import brief
 from fewtune.core.percentages import percent, with_spread
 from fewtune.reports.figures import COLOURS, MARKERS, TEXT, blank, grid, subplots, write_figure

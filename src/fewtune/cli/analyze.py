@@ -118,8 +118,8 @@ def _ablation(
 def _runs(
     paths: Sequence[Path], out: Path | None, values: Mapping[str, Any], console: Console
 ) -> dict[str, Any]:
+    from fewtune.analysis.ablation import labels
     from fewtune.analysis.replay import open_run
-    from fewtune.analysis.run_settings import labels
     from fewtune.training.prepare import Preparation
     from fewtune.training.run_folder import RunFolder
 

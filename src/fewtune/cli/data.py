@@ -39,7 +39,7 @@ def verify(
 
     from fewtune.cli.support.data_checks import ShownOnConsole, show_findings, show_prompts
     from fewtune.datasets.catalog import load, resolve
-    from fewtune.datasets.expected_sizes import size_findings
+    from fewtune.datasets.loading import size_findings
     from fewtune.training.prepare import Preparation
 
     console = Console(machine=machine)

@@ -1,4 +1,4 @@
-"""Atomic writes and canonical JSON: a reader sees the old file or the new one, never a torn one."""
+"""Atomic writes and canonical JSON: a reader sees what was there or what is new, nothing between."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fewtune.core.errors import RunError
+from fewtune.core.errors import ConfigError, RunError
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
@@ -133,3 +133,40 @@ def digest(value: Any) -> str:
     """Return the SHA-256 (hex) of the canonical JSON of `value`: sorted keys, no spaces."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_folder(path: Path, fill: Callable[[Path], object]) -> Path:
+    """Let `fill` fill a temporary sibling of `path`, move it into place, and return `path`.
+
+    Raises:
+        ConfigError: `path` exists and is not an empty folder; it is not touched.
+        RunError: The disk is full or the place is not writable. As with an error of `fill`, nothing
+            is left behind.
+    """
+    refuse_used(path)
+    out = Path(os.path.realpath(path.expanduser()))
+    remove_leftovers(out)
+    try:
+        with temporary_sibling(out) as temporary:
+            temporary.mkdir(parents=True)
+            fill(temporary)
+            if out.exists():
+                out.rmdir()
+            os.replace(temporary, out)
+    except (OSError, shutil.Error) as error:
+        raise RunError(
+            f"Cannot write {out}: {getattr(error, 'strerror', None) or error}.",
+            hint="Free some space or choose another folder.",
+        ) from error
+    return out
+
+
+def refuse_used(path: Path) -> None:
+    """Refuse a place that is taken, before work is done for it.
+
+    Raises:
+        ConfigError: `path` exists and is not an empty folder.
+    """
+    out = path.expanduser().absolute()
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise ConfigError(f"{out} exists already.", hint="Choose a new folder, or remove it first.")

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from fewtune.core.errors import DataError
 
 
@@ -47,8 +50,6 @@ class GreySlice:
 
     def read(self) -> Any:
         """Return an array (height, width) of uint8."""
-        import numpy as np
-
         return np.frombuffer(self.slice.read(), np.uint8).reshape(self.height, self.width)
 
 
@@ -58,8 +59,6 @@ class BitSlice(GreySlice):
 
     def read(self) -> Any:
         """Return an array (height, width) of uint8, 0 or 255."""
-        import numpy as np
-
         bits = np.unpackbits(np.frombuffer(self.slice.read(), np.uint8))
         return bits.reshape(self.height, self.width) * np.uint8(255)
 
@@ -75,8 +74,5 @@ class ZeroOneSlice:
 
     def read(self) -> Any:
         """Return an array (height, width[, channels]) of uint8, 0 or 255."""
-        import numpy as np
-        from PIL import Image
-
         with Image.open(io.BytesIO(self.slice.read())) as image:
             return (np.asarray(image) > 0).astype(np.uint8) * 255

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -24,8 +24,9 @@ from fewtune.core.paths import cache_dir
 from fewtune.core.task import Example, Task
 from fewtune.data.findings import DataReport, make_report
 from fewtune.data.image_facts import ImageFacts, inspect_image
-from fewtune.data.label_table import plain, shown
-from fewtune.data.listener import Progress
+from fewtune.data.label_table import counted, plain, shown
+
+Progress = Callable[[int, int], None]  # told (images done, total)
 
 # Raise it whenever `ImageFacts` or its meaning changes, so that older cached facts are not read.
 FACTS_VERSION = 2
@@ -44,7 +45,7 @@ def verify(
     Args:
         task: May still be without a test split.
         workers: Threads; by default one per core, at most 8.
-        progress: Called now and then with (images done, total).
+        progress: Called now and then.
     """
     examples = [example for split in task.splits().values() for example in split]
     cached = _cache_file(examples)
@@ -198,3 +199,27 @@ def _write_facts(path: Path | None, facts: Mapping[str, ImageFacts]) -> None:
     if path is not None:
         with contextlib.suppress(RunError):
             write_atomic(path, write)
+
+
+class DataListener:
+    """Callbacks for what is found about images; by default they do nothing."""
+
+    @contextlib.contextmanager
+    def checking(self, images: int) -> Iterator[Progress | None]:
+        """Images are being decoded; yields a callback for (done, total), or None."""
+        yield None
+
+    def opened(self, task: Task) -> None:
+        """A task was read; no image has been opened."""
+
+    def checked(self, report: DataReport) -> None:
+        """Every image has been decoded."""
+
+    def usable(self, task: Task) -> None:
+        """Unusable images were left out; these are the images and prompts of the runs."""
+
+    def note(self, text: str) -> None:
+        """The task was changed."""
+
+    def warn(self, text: str) -> None:
+        """Something is probably a mistake."""

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from fewtune.core.atomic_folder import write_folder
 from fewtune.core.errors import DataError
+from fewtune.core.files import write_folder
 from fewtune.core.task import Task
 from fewtune.data.file_names import SPLIT_ALIASES
 from fewtune.data.label_table import LabelledRow, LabelTable, to_task

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,14 @@ from typing import Any
 from fewtune.core.errors import ConfigError, DataError, did_you_mean
 from fewtune.core.naming import present
 from fewtune.core.task import Task
-from fewtune.data.label_table import to_task
+from fewtune.data.findings import Finding
+from fewtune.data.label_table import counted, to_task
 from fewtune.data.text_files import read_descriptions
 from fewtune.datasets.declaration import Dataset, PromptSet, Reader, Subset
+from fewtune.datasets.vtab_slices import TRAIN, VAL
 
+# Train and val of VTAB-1k, in one list or in two.
+VTAB_SIZES = ((TRAIN + VAL, 0), (TRAIN, VAL))
 VTAB = ("natural", "specialised", "structured")
 
 
@@ -143,3 +147,28 @@ def _folder(reader: Any) -> str:
 
 def _fold(text: str) -> str:
     return text.lower().replace("_", "-").replace(" ", "-")
+
+
+def size_findings(task: Task, sizes: Mapping[str, int]) -> Iterator[Finding]:
+    """Yield a finding for each split that is larger or smaller than declared.
+
+    Args:
+        task: The dataset as it was read: its whole splits, or VTAB-1k's training images.
+    """
+    found = {split: len(examples) for split, examples in task.splits().items()}
+    drawn = (found["train"], found["val"]) in VTAB_SIZES
+    for split, expected in sizes.items():
+        number = found[split]
+        if number == expected or (drawn and split != "test"):
+            continue
+        said = f"{counted(number, f'{split} image')}, where the dataset has {expected:,}"
+        if number == 0 and split == "val":
+            yield Finding("info", "no-validation", "this form has no validation images")
+        elif abs(number - expected) == 1:
+            yield Finding("info", "size", f"{said}: versions of it differ by one")
+        elif number < expected:
+            hint = "Files are missing: download or unpack it again."
+            yield Finding("error", "size", said, hint=hint)
+        else:
+            hint = "Are there files of another dataset or version among them?"
+            yield Finding("warning", "size", said, hint=hint)

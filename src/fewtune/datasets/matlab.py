@@ -6,6 +6,8 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fewtune.core.errors import DataError
 
 
@@ -34,8 +36,6 @@ def read_integers(path: Path, name: str) -> Any:
     Raises:
         DataError: As of `read_mat`; or the array holds anything but whole numbers.
     """
-    import numpy as np
-
     array = read_mat(path, name)
     if array.dtype.kind not in "iuf":
         raise DataError(f"Cannot read '{name}' in {path}: it holds no numbers.")

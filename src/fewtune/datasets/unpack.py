@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+
 from fewtune.core.errors import DataError
 from fewtune.core.files import digest, write_atomic
 from fewtune.core.paths import cache_dir
@@ -76,7 +78,6 @@ def packed_bits(path: Path, member: str, side: int) -> Path:
     Raises:
         DataError: The array is missing, damaged or of another kind.
     """
-    import numpy as np
 
     def fill(file: IO[bytes]) -> None:
         with np.load(path, allow_pickle=False) as arrays:

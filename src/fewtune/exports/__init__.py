@@ -12,8 +12,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from fewtune.core.atomic_folder import refuse_used, write_folder
 from fewtune.core.errors import AdapterError, ConfigError, did_you_mean
+from fewtune.core.files import refuse_used, write_folder
 from fewtune.exports import merged, peft_format
 from fewtune.exports.parity_probe import Probe
 from fewtune.training.load_run import Tuned, load_run

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fewtune.core.atomic_folder import write_folder
 from fewtune.core.errors import RunError
-from fewtune.core.files import write_text
+from fewtune.core.files import write_folder, write_text
 from fewtune.training.tensor_files import write_tensors
 
 

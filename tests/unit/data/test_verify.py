@@ -21,7 +21,7 @@ from fewtune.data.image_facts import ImageFacts, inspect_image
 from fewtune.data.layouts import open_task
 from fewtune.data.packed_images import FileSlice
 from fewtune.data.verify import repair, verify
-from fewtune.datasets.expected_sizes import size_findings
+from fewtune.datasets.loading import size_findings
 from fixtures import class_folders, encoded, picture, split_folders, write_image
 
 

@@ -12,8 +12,15 @@ from fewtune.data.decode import open_image
 from fewtune.data.label_table import LabelTable
 from fewtune.datasets import catalog
 from fewtune.datasets.declaration import Subset
-from fewtune.datasets.dsprites import COUNT, SIZES, Factors, draw, factors, own_order
-from fewtune.datasets.readers.regenerated import RegeneratedDSprites
+from fewtune.datasets.readers.regenerated import (
+    COUNT,
+    SIZES,
+    Factors,
+    RegeneratedDSprites,
+    draw,
+    factors,
+    own_order,
+)
 from fewtune.datasets.vtab_labels import dsprites_location, dsprites_orientation
 
 SQUARE, ELLIPSE, HEART = range(3)

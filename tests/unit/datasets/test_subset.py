@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fewtune.data.label_table import LabelledRow
-from fewtune.datasets.vtab_subset import take_subset
+from fewtune.datasets.vtab_slices import take_subset
 
 
 def rows_of(split: str, **sizes: int) -> list[LabelledRow]:

@@ -9,7 +9,7 @@ from fewtune.cli.support.console import Console
 from fewtune.core.naming import counted
 from fewtune.core.task import Task
 from fewtune.data.findings import DataReport, Finding, count, name_findings
-from fewtune.data.listener import DataListener, Progress
+from fewtune.data.verify import DataListener, Progress
 
 PROMPTS_SHOWN = 20
 PROMPTS_OF_MANY = 5

@@ -34,8 +34,7 @@ from fewtune.datasets.readers.reader_tools import (
     named,
     size_notes,
 )
-from fewtune.datasets.vtab_slices import PLAIN, Slices, choose, slice_notes
-from fewtune.datasets.vtab_subset import own_draw
+from fewtune.datasets.vtab_slices import PLAIN, Slices, choose, own_draw, slice_notes
 
 IMAGES: Mapping[str, Images] = {
     "caltech101": partial(original_lists.keyed, original_lists.caltech101),

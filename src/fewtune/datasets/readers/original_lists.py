@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fewtune.core.errors import DataError
 from fewtune.data.label_table import LabelledRow, is_number
 from fewtune.data.scan import subfolders
@@ -177,8 +179,6 @@ def _sorted_folders(
 
 def _entries_of(path: Path, name: str) -> Any:
     """Return the entries of a variable of a MATLAB file, one or several."""
-    import numpy as np
-
     return np.atleast_1d(read_mat(path, name, squeeze=True)).ravel()
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fewtune.core.errors import DataError
 from fewtune.data.decode import InMemory
 from fewtune.data.label_table import LabelledRow
@@ -58,8 +60,6 @@ def cifar_binary(location: Path, split: str) -> tuple[list[int], Any]:
     Raises:
         DataError: The file is missing or cut off.
     """
-    import numpy as np
-
     path = location / f"{split}.bin"
     data = np.frombuffer(map_file(path), np.uint8)
     if data.size == 0 or data.size % (2 + PIXELS):
@@ -97,8 +97,6 @@ def svhn(location: Path, split: str) -> tuple[list[int], Any]:
     Raises:
         DataError: The file is missing or damaged, has other shapes, or SciPy is not installed.
     """
-    import numpy as np
-
     path = location / f"{split}_32x32.mat"
     pixels, digits = read_integers(path, "X"), read_integers(path, "y").ravel()
     if pixels.dtype != np.uint8 or pixels.shape != (32, 32, 3, digits.size):

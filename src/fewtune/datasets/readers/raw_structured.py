@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fewtune.core.errors import DataError
 from fewtune.data.label_table import LabelledRow
 from fewtune.data.packed_images import BitSlice, FileSlice, GreySlice
@@ -97,8 +99,6 @@ NORB = {
 
 def smallnorb(factor: str, location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
     """Return of each pair in the authors' matrices, compressed or not, the first camera's image."""
-    import numpy as np
-
     info: dict[str, Any] = {}
     images: dict[str, tuple[Path, int, Sequence[int]]] = {}
     for split, stem in NORB.items():
@@ -180,8 +180,6 @@ def _kitti_splits(videos: Sequence[str]) -> Mapping[str, set[int]]:
 
     The draws are those of numpy's legacy generator with seed 123.
     """
-    import numpy as np
-
     names = sorted(set(videos))
     share = max(1, 10 * len(names) // 100)
     generator = np.random.RandomState(123)
@@ -201,8 +199,6 @@ def _kitti_splits(videos: Sequence[str]) -> Mapping[str, set[int]]:
 
 def _latents(path: Path) -> Any:
     """Return the factors of each image: colour, shape, scale, orientation, x, y."""
-    import numpy as np
-
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             factors = arrays["latents_classes"]

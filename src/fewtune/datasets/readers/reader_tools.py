@@ -15,7 +15,7 @@ from fewtune.core.errors import DataError, did_you_mean
 from fewtune.data.label_table import LabelledRow, LabelTable, counted, is_number, plain
 from fewtune.data.scan import Skipped, images_below, listed_file, subfolders
 from fewtune.datasets.declaration import Dataset, Subset
-from fewtune.datasets.vtab_subset import own_draw, take_subset
+from fewtune.datasets.vtab_slices import own_draw, take_subset
 
 GROUPS = ("", "few-shot", "domain-generalization", "data")
 # TFDS's keys of all images, by TFDS's split.

@@ -16,7 +16,7 @@ from fewtune.data.label_table import LabelledRow, LabelTable
 from fewtune.data.layouts.list_folder import TRAIN_LISTS, read_list
 from fewtune.datasets.declaration import Dataset, Subset
 from fewtune.datasets.readers.reader_tools import as_split, named_rows, size_notes
-from fewtune.datasets.vtab_subset import OFFICIAL_NOTE, TRAIN, VAL
+from fewtune.datasets.vtab_slices import OFFICIAL_NOTE, TRAIN, VAL
 
 PARENTS = ("", "vtab-1k", "VTAB-1k", "vtab1k", "vtab", "processed_vtab")
 JPEG_NOTE = "images re-encoded as JPEG, so pixels differ from those of the original files"

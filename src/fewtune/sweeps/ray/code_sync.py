@@ -14,10 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewtune.core.atomic_folder import write_folder
 from fewtune.core.discovery import ENTRY_POINTS
 from fewtune.core.errors import ConfigError, FewTuneError
-from fewtune.core.files import digest, write_text
+from fewtune.core.files import digest, write_folder, write_text
 from fewtune.core.paths import cache_dir
 
 if TYPE_CHECKING:
