@@ -1,4 +1,4 @@
-"""Atomic writes and canonical JSON: a reader sees what was there or what is new, nothing between."""
+"""Atomic writes and canonical JSON: a reader sees what was there or what is new, not both."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from fewtune.core.paths import cache_dir
 from fewtune.core.task import Example, Task
 from fewtune.data.findings import DataReport, make_report
 from fewtune.data.image_facts import ImageFacts, inspect_image
-from fewtune.data.label_table import counted, plain, shown
+from fewtune.data.label_table import plain, shown
 
 Progress = Callable[[int, int], None]  # told (images done, total)
 

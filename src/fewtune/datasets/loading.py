@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from fewtune.core.errors import ConfigError, DataError, did_you_mean
-from fewtune.core.naming import present
+from fewtune.core.naming import counted, present
 from fewtune.core.task import Task
 from fewtune.data.findings import Finding
-from fewtune.data.label_table import counted, to_task
+from fewtune.data.label_table import to_task
 from fewtune.data.text_files import read_descriptions
 from fewtune.datasets.declaration import Dataset, PromptSet, Reader, Subset
 from fewtune.datasets.vtab_slices import TRAIN, VAL

@@ -24,7 +24,8 @@ class SummaryRow:
     """One run in a table.
 
     Attributes:
-        metrics: Shares in [0, 1] by name: top1, top5, recall, precision, f1, calibration_error.
+        metrics: Shares in [0, 1] by name: top1, top5, recall, precision, f1, calibration_error;
+            None where the test images cannot tell.
         gain: Top-1 minus that of zero-shot; None for zero-shot itself.
         seconds: Duration of training, attachment included; 0 where nothing is trained.
         steps_scale: Factor on the recipe's length; 1 is the published or default length.

@@ -14,6 +14,7 @@ from fewtune.core.run_config import DataChoice, RunConfig
 from fewtune.core.task import Task, part_of, with_test_split
 from fewtune.data.decode import open_image
 from fewtune.data.findings import DataReport
+from fewtune.data.layouts import hint_for_one_class
 from fewtune.data.verify import DataListener, repair, verify
 from fewtune.datasets import catalog
 from fewtune.model.load_strategy import load_strategy

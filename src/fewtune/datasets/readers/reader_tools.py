@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import BeforeValidator
 
 from fewtune.core.errors import DataError, did_you_mean
-from fewtune.data.label_table import LabelledRow, LabelTable, counted, is_number, plain
+from fewtune.core.naming import counted
+from fewtune.data.label_table import LabelledRow, LabelTable, is_number, plain
 from fewtune.data.scan import Skipped, images_below, listed_file, subfolders
 from fewtune.datasets.declaration import Dataset, Subset
 from fewtune.datasets.vtab_slices import own_draw, take_subset
