@@ -72,11 +72,7 @@ def write_report(
 
 
 def _earlier_files(out: Path) -> set[str]:
-    """Return the names of the files of the report in `out`, if there is one.
-
-    Raises:
-        ConfigError: `out` is no folder, or has files but no report.
-    """
+    """Return the names of the files of the report in `out`, if there is one."""
     if out.is_dir() and (out / FILES).is_file():
         listed = read_json(out / FILES)
         if isinstance(listed, list):

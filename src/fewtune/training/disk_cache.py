@@ -150,11 +150,7 @@ class DiskCache:
 
 
 def _checked(path: Path, key: dict[str, Any]) -> Tensor:
-    """Return the tensor in a file.
-
-    Raises:
-        ValueError: It has another key, or its bytes have changed.
-    """
+    """Return the tensor in a file."""
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:

@@ -79,11 +79,7 @@ def open_task(
 
 
 def _visible(table: LabelTable, path: Path) -> LabelTable:
-    """Return the table without hidden images, with notes on what was left out.
-
-    Raises:
-        DataError: All images are hidden.
-    """
+    """Return the table without hidden images, with notes on what was left out."""
     hidden = [part for row in table.rows if (part := hidden_part(row.key))]
     rows = tuple(row for row in table.rows if not hidden_part(row.key))
     if hidden and not rows:

@@ -118,11 +118,7 @@ def _misplaced(rows: Sequence[LabelledRow]) -> list[str]:
 
 
 def _next_to_splits(location: Path, splits: Iterable[str], skipped: Skipped) -> list[str]:
-    """Return a note on folders next to the splits.
-
-    Raises:
-        DataError: A lone split folder may be a class, since there are images next to it.
-    """
+    """Return a note on folders next to the splits."""
     found: dict[Path, int] = {}
     for folder in subfolders(location, skipped):
         if not split_of(folder.name):

@@ -129,9 +129,6 @@ def _try_again(url: str, get: Callable[[], Any], arrived: Callable[[], int] = in
 
     Args:
         arrived: Returns how many bytes are there; attempts are counted since there were more.
-
-    Raises:
-        DataError: There have been enough attempts.
     """
     attempt = 1
     while True:

@@ -213,9 +213,6 @@ def _matrix(path: Path, kind: str, axes: int) -> tuple[int, tuple[int, ...]]:
     """Return where the values of a matrix begin, and its shape.
 
     The header is a number for the type, the number of axes, and at least three lengths.
-
-    Raises:
-        DataError: The file is damaged or holds something else.
     """
     magic, itemsize = {"u1": (0x1E3D4C55, 1), "<i4": (0x1E3D4C54, 4)}[kind]
     with path.open("rb") as file:

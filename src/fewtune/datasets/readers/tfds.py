@@ -212,11 +212,7 @@ def _shards(location: Path, stem: str, split: str = r"\w+") -> Iterator[tuple[in
 
 
 def _locate(location: Path, stem: str, split: str) -> _Shards:
-    """Return the shards of a split in order, each with its records.
-
-    Raises:
-        DataError: Some or all are missing.
-    """
+    """Return the shards of a split in order, each with its records."""
     found = list(_shards(location, stem, split))
     total = {of for _, of, _ in found}
     if [place for place, _, _ in found] != list(range(max(total, default=-1))) or len(total) != 1:

@@ -207,11 +207,7 @@ class _Room:
 
 
 def _room(plan: Plan, device: torch.device, least_mib: float) -> _Room:
-    """Return the room for a computation that takes `least_mib` at least.
-
-    Raises:
-        ConfigError: There is none, with the smallest budget that would do.
-    """
+    """Return the room for a computation that takes `least_mib` at least."""
     release_freed_memory()
     on_gpu = device.type == "cuda"
     spread = 1.0 if on_gpu else SPREAD

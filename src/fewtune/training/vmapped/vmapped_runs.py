@@ -124,9 +124,6 @@ def _train_group(
     """Train runs in stacks of as many as fit into memory, and write their folders.
 
     Runs that cannot be stacked are left to the caller.
-
-    Raises:
-        RunError: Training of some run failed, or a folder cannot be written.
     """
     # Runs with equal optimizer settings are neighbours in the stack.
     left = sorted(executions, key=lambda e: digest(e.spec.model_dump(mode="json")["recipe"]))
