@@ -13,8 +13,16 @@ from fewtune.analysis import layer_sums
 from fewtune.analysis.ablation import Ablation, Value
 from fewtune.core.naming import brief
 from fewtune.core.percentages import percent, with_spread
-from fewtune.reports.figures import COLOURS, MARKERS, TEXT, blank, grid, subplots, write_figure
-from fewtune.reports.panels import legend
+from fewtune.reports.figures import (
+    COLOURS,
+    MARKERS,
+    TEXT,
+    blank,
+    grid,
+    legend,
+    subplots,
+    write_figure,
+)
 from fewtune.reports.study_runs import Cell
 
 if TYPE_CHECKING:

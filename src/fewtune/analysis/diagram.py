@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fewtune.analysis.diagram_drawing import draw
-from fewtune.analysis.locate_parameters import map_parameters
-from fewtune.analysis.parameter_map import ParameterMap
+from fewtune.analysis.parameter_map import ParameterMap, map_parameters
 from fewtune.analysis.replay import Opened
 from fewtune.backbones import clip
 from fewtune.core.files import write_json

@@ -25,8 +25,7 @@ from fewtune.core.errors import ConfigError, DataError
 from fewtune.core.naming import counted
 from fewtune.core.task import Example, Split, draw_order
 from fewtune.reports import summary
-from fewtune.reports.figures import COLOURS, blank, subplots, write_figure
-from fewtune.reports.panels import legend
+from fewtune.reports.figures import COLOURS, blank, legend, subplots, write_figure
 from fewtune.training.device import autocast
 from fewtune.training.feature_cache import FeatureCache
 from fewtune.training.image_loader import ImageLoader

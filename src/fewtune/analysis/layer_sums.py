@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fewtune.analysis.parameter_map import GROUPS, ParameterGroup, ParameterMap, TowerName
 from fewtune.core.files import write_json, write_text
-from fewtune.reports.figures import COLOURS, MARKERS, blank, grid, write_figure
-from fewtune.reports.panels import legend, log_scale
+from fewtune.reports.figures import COLOURS, MARKERS, blank, grid, legend, log_scale, write_figure
 from fewtune.reports.tables import csv_of_mappings
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fewtune.analysis.locate_parameters import map_parameters
-from fewtune.analysis.parameter_map import ParameterMap
+from fewtune.analysis.parameter_map import ParameterMap, map_parameters
 from fewtune.backbones import clip
 from fewtune.core.errors import DataError
 from fewtune.core.spec import Plan, Spec

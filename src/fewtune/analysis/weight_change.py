@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from fewtune.analysis import layer_sums
 from fewtune.analysis.layer_sums import Layer, layer_of
-from fewtune.analysis.locate_parameters import replaced_modules
-from fewtune.analysis.parameter_map import ParameterGroup
+from fewtune.analysis.parameter_map import ParameterGroup, replaced_modules
 from fewtune.analysis.replay import Opened
 
 STEM = "drift"  # scripts read the files by this name

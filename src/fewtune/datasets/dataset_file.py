@@ -28,7 +28,7 @@ from fewtune.core.errors import ConfigError, did_you_mean
 from fewtune.core.task import PromptSource
 from fewtune.data.text_files import read_lines, read_text
 from fewtune.datasets.declaration import Dataset, PromptSet, Reader
-from fewtune.datasets.readers.fgvc_aircraft import Aircraft
+from fewtune.datasets.readers.coop_folders import Aircraft, ZhouSplit
 from fewtune.datasets.readers.imagenet_folders import ImageNet, ImageNetVariant
 from fewtune.datasets.readers.noah import NoahLists
 from fewtune.datasets.readers.original_files import (
@@ -41,7 +41,6 @@ from fewtune.datasets.readers.regenerated import RegeneratedDSprites
 from fewtune.datasets.readers.tfds import Tfds
 from fewtune.datasets.readers.vtab_lists import VtabLists
 from fewtune.datasets.readers.webdataset import WebDataset
-from fewtune.datasets.readers.zhou import ZhouSplit
 
 HERE = Path(__file__).parent
 SHARED = ("licence", "homepage", "citation", "classes", "sizes", "coop", "prompts")

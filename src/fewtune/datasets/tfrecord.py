@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fewtune.core.errors import DataError
-from fewtune.datasets.matlab import optional
+from fewtune.datasets.array_files import optional
 
 _LENGTH = struct.Struct("<QI")
 _FOOTER = 4

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 from fewtune.core.spec import ZERO_SHOT
 from fewtune.reports.confusions import ANNOTATED_CLASSES, Confusions, draw_matrix
-from fewtune.reports.figures import svg
+from fewtune.reports.figures import CHARACTER_IN, panels, svg
 from fewtune.reports.grouping import Method
-from fewtune.reports.panels import CHARACTER_IN, panels
 from fewtune.reports.study_runs import Cell, Study
 from fewtune.reports.summary import shorten, shots_text
 from fewtune.reports.tables import ReportTable, TableRow, as_cell

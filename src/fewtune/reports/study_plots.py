@@ -11,17 +11,18 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from fewtune.core.spec import ZERO_SHOT
-from fewtune.reports.figures import TEXT, svg
-from fewtune.reports.grouping import Method
-from fewtune.reports.panels import (
+from fewtune.reports.figures import (
     CHARACTER_IN,
     COLUMNS,
+    TEXT,
     label,
     legend,
     log_scale,
     look,
     panels,
+    svg,
 )
+from fewtune.reports.grouping import Method
 from fewtune.reports.study_runs import Cell, Study
 from fewtune.reports.study_tables import VISION, by_group
 

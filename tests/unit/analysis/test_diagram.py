@@ -12,8 +12,7 @@ from short_runs import Tuned
 from torch import Tensor, nn
 
 from fewtune.analysis import diagram
-from fewtune.analysis.locate_parameters import map_parameters
-from fewtune.analysis.parameter_map import ParameterMap
+from fewtune.analysis.parameter_map import ParameterMap, map_parameters
 from fewtune.core.discovery import plugins
 from fewtune.core.task import ClassSet
 from fewtune.model.dual_encoder import DualEncoder

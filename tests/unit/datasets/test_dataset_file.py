@@ -11,7 +11,7 @@ from fewtune.core.errors import ConfigError, DataError
 from fewtune.datasets import catalog
 from fewtune.datasets.dataset_file import read_dataset
 from fewtune.datasets.declaration import Dataset, Download, PromptSet
-from fewtune.datasets.readers.zhou import ZhouSplit
+from fewtune.datasets.readers.coop_folders import ZhouSplit
 from fewtune.testing import check_dataset
 
 PAGE = Path(__file__).parents[3] / "docs" / "datasets.md"

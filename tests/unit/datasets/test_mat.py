@@ -11,7 +11,7 @@ import pytest
 from scipy.io import savemat
 
 from fewtune.core.errors import DataError
-from fewtune.datasets.matlab import read_integers
+from fewtune.datasets.array_files import read_integers
 
 ARRAYS: dict[str, Any] = {
     "text": "labels",

@@ -25,7 +25,7 @@ from fewtune.data.label_table import LabelledRow, LabelTable, is_number
 from fewtune.data.scan import subfolders
 from fewtune.data.text_files import read_lines
 from fewtune.datasets.declaration import Dataset, Subset
-from fewtune.datasets.readers.few_shot_lists import read_jsonl_draws
+from fewtune.datasets.readers.coop_folders import read_jsonl_draws
 from fewtune.datasets.readers.reader_tools import class_folders, class_rows, find_folder, size_notes
 
 FOLDERS = ("imagenet", "ImageNet", "imagenet-1k", "imagenet1k", "ILSVRC2012")

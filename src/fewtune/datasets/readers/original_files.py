@@ -21,7 +21,6 @@ from fewtune.datasets.declaration import Dataset, Subset
 from fewtune.datasets.readers import (
     original_lists,
     raw_arrays,
-    raw_files,
     raw_structured,
 )
 from fewtune.datasets.readers.reader_tools import (
@@ -54,11 +53,11 @@ IMAGES: Mapping[str, Images] = {
     "patch-camelyon": raw_arrays.patch_camelyon,
     "pets": partial(original_lists.keyed, original_lists.pets),
     "resisc45": partial(original_lists.keyed, original_lists.resisc45),
-    "retinopathy": raw_files.retinopathy,
+    "retinopathy": original_lists.retinopathy,
     "smallnorb-azimuth": partial(raw_structured.smallnorb, "azimuth"),
     "smallnorb-elevation": partial(raw_structured.smallnorb, "elevation"),
     "sun397": partial(original_lists.keyed, original_lists.sun397),
-    "sun397-tfds": raw_files.sun397,
+    "sun397-tfds": original_lists.sun397_tfds,
     "svhn": partial(raw_arrays.pixel_arrays, raw_arrays.svhn),
 }
 # Of all images, and of training images alone.
@@ -111,7 +110,7 @@ class Sun397(OriginalFiles):
     def find(self, root: Path) -> Path | None:
         """Return the folder with a folder for each letter, if the lists can be found."""
         found = super().find(root)
-        return found if found and raw_files.sun397_lists(found) else None
+        return found if found and original_lists.sun397_lists(found) else None
 
 
 @dataclass(frozen=True)

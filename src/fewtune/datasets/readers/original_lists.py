@@ -1,12 +1,13 @@
 """Files of the authors' archives: class folders, lists, and .mat files.
 
-Each function but the first returns all labelled images of one archive. Keys are paths relative to
-the folder of the images, as in CoOp's split files. The split of a row is the authors', "" where
-they have none.
+Functions that return rows return all labelled images of one archive. Keys are paths relative to the
+folder of the images, as in CoOp's split files. The split of a row is the authors', "" where they
+have none.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,13 +17,21 @@ import numpy as np
 
 from fewtune.core.errors import DataError
 from fewtune.data.label_table import LabelledRow, is_number
-from fewtune.data.scan import subfolders
-from fewtune.data.split_json import SplitEntry, inside, locate
-from fewtune.data.text_files import fold_name, numbered_lines
+from fewtune.data.layouts.split_file import SplitEntry, inside, locate
+from fewtune.data.scan import listed_file, subfolders
+from fewtune.data.text_files import fold_name, numbered_lines, records
+from fewtune.datasets.array_files import read_integers, read_mat
 from fewtune.datasets.declaration import Dataset
-from fewtune.datasets.matlab import read_integers, read_mat
-from fewtune.datasets.readers.reader_tools import Keys, RowOf, class_folders, class_name, class_rows
-from fewtune.datasets.readers.zhou import match_classes
+from fewtune.datasets.readers.coop_folders import match_classes
+from fewtune.datasets.readers.reader_tools import (
+    Keys,
+    RowOf,
+    class_folders,
+    class_name,
+    class_rows,
+    file_row,
+)
+from fewtune.datasets.vtab_labels import retinopathy_grade
 
 Rows = Callable[[Path, Dataset], list[LabelledRow]]
 
@@ -197,3 +206,76 @@ def _place(path: str, known: dict[frozenset[str], str]) -> str:
     if name is None:
         raise DataError(f"'{path}' is in no folder of a class.", hint="Unpack SUN397.tar.gz again.")
     return name
+
+
+def sun397_tfds(location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
+    """Return a/abbey/IMAGE, divided by TFDS's lists."""
+    classes = {name.replace(" ", "_"): name for name in dataset.classes}
+    places: dict[str, str] = {}
+    keys: dict[str, list[str]] = {}
+    for stored, path in sun397_lists(location).items():
+        listed = numbered_lines(path)
+        keys[stored] = [key for _, key in listed]
+        places |= {key: where for where, key in listed}
+
+    def row(stored: str, key: str) -> LabelledRow:
+        file = listed_file(location, key.lstrip("/"), places[key])
+        folder = "_".join(file.relative.split("/")[1:-1])
+        if folder not in classes:
+            raise DataError(
+                f"{places[key]} names the class '{folder}', which SUN397 does not have."
+            )
+        name = classes[folder]
+        return LabelledRow("", file.relative, name, file.path, file.size_bytes, places[key])
+
+    return keys, row
+
+
+def sun397_lists(location: Path) -> dict[str, Path]:
+    """Return TFDS's lists by split; none if they are not there.
+
+    sun397_tfds_{tr,va,te}.txt are a part of the package tensorflow-datasets; they are looked for
+    there, in the folder, and next to it. The package is not imported.
+    """
+    folders = [location, location.parent]
+    package = importlib.util.find_spec("tensorflow_datasets")
+    for place in (package.submodule_search_locations or ()) if package else ():
+        folders.append(Path(place) / "image_classification")
+    names = {"train": "tr", "validation": "va", "test": "te"}
+    for folder in folders:
+        lists = {split: folder / f"sun397_tfds_{short}.txt" for split, short in names.items()}
+        if all(path.is_file() for path in lists.values()):
+            return lists
+    return {}
+
+
+def retinopathy(location: Path, dataset: Dataset) -> tuple[Keys, RowOf]:
+    """Return the images of trainLabels.csv and retinopathy_solution.csv as they are.
+
+    Validation is Kaggle's public part of the test images. VTAB's images are those of TFDS's
+    configuration btgraham-300: the eye scaled to a radius of 300 px, the local mean subtracted, the
+    rim cut off.
+    """
+    levels: dict[str, tuple[str, int, str]] = {}
+    keys: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    stored_of = {"": "train", "public": "validation", "private": "test"}
+    for table, folder in (("trainLabels.csv", "train"), ("retinopathy_solution.csv", "test")):
+        for record in records(location / table):
+            where = f"{table} line {record.line}"
+            name, level = str(record.values.get("image")), str(record.values.get("level"))
+            usage = str(record.values.get("usage") or "").lower()
+            if not is_number(level) or usage not in stored_of:
+                raise DataError(
+                    f"{where} in {location} is {record.values}, expected image, level (0 to 4)"
+                    " and, of test images, Usage (Public or Private)."
+                )
+            keys[stored_of[usage]].append(name)
+            levels[name] = f"{folder}/{name}", retinopathy_grade(int(level)), where
+
+    def row(stored: str, key: str) -> LabelledRow:
+        stem, grade, where = levels[key]
+        suffixes = (".jpeg", ".jpg", ".png")
+        found = next((s for s in suffixes if (location / f"{stem}{s}").is_file()), ".jpeg")
+        return file_row(location, f"{stem}{found}", dataset, grade, where)
+
+    return keys, row

@@ -21,8 +21,8 @@ from fewtune.data.decode import InMemory
 from fewtune.data.label_table import LabelledRow
 from fewtune.data.packed_images import FileSlice
 from fewtune.data.scan import named_files
+from fewtune.datasets.array_files import optional, read_integers
 from fewtune.datasets.declaration import Dataset
-from fewtune.datasets.matlab import optional, read_integers
 from fewtune.datasets.readers.reader_tools import Keys, RowOf, class_name
 from fewtune.datasets.readers.tfds import Stored, stored_bytes
 from fewtune.datasets.tfrecord import locate_bytes, locate_records, map_file, read_record

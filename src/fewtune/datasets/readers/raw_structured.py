@@ -20,9 +20,9 @@ from fewtune.data.packed_images import BitSlice, FileSlice, GreySlice
 from fewtune.data.scan import named_files
 from fewtune.data.text_files import numbered_lines, read_lines, read_text
 from fewtune.datasets import vtab_labels
+from fewtune.datasets.array_files import gunzipped, packed_bits
 from fewtune.datasets.declaration import Dataset
 from fewtune.datasets.readers.reader_tools import Keys, RowOf, class_name, file_row
-from fewtune.datasets.unpack import gunzipped, packed_bits
 
 DSPRITES_FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 SPRITE_PX = 64

@@ -14,8 +14,8 @@ from fewtune.core.errors import DataError
 from fewtune.core.task import Task
 from fewtune.data.label_table import LabelTable, to_task
 from fewtune.datasets import catalog
+from fewtune.datasets.readers.coop_folders import match_classes
 from fewtune.datasets.readers.noah import DOUBLED_NOTE, UNION_NOTE
-from fewtune.datasets.readers.zhou import match_classes
 from miniatures import Manifest, archives, imagenet
 from miniatures import few_shot as coop
 

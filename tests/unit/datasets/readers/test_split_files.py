@@ -15,9 +15,9 @@ from fewtune.core.errors import FewTuneError
 from fewtune.data.label_table import LabelledRow
 from fewtune.data.layouts import open_task
 from fewtune.data.layouts.list_folder import read_list
-from fewtune.data.split_json import read_split_json
+from fewtune.data.layouts.split_file import read_split_json
 from fewtune.datasets import catalog
-from fewtune.datasets.readers.few_shot_lists import read_jsonl_draws
+from fewtune.datasets.readers.coop_folders import read_jsonl_draws
 from fixtures import flat_images
 
 SPLIT = {
