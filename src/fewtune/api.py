@@ -37,6 +37,7 @@ from fewtune.sweeps.place import SweepPlace
 from fewtune.sweeps.sources import SweepFile
 from fewtune.training import prediction
 from fewtune.training.evaluation import Evaluation, evaluate_run
+from fewtune.training.find_runs import find_run
 from fewtune.training.load_run import load_run
 from fewtune.training.prediction import Prediction
 from fewtune.training.prepare import Preparation
@@ -114,7 +115,7 @@ def predict(
     """Return what a run says of images, in their order.
 
     Args:
-        run: A run's folder.
+        run: A run's folder, or its name or hash in ./runs.
         images: Paths, PIL images, encoded bytes or arrays (H, W[, C]) of uint8. One path, not in a
             list, may also be a folder or a pattern: all images behind it are meant.
         top: Classes to name for each image.
@@ -131,7 +132,7 @@ def predict(
         images = prediction.expand([images])
     elif isinstance(images, bytes) or hasattr(images, "getbands") or getattr(images, "ndim", 4) < 4:
         raise DataError("images is a single image.", hint="Put it into a list: [image].")
-    tuned = load_run(Path(run), device, precision, threads, backbone)
+    tuned = load_run(find_run(run), device, precision, threads, backbone)
     return list(prediction.predict(tuned, images, batch, top))
 
 
@@ -150,6 +151,7 @@ def evaluate(
     """Measure a run on other images, next to zero-shot; those it has learned from are left out.
 
     Args:
+        run: As of `predict`.
         data: As of `fit`; its test images, or all where it has none.
         root: Folder that holds datasets by name.
         new_classes: Choose among the classes of the data, not among those of training.
@@ -161,13 +163,22 @@ def evaluate(
     task = data if isinstance(data, Task) else resolve(data, root=root)
     if not task.benchmark and not isinstance(data, Task):
         task = repair(task, Preparation(listener).check(task, None))
-    tuned = load_run(Path(run), device, precision, threads, backbone)
-    return evaluate_run(tuned, Path(run), task, new_classes)
+    folder = find_run(run)
+    tuned = load_run(folder, device, precision, threads, backbone)
+    return evaluate_run(tuned, folder, task, new_classes)
 
 
-def export(run: str | Path, to: str, out: str | Path, images: Sequence[Path] = ()) -> Path:
+def export(
+    run: str | Path,
+    to: str,
+    out: str | Path,
+    images: Sequence[str | Path] = (),
+    *,
+    backbone: str | None = None,
+    threads: int | None = None,
+) -> Path:
     """Write a run for other programs to the new folder `out`; see `fewtune.exports.export_run`."""
-    return export_run(Path(run), to, Path(out), images)
+    return export_run(find_run(run), to, Path(out), [Path(i) for i in images], backbone, threads)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from fewtune.data.arrays import (
     class_names,
     training_examples,
 )
+from fewtune.training.find_runs import find_run
 from fewtune.training.load_run import Tuned, load_run
 from fewtune.training.named_recipes import configure
 from fewtune.training.prepare import Preparation
@@ -196,7 +197,7 @@ class Classifier:
             RunError: Not a complete run folder, or of a newer format.
             AdapterError: The backbone changed since, or the adapter file does not fit.
         """
-        folder = RunFolder(Path(path).expanduser())
+        folder = RunFolder(find_run(path))
         folder.record()
         spec, classes = folder.spec(), folder.classes()
         made = cls(

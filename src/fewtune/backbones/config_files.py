@@ -83,6 +83,26 @@ def read_preprocess(folder: Path, image_size: int) -> Preprocess:
     return Preprocess(image_size, CLIP_MEAN, CLIP_STD)
 
 
+def processor_settings(preprocess: Preprocess) -> dict[str, Any]:
+    """Return what a preprocessor_config.json says of it: what `read_preprocess` reads back."""
+    crops = preprocess.policy == "crop"
+    square = {"height": preprocess.size_px, "width": preprocess.size_px}
+    return {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": {"shortest_edge": preprocess.size_px} if crops else square,
+        "resample": {name: number for number, name in RESAMPLE.items()}[preprocess.interpolation],
+        "do_center_crop": crops,
+        "crop_size": square,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": preprocess.mean,
+        "image_std": preprocess.std,
+    }
+
+
 def channel_values(values: object, default: Channels, path: Path) -> Channels:
     """Return three numbers, `default` for None."""
     match values:

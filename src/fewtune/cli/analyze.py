@@ -19,7 +19,6 @@ import click
 from fewtune.cli import fit
 from fewtune.cli.support.console import Console
 from fewtune.cli.support.data_checks import ShownOnConsole
-from fewtune.cli.support.find_runs import find_run
 from fewtune.cli.support.options import Command, Option, ValueType
 from fewtune.core.defaults import DEFAULT_BACKBONE
 from fewtune.core.discovery import strategy_names
@@ -28,6 +27,7 @@ from fewtune.core.naming import brief
 from fewtune.core.percentages import percent, significant
 from fewtune.core.run_config import RunConfig
 from fewtune.model.load_strategy import load_strategy
+from fewtune.training.find_runs import find_run
 
 if TYPE_CHECKING:
     from fewtune.analysis.replay import Opened

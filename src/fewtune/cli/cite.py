@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from fewtune.cli.support.console import Console
-from fewtune.cli.support.find_runs import find_run
 from fewtune.cli.support.verb import Argument, verb
 from fewtune.core.errors import RunError
 from fewtune.core.files import read_json
+from fewtune.training.find_runs import find_run
 
 
 def cite(runs: Annotated[tuple[str, ...], Argument("RUN...")]) -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fewtune.cli.support.console import Console
-from fewtune.cli.support.find_runs import baseline_record, find_run
 from fewtune.cli.support.verb import Argument, Json, MovedBackbone, Root, compute_options, verb
 from fewtune.core.errors import RunError
 from fewtune.core.fields import Flag
 from fewtune.core.naming import counted
+from fewtune.training.find_runs import baseline_record, find_run
 
 # Attributes of an evaluation that --json shows.
 PRINTED = ("images", "left_out", "similar", "classes", "metrics")

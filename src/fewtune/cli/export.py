@@ -3,8 +3,10 @@
 \b
   fewtune export RUN --to hf -o DIR    merged model, for transformers
   fewtune export RUN --to peft -o DIR  low-rank weights, for peft
+  fewtune export RUN --to onnx -o DIR  a program that needs no torch
 
-An export is refused unless its logits match the run's.
+An export is refused unless its scores match the run's on image files: built-in ones of odd sizes,
+and yours (--images).
 """
 
 from __future__ import annotations
@@ -12,23 +14,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
+from pydantic import Field
+
 from fewtune.cli.support.console import Console
-from fewtune.cli.support.find_runs import find_run
 from fewtune.cli.support.verb import Argument, Json, MovedBackbone, verb
 from fewtune.core.fields import Flag
+from fewtune.training.find_runs import find_run
 
 
 def run(
     folder: Annotated[str, Argument("RUN")],
-    to: Annotated[Literal["hf", "peft"], "format"],
+    to: Annotated[Literal["hf", "peft", "onnx"], "format"],
     output: Annotated[Path, Flag(metavar="DIR", short="-o"), "folder to write"],
+    images: Annotated[
+        tuple[str, ...], Flag(metavar="PATH"), "image or folder to compare on; may be repeated"
+    ] = (),
     machine: Json = False,
     backbone: MovedBackbone = None,
+    threads: Annotated[
+        int | None, Field(ge=1), Flag(shown="as torch chooses"), "CPU threads"
+    ] = None,
 ) -> None:
     """Export a run."""
     from fewtune.exports import export_run
+    from fewtune.training.prediction import expand
 
-    written = export_run(find_run(folder), to, output, backbone=backbone)
+    compared = list(expand(images))
+    written = export_run(find_run(folder), to, output, compared, backbone, threads)
     console = Console(machine=machine)
     if machine:
         console.json({"folder": str(written), "format": to})

@@ -21,7 +21,6 @@ from fewtune.backbones.model_names import (
     resolve,
 )
 from fewtune.cli.support.console import Console
-from fewtune.cli.support.find_runs import RUNS, summaries
 from fewtune.cli.support.options import Command, Option
 from fewtune.core.defaults import DEFAULT_BACKBONE
 from fewtune.core.discovery import plugins, strategy_names
@@ -29,6 +28,7 @@ from fewtune.core.errors import ConfigError, RunError, did_you_mean
 from fewtune.core.naming import show
 from fewtune.core.percentages import percent
 from fewtune.model.load_strategy import load_strategy
+from fewtune.training.find_runs import RUNS, summaries
 
 TRACKERS = {
     "tensorboard": 'event files in the run\'s folder; pip install "fewtune[tensorboard]"',

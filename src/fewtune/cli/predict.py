@@ -117,7 +117,7 @@ def _targets(paths: Sequence[str], *, with_run: bool) -> Sequence[str]:
         ConfigError: There is none, or one is a second run, as a pattern may name it: the picture
             in its folder is nobody's image.
     """
-    from fewtune.cli.support.find_runs import is_run
+    from fewtune.training.find_runs import is_run
 
     targets = paths[1:] if with_run else paths
     if not targets:
@@ -142,8 +142,8 @@ def _classifier(
     templates: Sequence[str],
     compute: Mapping[str, Any],
 ) -> Tuned:
-    from fewtune.cli.support.find_runs import find_run
     from fewtune.core.task import DEFAULT_TEMPLATES
+    from fewtune.training.find_runs import find_run
     from fewtune.training.load_run import load_run, zero_shot
 
     if classes is None:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Annotated
 
 from fewtune.cli.support.console import Console
-from fewtune.cli.support.find_runs import RUNS
 from fewtune.cli.support.verb import Argument, Mixed, verb
 from fewtune.core.errors import ConfigError
 from fewtune.core.fields import Flag
+from fewtune.training.find_runs import RUNS
 
 
 def run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from fewtune.backbones.model_names import resolve
@@ -10,18 +11,21 @@ from fewtune.core.naming import counted
 from fewtune.training.load_run import Tuned
 
 
-def write_card(tuned: Tuned, folder: Path, library: str, usage: str) -> None:
+def write_card(
+    tuned: Tuned, folder: Path, library: str, usage: str, more: Mapping[str, str]
+) -> None:
     """Write the card.
 
     Args:
         library: The hub's name of the library that loads it.
         usage: Python that classifies "image.jpg" from within the folder.
+        more: Rows of the table of facts.
     """
     spec = tuned.spec
     assert spec is not None
     source = resolve(spec.backbone)
     licence = source.licence
-    front = ["---", f"library_name: {library}", "pipeline_tag: zero-shot-image-classification"]
+    front = ["---", f"library_name: {library}", "pipeline_tag: image-classification"]
     if source.kind == "hub":
         front.append(f"base_model: {source.repo}")
     if licence:
@@ -37,13 +41,10 @@ def write_card(tuned: Tuned, folder: Path, library: str, usage: str) -> None:
         "Shots": "all images" if spec.shots is None else str(spec.shots),
         "Seed": str(spec.seed),
         "Run": spec.folder(),
+        "Precision": f"fp32; the run was scored in {spec.precision}",
+        **more,
     }
     lines = [f"# {spec.strategy} on {spec.task}", "", "CLIP, tuned with FewTune.", ""]
     lines += ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items())]
     lines += ["", "## Use", "", "```python", *usage.splitlines(), "```", ""]
-    lines += [
-        "`classes.json` holds the class names and prompts, `classes.safetensors` the normalised",
-        "class embeddings (classes, dimension), in the same order.",
-        "",
-    ]
     write_text(folder / "README.md", "\n".join(front + lines))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +16,14 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 from transformers.utils import logging
 
-from fewtune.backbones.config_files import RESAMPLE, TOKENIZER_FILES
+from fewtune.backbones.config_files import TOKENIZER_FILES, processor_settings
 from fewtune.backbones.hub_snapshot import snapshot
 from fewtune.backbones.model_names import ASSETS, resolve
 from fewtune.backbones.tokenizer import has_tokenizer, quiet_transformers
 from fewtune.core.errors import AdapterError
 from fewtune.core.files import write_json
-from fewtune.core.preprocess import Preprocess
+from fewtune.data.decode import open_image
+from fewtune.exports import pixels
 from fewtune.exports.hub_card import write_card
 from fewtune.exports.parity_probe import Probe, ensemble
 from fewtune.model.head import Head
@@ -30,90 +32,141 @@ from fewtune.training.image_loader import chunks
 from fewtune.training.load_run import Tuned
 from fewtune.training.tensor_files import write_tensors
 
-# torchvision and Pillow round differently; another crop or mean moves pixels by far more.
-PIXEL_TOLERANCE = 0.02
+PIXEL_TOLERANCE = 1e-5
+RESIZE_TOLERANCE = 0.02  # of transformers' own resizing, where it cuts as the run does
 PROMPT_CHUNK = 256
-RULES = ("image", "text", "forward")
+CLASSES = "classes.safetensors"
 
 HEADER = """\
 import json
 from pathlib import Path
-from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoImageProcessor, CLIPModel
-"""
-CLASSIFY = """\
-pixels = processor(Image.open("image.jpg").convert("RGB"), return_tensors="pt").pixel_values
-z = model.visual_projection(model.vision_model(pixels).pooler_output)
-w = load_file("classes.safetensors")["embeddings"]
-shares = (model.logit_scale.exp() * z / z.norm(dim=-1, keepdim=True) @ w.T).softmax(-1)
-print(dict(zip(json.loads(Path("classes.json").read_text())["names"], shares[0].tolist())))
+from pixels import pixels
 """
 LOAD = """
-model, processor = CLIPModel.from_pretrained("."), AutoImageProcessor.from_pretrained(".")
+model = CLIPModel.from_pretrained(".", dtype="float32")
+"""
+# Only scales and normalises here: its own centre crop is not that of the run.
+CLASSIFY = """\
+processor = AutoImageProcessor.from_pretrained(".", do_resize=False, do_center_crop=False)
+image = pixels("image.jpg", json.loads(Path("preprocessor_config.json").read_text()))
+inputs = processor(image, return_tensors="pt").pixel_values
+z = model.visual_projection(model.vision_model(inputs).pooler_output)
+z, head = z / z.norm(dim=-1, keepdim=True), load_file("classes.safetensors")
+"""
+SCORE = {
+    "text": 'scores = model.logit_scale.exp() * z @ head["embeddings"].T\n',
+    "linear": 'scores = z @ head["weight"].T + head["bias"]\n',
+}
+PRINT = """\
+names, shares = json.loads(Path("classes.json").read_text())["names"], scores.softmax(-1)
+print(dict(zip(names, shares[0].tolist())))
 """
 
 
 def refuse(tuned: Tuned) -> None:
-    """Refuse what a CLIPModel cannot express: anything but changed weights of the backbone.
+    """Refuse what a CLIPModel and a matrix of classes cannot express: most of the image side.
 
     Raises:
-        AdapterError: The head has tensors or a rule of its own, or hooks into a tower.
+        AdapterError: The head has a rule of its own for images, or hooks into their tower.
     """
     head, name = tuned.head, tuned.spec.strategy if tuned.spec else "This run"
     reason = ""
-    if head.classifier == "linear":
-        reason = "its linear layer on the image embedding"
-    elif any(True for _ in (*head.parameters(), *head.buffers())):
-        reason = "the tensors that it adds to the backbone"
-    elif any(getattr(type(head), rule) is not getattr(Head, rule) for rule in RULES):
+    if type(head).forward is not Head.forward:
         reason = "its own way to compute class scores"
-    elif any((*head.model.image.hooks.values(), *head.model.text.hooks.values())):
-        reason = "what it inserts between the blocks of a tower"
+    elif type(head).image is not Head.image:
+        reason = "what it adds behind the image tower"
+    elif any(head.model.image.hooks.values()):
+        reason = "what it inserts between the blocks of the image tower"
     if reason:
         raise AdapterError(
-            f"{name} cannot be exported: a CLIPModel has no place for {reason}.",
-            hint="A strategy that only changes weights of the backbone can, such as clip-lora or "
-            "clipfit with --type vision-language; this run serves through `fewtune predict` and "
-            "fewtune.Classifier.load.",
+            f"{name} cannot be exported in this format: a CLIPModel has no place for {reason}.",
+            hint="Use --to onnx, which takes every strategy.",
         )
 
 
-def write(tuned: Tuned, folder: Path) -> None:
+def write(tuned: Tuned, folder: Path, probe: Probe) -> None:
     """Write the merged model and everything it needs; the model in memory is merged, too."""
     write_classes(tuned, folder)
     model = tuned.head.model
     model.merge()
-    net: Any = model.net
+    save_model(model.net, folder)
+    _copy_tokenizer(model.name, folder)
+    facts = {"`AutoImageProcessor` alone": processor_note(model.net, folder, probe)}
+    write_card(tuned, folder, "transformers", usage(tuned, LOAD), facts)
+
+
+def processor_note(net: Any, folder: Path, probe: Probe) -> str:
+    """Return what changes where transformers' image processor resizes and cuts, as pipelines do.
+
+    Raises:
+        AdapterError: It does so in another way than the run.
+    """
+    with quiet():
+        processor = AutoImageProcessor.from_pretrained(folder)
+    pictures = [open_image(example.source) for example in probe.examples]
+    seen = processor(pictures, return_tensors="pt").pixel_values
+    same_shape = seen.shape == probe.pixels.shape
+    if not same_shape or (seen - probe.pixels).abs().mean((1, 2, 3)).median() > RESIZE_TOLERANCE:
+        raise AdapterError("The export was refused: its image processor makes other pixels.")
+    head = load_file(folder / CLASSES)
+    theirs, ours = (plain_logits(net, x, head).softmax(-1) for x in (seen, probe.pixels))
+    changed = int((theirs.argmax(-1) != ours.argmax(-1)).sum())
+    return (
+        f"cuts a quarter of all sizes one pixel off; of {len(ours)} probe images it changes "
+        f"{changed} labels, and a probability by up to {float((theirs - ours).abs().max()):.2g}"
+    )
+
+
+def usage(tuned: Tuned, load: str) -> str:
+    """Return Python that classifies "image.jpg", given the lines that load `model`."""
+    return HEADER + load + CLASSIFY + SCORE[tuned.head.classifier] + PRINT
+
+
+def save_model(net: Any, folder: Path) -> None:
+    """Write a model in transformers' layout."""
     with quiet():
         net.save_pretrained(folder)
-    _copy_tokenizer(model.name, folder)
-    write_json(folder / "preprocessor_config.json", _processor_settings(model.preprocess))
-    write_card(tuned, folder, "transformers", HEADER + LOAD + CLASSIFY)
 
 
 def logits(tuned: Tuned, folder: Path, probe: Probe) -> list[Tensor]:
-    """Return the probe's logits (N, C) by plain transformers: from texts, and the class file.
+    """Return the probe's logits (N, C) by plain transformers: from the class file, and from texts.
 
     Raises:
-        AdapterError: The exported image processor makes other pixels.
+        AdapterError: The exported files make other pixels.
     """
     with quiet():
-        net = CLIPModel.from_pretrained(folder).eval()
+        net = CLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
+    found = [from_class_file(net, folder, probe)]
+    if not tells_classes_by_text(tuned.head):
+        return found
+    with quiet():
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        processor = AutoImageProcessor.from_pretrained(folder)
-    pictures = [example.source.read() for example in probe.examples]  # type: ignore[union-attr]
-    pixels = processor(pictures, return_tensors="pt").pixel_values
-    if pixels.shape != probe.pixels.shape or (pixels - probe.pixels).abs().mean() > PIXEL_TOLERANCE:
-        raise AdapterError("The export was refused: its image processor makes other pixels.")
     prompts = tuned.head.prompts(tuned.classes)
     texts = []
     for part in chunks(len(prompts.texts), PROMPT_CHUNK):
         tokens = tokenizer([prompts.texts[i] for i in part], padding=True, return_tensors="pt")
         texts.append(encode_texts(net, tokens.input_ids, tokens.attention_mask))
-    stored = load_file(folder / "classes.safetensors")["embeddings"]
-    classes = (ensemble(torch.cat(texts), prompts), stored)
-    return [plain_logits(net, probe.pixels, w) for w in classes]
+    embeddings = {"embeddings": ensemble(torch.cat(texts), prompts)}
+    return [*found, plain_logits(net, probe.pixels, embeddings)]
+
+
+@torch.inference_mode()
+def from_class_file(net: Any, folder: Path, probe: Probe) -> Tensor:
+    """Return logits (N, C) as the lines of the card compute them.
+
+    Raises:
+        AdapterError: The exported files make other pixels.
+    """
+    with quiet():
+        processor = AutoImageProcessor.from_pretrained(
+            folder, do_resize=False, do_center_crop=False
+        )
+    seen = processor(list(probe.exported), return_tensors="pt").pixel_values
+    if not torch.allclose(seen, probe.pixels, rtol=0, atol=PIXEL_TOLERANCE):
+        raise AdapterError("The export was refused: its image processor makes other pixels.")
+    return plain_logits(net, seen, load_file(folder / CLASSES))
 
 
 @torch.inference_mode()
@@ -124,27 +177,47 @@ def encode_texts(net: Any, ids: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 @torch.inference_mode()
-def plain_logits(net: Any, pixels: Tensor, classes: Tensor) -> Tensor:
-    """Return logits (N, C) by the forward pass of transformers and normalised classes (C, D)."""
-    images = net.visual_projection(net.vision_model(pixels).pooler_output)
-    scores: Tensor = net.logit_scale.exp() * F.normalize(images, dim=-1) @ classes.T
+def plain_logits(net: Any, x: Tensor, head: dict[str, Tensor]) -> Tensor:
+    """Return logits (N, C) of pixels by transformers and the tensors of a class file."""
+    z = F.normalize(net.visual_projection(net.vision_model(x).pooler_output), dim=-1)
+    if "weight" in head:
+        return F.linear(z, head["weight"], head["bias"])
+    scores: Tensor = net.logit_scale.exp() * z @ head["embeddings"].T
     return scores
 
 
+def tells_classes_by_text(head: Head) -> bool:
+    """Whether the text tower alone gives the classes: nothing is inserted, added or replaced."""
+    rules = ("prompts", "text")
+    plain = all(getattr(type(head), rule) is getattr(Head, rule) for rule in rules)
+    return head.classifier == "text" and plain and not any(head.model.text.hooks.values())
+
+
 def write_classes(tuned: Tuned, folder: Path) -> None:
-    """Write class names and prompts, and the normalised class embeddings (C, D)."""
-    prompts = tuned.head.prompts(tuned.classes)
-    texts: dict[str, list[str]] = {name: [] for name in prompts.classes}
-    for text, label in zip(prompts.texts, prompts.owner, strict=True):
-        texts[prompts.classes[label]].append(text)
-    templates = tuned.classes.templates
-    names = tuned.classes.names
-    write_json(folder / "classes.json", {"names": names, "templates": templates, "prompts": texts})
-    classes = scoring.encode_classes(tuned.head, tuned.classes, "fp32")
-    assert classes is not None
+    """Write how images and classes are read, and what embeddings are compared with.
+
+    That is the normalised class embeddings (C, D), or the weight (C, D) and the bias (C,) of a
+    linear layer on normalised image embeddings. Prompts are named where they make the embeddings.
+    """
+    head, classes = tuned.head, tuned.classes
+    names: dict[str, Any] = {"names": classes.names}
+    if tells_classes_by_text(head):
+        prompts = head.prompts(classes)
+        texts: dict[str, list[str]] = {name: [] for name in prompts.classes}
+        for text, label in zip(prompts.texts, prompts.owner, strict=True):
+            texts[prompts.classes[label]].append(text)
+        names |= {"templates": classes.templates, "prompts": texts}
+    write_json(folder / "classes.json", names)
+    encoded = scoring.encode_classes(head, classes, "fp32")
     with torch.inference_mode():
-        embeddings = F.normalize(tuned.head.text(classes.embeddings()), dim=-1)
-    write_tensors(folder / "classes.safetensors", {"embeddings": embeddings}, {})
+        if encoded is None:
+            weight, bias = head.linear.weight * head.model.dim**0.5, head.linear.bias
+            tensors = {"weight": weight, "bias": bias}
+        else:
+            tensors = {"embeddings": F.normalize(head.text(encoded.embeddings()), dim=-1)}
+    write_tensors(folder / CLASSES, tensors, {})
+    write_json(folder / "preprocessor_config.json", processor_settings(head.model.preprocess))
+    shutil.copyfile(inspect.getfile(pixels), folder / "pixels.py")
 
 
 @contextmanager
@@ -169,22 +242,3 @@ def _copy_tokenizer(backbone: str, folder: Path) -> None:
     for name in TOKENIZER_FILES:
         if (origin / name).is_file():
             shutil.copyfile(origin / name, folder / name)
-
-
-def _processor_settings(preprocess: Preprocess) -> dict[str, Any]:
-    square = {"height": preprocess.size_px, "width": preprocess.size_px}
-    crops = preprocess.policy == "crop"
-    return {
-        "image_processor_type": "CLIPImageProcessor",
-        "do_convert_rgb": True,
-        "do_resize": True,
-        "size": {"shortest_edge": preprocess.size_px} if crops else square,
-        "resample": {name: number for number, name in RESAMPLE.items()}[preprocess.interpolation],
-        "do_center_crop": crops,
-        "crop_size": square,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": preprocess.mean,
-        "image_std": preprocess.std,
-    }

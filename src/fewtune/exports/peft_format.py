@@ -13,36 +13,38 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from transformers import CLIPModel
 
-from fewtune.backbones import clip
 from fewtune.backbones.config_files import holds_clip_config
+from fewtune.backbones.hub_snapshot import snapshot
 from fewtune.backbones.model_names import resolve
+from fewtune.backbones.weight_files import find_weights
 from fewtune.core.errors import AdapterError
 from fewtune.core.files import read_json, write_json
 from fewtune.exports import merged
 from fewtune.exports.hub_card import write_card
-from fewtune.exports.parity_probe import Probe, ensemble
+from fewtune.exports.parity_probe import Probe
 from fewtune.model.lora import LoraLinear
 from fewtune.training.load_run import Tuned
 from fewtune.training.tensor_files import write_tensors
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+BACKBONE = "backbone"  # a folder of the export, where transformers could not load the run's own
 KEY = "base_model.model.{}.lora_{}.weight"
 
 LOAD = """\
 from peft import PeftModel
 
-base = {base!r}
-model = PeftModel.from_pretrained(CLIPModel.from_pretrained(base{revision}), ".").eval()
-processor = AutoImageProcessor.from_pretrained(base)
+base = CLIPModel.from_pretrained({base!r}, dtype="float32"{revision})
+model = PeftModel.from_pretrained(base, ".").eval()
 """
 
 
 def refuse(tuned: Tuned) -> None:
-    """Refuse what is not LoRA on a model that transformers can load.
+    """Refuse what is not LoRA.
 
     Raises:
-        AdapterError: Something else was trained, or the backbone is not in transformers' format.
+        AdapterError: Something else was trained.
     """
     merged.refuse(tuned)
     name = tuned.spec.strategy if tuned.spec else "This run"
@@ -54,13 +56,6 @@ def refuse(tuned: Tuned) -> None:
             "for them.",
             hint="Use --to hf, which writes the merged model.",
         )
-    source = resolve(tuned.head.model.name)
-    if source.kind != "hub" and not (source.path.is_dir() and holds_clip_config(source.path)):
-        raise AdapterError(
-            f"The backbone {source.path} is not in transformers' format, so an adapter for it "
-            "could not be loaded.",
-            hint="Use --to hf, which writes the merged model.",
-        )
 
 
 def lora_layers(tuned: Tuned) -> dict[str, LoraLinear]:
@@ -69,8 +64,8 @@ def lora_layers(tuned: Tuned) -> dict[str, LoraLinear]:
     return {name: module for name, module in modules if isinstance(module, LoraLinear)}
 
 
-def write(tuned: Tuned, folder: Path) -> None:
-    """Write weights, configuration, classes and a card."""
+def write(tuned: Tuned, folder: Path, probe: Probe) -> None:
+    """Write weights, configuration, classes and a card, and a backbone if need be."""
     layers = lora_layers(tuned)
     tensors = {
         KEY.format(name, matrix): getattr(layer, matrix).detach().cpu().contiguous()
@@ -78,35 +73,47 @@ def write(tuned: Tuned, folder: Path) -> None:
         for matrix in "AB"
     }
     write_tensors(folder / WEIGHTS, tensors, {"format": "pt"})
-    source = resolve(tuned.head.model.name)
-    base = source.repo if source.kind == "hub" else str(source.path.absolute())
-    revision = tuned.head.model.revision
-    write_json(folder / CONFIG, _config(layers, base, revision))
+    model = tuned.head.model
+    source = resolve(model.name)
+    path = snapshot(source) if source.kind == "hub" else source.path
+    base, pin = str(path.absolute()), ""
+    if source.kind == "embedded" or not _loads_with_transformers(path):
+        base = BACKBONE
+        with model.original():
+            merged.save_model(model.net, folder / BACKBONE)
+    elif source.kind == "hub":
+        base, pin = source.repo, f", revision={model.revision!r}"
+    write_json(folder / CONFIG, _config(layers, base, model.revision))
     merged.write_classes(tuned, folder)
-    pin = f", revision={revision!r}" if source.kind == "hub" else ""
-    load = LOAD.format(base=base, revision=pin)
-    write_card(tuned, folder, "peft", merged.HEADER + load + merged.CLASSIFY)
+    with model.merged():
+        facts = {"`AutoImageProcessor` alone": merged.processor_note(model.net, folder, probe)}
+    usage = merged.usage(tuned, LOAD.format(base=base, revision=pin))
+    write_card(tuned, folder, "peft", usage, facts)
+
+
+def _loads_with_transformers(path: Path) -> bool:
+    """Whether `CLIPModel.from_pretrained` finds a configuration and weights there."""
+    return path.is_dir() and holds_clip_config(path) and bool(find_weights(path))
 
 
 def logits(tuned: Tuned, folder: Path, probe: Probe) -> list[Tensor]:
     """Return the probe's logits (N, C) of a fresh backbone, the files merged into it by hand."""
-    model = clip.load(tuned.head.model.name)
     config = read_json(folder / CONFIG)
+    source = resolve(tuned.head.model.name)
+    path = snapshot(source) if source.kind == "hub" else source.path
+    own = folder / BACKBONE
+    with merged.quiet():
+        net: Any = CLIPModel.from_pretrained(own if own.is_dir() else path, dtype=torch.float32)
     tensors = load_file(folder / WEIGHTS)
     with torch.no_grad():
         for name in config["target_modules"]:
             rank = config["rank_pattern"].get(name, config["r"])
             alpha = config["alpha_pattern"].get(name, config["lora_alpha"])
             a, b = (tensors.pop(KEY.format(name, matrix)) for matrix in "AB")
-            weight = model.net.get_submodule(name).weight
-            assert isinstance(weight, Tensor)
-            weight += alpha / math.sqrt(rank) * (b @ a)
+            net.get_submodule(name).weight += alpha / math.sqrt(rank) * (b @ a)
     if tensors:
         raise AdapterError(f"The export was refused: {next(iter(tensors))} has no target.")
-    prompts = tuned.head.prompts(tuned.classes)
-    ids, _ = model.tokenize(prompts.texts)
-    classes = ensemble(merged.encode_texts(model.net, ids), prompts)
-    return [merged.plain_logits(model.net, probe.pixels, classes)]
+    return [merged.from_class_file(net.eval(), folder, probe)]
 
 
 def _config(layers: dict[str, LoraLinear], base: str, revision: str) -> dict[str, Any]:

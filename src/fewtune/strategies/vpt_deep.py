@@ -56,7 +56,7 @@ class PromptHead(Head):
     def _insert(self, layer: int, x: Tensor, rows: TokenBatch | None) -> Tensor:
         """Return [x_i, E_i, P_i]; what the block before made of its prompts is discarded."""
         prompts = self.project(self.tokens[layer])
-        prompts = prompts.expand(len(x), *prompts.shape)
+        prompts = prompts.expand(x.shape[0], *prompts.shape)
         prompts = dropout(prompts, self.strategy.dropout, self.training).to(x.dtype)
         kept = x[:, : -self.strategy.tokens] if layer else x
         return torch.cat([kept, prompts], dim=1)

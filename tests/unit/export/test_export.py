@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import math
 import os
 import re
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from exported_runs import TASK, printed_by, tuned_run
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fewtune.backbones import clip
+from fewtune.backbones.config_files import processor_settings
 from fewtune.core.discovery import strategy_names
 from fewtune.core.errors import AdapterError, ConfigError, RunError
 from fewtune.core.task import Example
-from fewtune.data.decode import InMemory
 from fewtune.exports import FORMATS, export_run, merged, require_equal
 from fewtune.exports.parity_probe import Probe, probe_images
 from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.head import Head
-from fewtune.model.load_strategy import load_strategy
-from fewtune.testing import tiny_clip_folder, tiny_task
+from fewtune.testing import tiny_clip_folder
 from fewtune.training.job import Job
 from fewtune.training.load_run import load_run
 from fewtune.training.named_recipes import configure
@@ -38,7 +35,6 @@ from fewtune.training.run import train
 from fewtune.training.tracking import Tracker
 
 BASE = "base_model.model."
-TASK = replace(tiny_task(), test=())
 
 
 @pytest.fixture(scope="module")
@@ -51,29 +47,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runs")
 
 
-@cache
-def tuned_run(strategy: str, backbone: Path, runs: Path, **options: Any) -> Path:
-    """Train for two steps at a high rate, so that every trained tensor has visibly moved.
-
-    What trains nothing keeps its recipe.
-    """
-    job_options: dict[str, Any] = {}
-    if "resize" in options:
-        job_options["resize"] = options.pop("resize")
-    default = load_strategy(strategy).recipe
-    if default and default.length:
-        options |= {"lr": 0.05, "length": 2, "length_unit": "steps", "warmup": 0}
-    made, recipe = configure(strategy, options)
-    job = Job.of(
-        made, TASK, str(backbone), recipe, precision="fp32", device="cpu", runs=runs,
-        **job_options,
-    )  # fmt: skip
-    return train(job, Tracker())
-
-
 def live(folder: Path) -> Tensor:
-    examples = [Example(str(i), 0, InMemory(p)) for i, p in enumerate(probe_images())]
-    return load_run(folder, "cpu").scores(examples)
+    tuned = load_run(folder, "cpu")
+    return tuned.scores(Probe.make(tuned.head.model.preprocess).examples)
 
 
 def class_matrix(net: Any, model: DualEncoder) -> Tensor:
@@ -188,15 +164,14 @@ def test_peft_loads_the_adapter(
 
 
 def can_be_expressed(folder: Path) -> dict[str, bool]:
-    """Whether a run changed weights of the backbone alone, and those by low-rank updates."""
+    """Whether images go through plain weights of the backbone, changed by low-rank updates."""
     head = load_run(folder, "cpu").head
-    saved = head.saved()
-    hooked = any((*head.model.image.hooks.values(), *head.model.text.hooks.values()))
-    rules = ("image", "text", "forward")
-    own = hooked or any(getattr(type(head), rule) is not getattr(Head, rule) for rule in rules)
-    weights = not own and not any(name.startswith("head.") for name in saved)
+    saved = [name for name in head.saved() if name.startswith("model.")]
+    rules = ("image", "forward")
+    own = any(getattr(type(head), rule) is not getattr(Head, rule) for rule in rules)
+    weights = not own and not any(head.model.image.hooks.values())
     low_rank = bool(saved) and all(name.endswith((".A", ".B")) for name in saved)
-    return {"hf": weights, "peft": weights and low_rank}
+    return {"hf": weights, "peft": weights and low_rank, "onnx": True}
 
 
 @pytest.mark.parametrize("strategy", sorted(strategy_names()))
@@ -211,17 +186,20 @@ def test_every_strategy_exports_or_says_why_not(
         return
     with pytest.raises(AdapterError, match=strategy) as caught:
         export_run(folder, to, out)
-    assert "fewtune predict" in caught.value.hint or "--to hf" in caught.value.hint
+    assert "--to onnx" in caught.value.hint or "--to hf" in caught.value.hint
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("strategy", ["clip-lora", "clipfit"])
-def test_a_linear_head_is_refused(
-    strategy: str, backbone: Path, runs: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("strategy", "to"), [("clip-lora", "hf"), ("clip-lora", "peft"), ("clipfit", "hf")]
+)
+def test_a_linear_head_goes_along(
+    strategy: str, to: str, backbone: Path, runs: Path, tmp_path: Path
 ) -> None:
     folder = tuned_run(strategy, backbone, runs, type="vision")
-    with pytest.raises(AdapterError, match="linear layer"):
-        export_run(folder, "hf", tmp_path / "out")
+    out = export_run(folder, to, tmp_path / "out")
+    assert load_file(out / "classes.safetensors").keys() == {"weight", "bias"}
+    assert json.loads((out / "classes.json").read_text()) == {"names": ["red", "green", "blue"]}
 
 
 def test_the_folder_is_a_backbone_again(backbone: Path, runs: Path, tmp_path: Path) -> None:
@@ -258,11 +236,7 @@ def test_the_code_of_the_card_classifies(
     assert len(code) == 1
     picture = Image.effect_mandelbrot((32, 32), (-3, -2.5, 2, 2.5), 100).convert("RGB")
     picture.save(out / "image.jpg", quality=95)
-    monkeypatch.chdir(out)
-    printed = io.StringIO()
-    with merged.quiet(), contextlib.redirect_stdout(printed):
-        exec(compile(code[0], "card", "exec"), {})
-    shares = json.loads(printed.getvalue().replace("'", '"'))
+    shares = json.loads(printed_by(code[0], out, monkeypatch).strip("[]\n").replace("'", '"'))
     example = Example("image", 0, out / "image.jpg")
     wanted = load_run(folder, "cpu").scores([example]).softmax(1)[0]
     assert list(shares) == ["red", "green", "blue"]
@@ -299,12 +273,12 @@ def test_a_corrupted_adapter_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("mean", [[0.4, 0.5, 0.5], [0.501, 0.5, 0.5]])
 def test_another_image_processor_is_refused(
-    backbone: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mean: list[float], backbone: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = merged._processor_settings
     monkeypatch.setattr(
-        merged, "_processor_settings", lambda p: settings(p) | {"image_mean": [0.4, 0.5, 0.5]}
+        merged, "processor_settings", lambda p: processor_settings(p) | {"image_mean": mean}
     )
     with pytest.raises(AdapterError, match="other pixels"):
         export_run(tuned_run("clip-lora", backbone, runs), "hf", tmp_path / "out")
@@ -325,7 +299,8 @@ def test_given_images_are_compared_too(
 ) -> None:
     image = tmp_path / "own.png"
     probe_images()[0].save(image)
-    assert len(Probe.make(clip.load(str(backbone)).preprocess, [image]).examples) == 7
+    preprocess = clip.load(str(backbone)).preprocess
+    assert len(Probe.make(preprocess, [image]).files) == len(Probe.make(preprocess).files) + 1
     (tmp_path / "bad.png").write_bytes(b"nothing")
     folder = tuned_run("clip-lora", backbone, runs)
     assert export_run(folder, "hf", tmp_path / "out", [image]).is_dir()

@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 
 
-def find_run(text: str) -> Path:
-    """Return the run at a path, or the only one in ./runs of that name or hash."""
-    path = Path(text).expanduser()
+def find_run(run: str | Path) -> Path:
+    """Return the run at a path, or the only one in ./runs of that name or hash.
+
+    Raises:
+        RunError: There is none, or there are several.
+    """
+    text, path = str(run), Path(run).expanduser()
     if path.exists():
         return path
     folders = _folders(RUNS) if path.name == text else []
