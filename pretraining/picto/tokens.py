@@ -39,19 +39,21 @@ def train_merges(texts: Iterable[str], vocabulary: int = VOCABULARY) -> list[tup
     return [(left, right) for left, right in merges]
 
 
-def write_tokenizer(texts: Iterable[str], folder: Path) -> CLIPTokenizer:
-    """Trains the vocabulary and writes a tokenizer folder; returns the tokenizer."""
+def write_tokenizer(
+    texts: Iterable[str], folder: Path, size: int = VOCABULARY, context: int = CONTEXT
+) -> CLIPTokenizer:
+    """Trains a vocabulary of `size` and writes a tokenizer folder; returns the tokenizer."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = dict.fromkeys(letters + [letter + WORD_END for letter in letters])
     kept = []
-    for left, right in train_merges(texts):
+    for left, right in train_merges(texts, size):
         # Two merges can make one token; ids stay unique.
-        if len(tokens | {left + right: None}) > VOCABULARY - 2:
+        if len(tokens | {left + right: None}) > size - 2:
             break
         tokens[left + right] = None
         kept.append((left, right))
-    if len(tokens) < VOCABULARY - 2:
-        tokens |= {f"<|unused{n}|>": None for n in range(VOCABULARY - 2 - len(tokens))}
+    if len(tokens) < size - 2:
+        tokens |= {f"<|unused{n}|>": None for n in range(size - 2 - len(tokens))}
     vocabulary = {token: index for index, token in enumerate([*tokens, START, END])}
     tokenizer = CLIPTokenizer(
         vocab=vocabulary,
@@ -60,7 +62,7 @@ def write_tokenizer(texts: Iterable[str], folder: Path) -> CLIPTokenizer:
         bos_token=START,
         eos_token=END,
         pad_token=END,
-        model_max_length=CONTEXT,
+        model_max_length=context,
     )
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""A small reader of the WordNet noun files: lemma, synonyms, hypernyms and hyponyms."""
+"""A small reader of the WordNet noun files: lemma, gloss, synonyms, hypernyms and hyponyms."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,16 +14,23 @@ CONCRETE_FILES = {
     19: "phenomenon",
     20: "plant",
 }
+LIVING_FILES = (5, 20)
+
+
+def _is_latin(name: str, synonym: bool) -> bool:
+    """Whether a plant's or animal's name is its scientific one, which is never named first."""
+    return name.startswith("genus ") or (synonym and name[0].isupper())
 
 
 @dataclass(frozen=True)
 class Synset:
-    """One sense: its words, the number of its lexicographer file, and its neighbours."""
+    """One sense: its words, the number of its lexicographer file, its neighbours, its meaning."""
 
     words: tuple[str, ...]
     file: int
     hypernyms: tuple[int, ...]
     hyponyms: tuple[int, ...]
+    gloss: str = ""
 
 
 @dataclass
@@ -32,6 +39,7 @@ class WordNet:
 
     synsets: dict[int, Synset] = field(default_factory=dict)
     senses: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    common: set[str] = field(default_factory=set)  # neither proper names nor Latin ones
 
     @classmethod
     def read(cls, folder: Path) -> "WordNet":
@@ -39,7 +47,8 @@ class WordNet:
         net = cls()
         for line in (folder / "data.noun").read_text(encoding="ascii").splitlines():
             if not line.startswith(" "):
-                net._add_synset(line.split(" | ")[0].split())
+                head, _, gloss = line.partition(" | ")
+                net._add_synset(head.split(), gloss.split(";")[0].strip())
         for line in (folder / "index.noun").read_text(encoding="ascii").splitlines():
             if not line.startswith(" "):
                 parts = line.split()
@@ -47,9 +56,16 @@ class WordNet:
                 net.senses[parts[0].replace("_", " ")] = tuple(int(o) for o in offsets)
         return net
 
-    def _add_synset(self, parts: list[str]) -> None:
+    def _add_synset(self, parts: list[str], gloss: str) -> None:
         count = int(parts[3], 16)
-        words = tuple(parts[4 + 2 * i].replace("_", " ").lower() for i in range(count))
+        written = [parts[4 + 2 * i].replace("_", " ") for i in range(count)]
+        words = tuple(word.lower() for word in written)
+        self.common |= {
+            word.lower()
+            for place, word in enumerate(written)
+            if not word.istitle()
+            and not (int(parts[1]) in LIVING_FILES and _is_latin(word, bool(place)))
+        }
         at = 4 + 2 * count
         pointers = [parts[at + 1 + 4 * i : at + 5 + 4 * i] for i in range(int(parts[at]))]
         nouns = [(symbol, int(offset)) for symbol, offset, kind, _ in pointers if kind == "n"]
@@ -58,6 +74,7 @@ class WordNet:
             int(parts[1]),
             tuple(offset for symbol, offset in nouns if symbol == "@"),
             tuple(offset for symbol, offset in nouns if symbol == "~"),
+            gloss,
         )
 
     def lemma(self, word: str) -> str:
