@@ -19,18 +19,29 @@ PROBE = """<script>addEventListener("load", () => {
     const one = document.querySelector(name);
     return one ? getComputedStyle(one).color : null;
   };
+  const isInked = image => {  // in the colour of text on a dark page
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+    const context = canvas.getContext("2d");
+    context.drawImage(image, 0, 0);
+    const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data;
+    for (let i = 0; i < pixels.length; i += 4)
+      if (pixels[i] === 230 && pixels[i + 1] === 230 && pixels[i + 3] === 255) return true;
+    return false;
+  };
   const found = parent.document.documentElement.dataset;
   const list = JSON.parse(found.probe || "[]");
   list.push({
     inner: innerWidth, scroll: page.scrollWidth,
     images: document.images.length,
     broken: [...document.images].filter(image => !image.naturalWidth).length,
-    figures: [...document.querySelectorAll("figure.plot svg")].map(size),
+    figures: [...document.querySelectorAll("figure.plot img")].map(size),
+    drawn: [...document.querySelectorAll("figure.plot img")].filter(isInked).length,
     boxes: [...document.querySelectorAll(".scroll")]
       .filter(box => box.scrollWidth > box.clientWidth).length,
     paper: getComputedStyle(document.body).backgroundColor,
     ink: getComputedStyle(document.body).color,
-    inks: ["td", "th", "td .best", ".soft", "figcaption", "figure.plot svg", "nav a", ".note p"]
+    inks: ["td", "th", "td .best", ".soft", "figcaption", "nav a", ".note p"]
       .map(colours).filter(colour => colour),
     requests: performance.getEntriesByType("resource")
       .map(entry => entry.name).filter(name => !name.startsWith("data:")).length,

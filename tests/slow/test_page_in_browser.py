@@ -67,15 +67,21 @@ def test_the_report_is_usable_on_a_telephone_and_in_the_dark(tmp_path: Path) -> 
         for shots in (1, 4):
             for strategy in ("linear-probe", "clip-adapter", "clip-lora", "vpt-deep"):
                 write.run(strategy, task, 0.5, shots=shots, predictions=pairs, backbone="ViT-B16")
+    hostile = '<script>console.error("run")</script><image href="https://example.com/x.png"/>'
+    write_text(
+        write.folder / "analysis/hostile.svg",
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="300" height="100">{hostile}</svg>',
+    )
     report = write_report([write.folder], tmp_path / "out", {"spheres": "structured"})
     seen, said = look_at(report, tmp_path, (PHONE_PX, SCREEN_PX), "dark")
     assert not said
     for width, found in seen.items():
         assert found["scroll"] <= width
         assert found["requests"] == found["broken"] == 0
-        # Curves, gains and cost, and recalls and confusions of each task.
-        assert len(found["figures"]) == 3 + 2 * len(tasks)
+        # Curves, gains and cost, recalls and confusions of each task, and that of another.
+        assert len(found["figures"]) == 3 + 2 * len(tasks) + 1
+        assert found["drawn"] == 3 + 2 * len(tasks)
         assert all(wide > 200 and high > 60 for wide, high in found["figures"])
-        assert len(found["inks"]) == 8
+        assert len(found["inks"]) == 7
         assert min(contrast(ink, found["paper"]) for ink in found["inks"]) > LEGIBLE
     assert seen[PHONE_PX]["boxes"] > 0  # wide tables and figures scroll in boxes of their own

@@ -5,7 +5,6 @@ It has no script; light and dark follow the reader's system; it fits a screen of
 
 from __future__ import annotations
 
-import base64
 import io
 import shlex
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from fewtune.core.spec import Spec
 from fewtune.core.task import Task
 from fewtune.data.decode import open_image
 from fewtune.reports import summary
+from fewtune.reports.figures import data_uri
 from fewtune.reports.page_templates import render
 from fewtune.training.run import Result
 from fewtune.training.run_folder import RunFolder
@@ -67,7 +67,7 @@ def page(results: Sequence[Result], title: str, next_command: str, task: Task | 
         results=results,
         plots=[
             (summary.strategy_of(r.record).title,
-             _data_uri((r.folder / "summary.png").read_bytes()))
+             data_uri((r.folder / "summary.png").read_bytes(), "png"))
             for r in results
         ],
         samples=samples(task, zero_shot, best) if task else [],
@@ -101,8 +101,4 @@ def _thumbnail(image: Image.Image) -> str:
     image.thumbnail((SAMPLE_PX, SAMPLE_PX))
     encoded = io.BytesIO()
     image.save(encoded, "PNG")
-    return _data_uri(encoded.getvalue())
-
-
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return data_uri(encoded.getvalue(), "png")

@@ -5,6 +5,7 @@ Text and lines take the colour of the page that an SVG stands in, so it works in
 
 from __future__ import annotations
 
+import base64
 import io
 import math
 import re
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree
 
-from markupsafe import Markup, escape
+from markupsafe import escape
 
 from fewtune.core.files import write_bytes, write_text
 
@@ -45,22 +46,7 @@ FONTS = (
 ALONE = (
     "<style>.alone{color:#1a1a1a}@media(prefers-color-scheme:dark){.alone{color:#e6e6e6}}</style>"
 )
-
-# Narrower than this a drawing on a page is not made: it scrolls.
-LEAST_WIDTH = "34rem"
 _COMMENT = re.compile(r"\s*<!--.*?-->", re.DOTALL)
-_ID = re.compile(r'\sid="([^"]*)"')
-_WIDTH = re.compile(r'\swidth="([\d.]+(?:pt|px))"')
-# Elements of the drawings that are shown: none runs anything. The last four are of metadata.
-_ELEMENTS = frozenset(
-    "circle clipPath defs desc ellipse g image line linearGradient marker mask metadata path "
-    "pattern polygon polyline radialGradient rect stop style svg symbol text title tspan use "
-    "RDF Work format type".split()
-)
-_PROLOG = re.compile(r"\s*(<\?xml [^<>]*\?>)?\s*")
-_LOCAL = re.compile(r"#|data:image/(png|jpeg);")
-_FETCHES = re.compile(r"""url\(\s*["']?(?!#)|@import""", re.IGNORECASE)
-_USE = re.compile(r'(href="#|url\(#)([^")]*)')
 
 
 @contextmanager
@@ -133,50 +119,17 @@ def alone(drawn: str, words: str) -> str:
     return f"{head}>\n<desc>{escape(words)}</desc>\n{ALONE}{rest}"
 
 
-def inline_svg(text: str, name: str, words: str) -> Markup:
-    """Return a drawing as an element of a page, whose ids no other has.
-
-    It is "" if `text` is no SVG, or one with scripts or links, as someone else's may have.
-
-    Args:
-        text: An SVG element, or a file with one.
-        name: Stands before the ids of the drawing, which others may have too.
-        words: What it shows, for readers who do not see it.
-    """
-    start = text.find("<svg")
-    if start < 0 or not _PROLOG.fullmatch(text, 0, start):
-        return Markup()
-    drawn = _COMMENT.sub("", text[start:]).replace(ALONE, "").strip()
+def is_svg(text: str) -> bool:
+    """Tell whether a text is an SVG element, or a file with one."""
     try:
-        root = ElementTree.fromstring(drawn)
+        return ElementTree.fromstring(text).tag.endswith("}svg")
     except ElementTree.ParseError:
-        return Markup()
-    if not root.tag.endswith("}svg") or not _is_inert(drawn, root):
-        return Markup()
-    used = {found.group(2) for found in _USE.finditer(drawn)}
-    drawn = _ID.sub(lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", drawn)
-    drawn = _USE.sub(lambda m: f"{m[1]}{name}-{m[2]}", drawn)
-    head, _, rest = drawn.partition(">")
-    head = re.sub(r'\s(role|class|aria-label|style)="[^"]*"', "", head)
-    width = _WIDTH.search(head)
-    least = f"min({LEAST_WIDTH}, {width[1]})" if width else LEAST_WIDTH
-    shown = f'role="img" aria-label="{escape(words)}" style="min-width: {least}"'
-    return Markup(f"{head} {shown}>{rest}")
-
-
-def _is_inert(drawn: str, root: ElementTree.Element) -> bool:
-    """Tell whether a page with this drawing runs nothing and asks no other host."""
-    # CDATA and instructions end elsewhere in HTML than in XML.
-    if re.search("<[!?]", drawn) or _FETCHES.search(drawn):
         return False
-    for element in root.iter():
-        if element.tag.rpartition("}")[2] not in _ELEMENTS:
-            return False
-        for key, value in element.attrib.items():
-            name = key.rpartition("}")[2].lower()
-            if name.startswith("on") or (name == "href" and not _LOCAL.match(value)):
-                return False
-    return True
+
+
+def data_uri(image: bytes, kind: Literal["png", "svg+xml"]) -> str:
+    """Return an image as an address of a page; in a drawing, nothing runs or is fetched there."""
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 
 
 def write_figure(stem: Path, draw: Callable[[], Figure], words: str) -> None:

@@ -7,10 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from markupsafe import Markup
-
 from fewtune.reports import reproduction, study_classes, study_plots, study_tables
-from fewtune.reports.figures import inline_svg
+from fewtune.reports.figures import ALONE, alone, data_uri, is_svg
 from fewtune.reports.protocol_tables import protocol_tables
 from fewtune.reports.reproduction import Comparison
 from fewtune.reports.study_runs import Study
@@ -37,9 +35,15 @@ class Figure:
         """Return it under another name."""
         return replace(self, name=name.replace("/", "-"))
 
-    def inline(self) -> Markup:
-        """Return it as an element of the page; "" if there is nothing to show, or it is no SVG."""
-        return inline_svg(self.svg, self.name, self.title)
+    @property
+    def file(self) -> str:
+        """The drawing as a file of its own, which follows light and dark."""
+        return self.svg if ALONE in self.svg else alone(self.svg, f"{self.title}. {self.caption}")
+
+    @property
+    def address(self) -> str:
+        """The drawing as the address of an image."""
+        return data_uri(self.file.encode(), "svg+xml")
 
 
 Shown = ReportTable | Figure
@@ -58,7 +62,7 @@ class SectionPart:
         kept = (
             one
             for one in self.shown
-            if (one.rows if isinstance(one, ReportTable) else one.inline())
+            if (one.rows if isinstance(one, ReportTable) else is_svg(one.svg))
         )
         return replace(self, shown=tuple(one.named(prefix + one.name) for one in kept))
 

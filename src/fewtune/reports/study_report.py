@@ -10,7 +10,6 @@ from fewtune.backbones.model_names import EMBEDDED
 from fewtune.core.errors import ConfigError
 from fewtune.core.files import read_json, write_bytes, write_json, write_text
 from fewtune.reports import study_tables, tables
-from fewtune.reports.figures import ALONE, alone
 from fewtune.reports.page_templates import render
 from fewtune.reports.published_scores import TOLERANCE
 from fewtune.reports.report_sections import Section, sections
@@ -90,10 +89,8 @@ def _write_alone(out: Path, shown: Sequence[Section]) -> Iterator[str]:
     for one in (one for section in shown for one in section.every()):
         if isinstance(one, ReportTable):
             texts = {"tex": tables.latex(one), "csv": tables.as_csv(one)}
-        elif ALONE in one.svg:
-            texts = {"svg": one.svg}
         else:
-            texts = {"svg": alone(one.svg, f"{one.title}. {one.caption}")}
+            texts = {"svg": one.file}
         for ending, text in texts.items():
             write_text(out / f"{one.name}.{ending}", text)
             yield f"{one.name}.{ending}"
