@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
+from fewtune.backbones import conv_stem
 from fewtune.backbones.config_files import (
     OPEN_CLIP_CONFIG,
     holds_clip_config,
@@ -183,7 +184,7 @@ def build_model(
     model = _empty_model(config, origin)
     # Files of older transformers versions also store this constant.
     given = {name: t for name, t in tensors.items() if not name.endswith(".position_ids")}
-    _check_fit(dict(model.named_parameters()), given, origin)
+    _check_fit(model.state_dict(), given, origin)
     model.load_state_dict(
         {name: tensor.to(dtype) for name, tensor in given.items()}, strict=True, assign=True
     )
@@ -255,7 +256,9 @@ def _make_config(settings: Mapping[str, Any], path: Path) -> CLIPConfig:
 
 def _empty_model(config: CLIPConfig, origin: Path) -> CLIPModel:
     with _described_by(origin), torch.device("meta"):
-        return CLIPModel(config)
+        model = CLIPModel(config)
+        conv_stem.attach(model.vision_model)
+        return model
 
 
 @contextmanager
@@ -309,7 +312,7 @@ def _read_facts(facts: BackboneFacts, source: BackboneSource, path: Path) -> Bac
         facts,
         available=True,
         status={"hub": "cached"}.get(source.kind, source.kind),
-        parameters=sum(parameter.numel() for parameter in empty.parameters()),
+        parameters=sum(tensor.numel() for tensor in empty.state_dict().values()),
         revision=_revision(source, path, files),
         activation=" / ".join(activations),
         pooling="largest token id"

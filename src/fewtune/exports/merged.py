@@ -1,4 +1,8 @@
-"""A merged folder that plain transformers loads: CLIPModel, tokenizer, image processor, classes."""
+"""A merged folder that plain transformers loads: CLIPModel, tokenizer, image processor, classes.
+
+A backbone with a convolutional stem is written in the same files, but only FewTune loads them:
+transformers has no such model, and says that the shape of the patch embedding is wrong.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 from transformers.utils import logging
 
+from fewtune.backbones import clip
 from fewtune.backbones.config_files import TOKENIZER_FILES, processor_settings
 from fewtune.backbones.hub_snapshot import snapshot
 from fewtune.backbones.model_names import ASSETS, resolve
@@ -63,6 +68,10 @@ PRINT = """\
 names, shares = json.loads(Path("classes.json").read_text())["names"], scores.softmax(-1)
 print(dict(zip(names, shares[0].tolist())))
 """
+LOAD_STEM = """
+from fewtune.backbones import clip
+model = clip.load("./").net
+"""
 
 
 def refuse(tuned: Tuned) -> None:
@@ -94,7 +103,14 @@ def write(tuned: Tuned, folder: Path, probe: Probe) -> None:
     save_model(model.net, folder)
     _copy_tokenizer(model.name, folder)
     facts = {"`AutoImageProcessor` alone": processor_note(model.net, folder, probe)}
-    write_card(tuned, folder, "transformers", usage(tuned, LOAD), facts)
+    stem = has_stem(model.net)
+    lines = usage(tuned, LOAD_STEM if stem else LOAD)
+    write_card(tuned, folder, "fewtune" if stem else "transformers", lines, facts)
+
+
+def has_stem(net: Any) -> bool:
+    """Return whether plain transformers cannot load the model."""
+    return getattr(net.config.vision_config, "stem", None) is not None
 
 
 def processor_note(net: Any, folder: Path, probe: Probe) -> str:
@@ -137,7 +153,12 @@ def logits(tuned: Tuned, folder: Path, probe: Probe) -> list[Tensor]:
         AdapterError: The exported files make other pixels.
     """
     with quiet():
-        net = CLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
+        stem = has_stem(tuned.head.model.net)
+        net: Any = (
+            clip.load(str(folder)).net
+            if stem
+            else CLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
+        )
     found = [from_class_file(net, folder, probe)]
     if not tells_classes_by_text(tuned.head):
         return found

@@ -56,6 +56,12 @@ def refuse(tuned: Tuned) -> None:
             "for them.",
             hint="Use --to hf, which writes the merged model.",
         )
+    if merged.has_stem(tuned.head.model.net):
+        raise AdapterError(
+            f"transformers cannot load {tuned.head.model.name}, which has a convolutional stem, so "
+            "PEFT could not load an adapter for it.",
+            hint="Use --to hf, which writes the merged model for FewTune.",
+        )
 
 
 def lora_layers(tuned: Tuned) -> dict[str, LoraLinear]:
