@@ -73,7 +73,7 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) -> (B, outputs, H / stride, W / stride)."""
-        y = _relu6(self.expand(x)) if self.expand else x
+        y: Tensor = _relu6(self.expand(x)) if self.expand else x
         y = self.project(_relu6(self.depthwise(y)))
         return x + y if self.adds else y
 
@@ -114,7 +114,8 @@ class StemmedPatches(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Pixels (B, 3, H, W) -> (B, W, H / 32, W / 32)."""
-        return super().forward(self.stem(x))
+        out: Tensor = super().forward(self.stem(x))
+        return out
 
 
 def attach(vision_model: Any) -> None:
