@@ -1,0 +1,1 @@
+"""Recipe of photo, the small CLIP of photographs that comes with FewTune."""
