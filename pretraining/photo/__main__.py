@@ -9,6 +9,7 @@ from pretraining.photo.sources import download, photos_of, teacher_of
 
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "src" / "fewtune" / "assets" / "photo"
+PINS = ROOT / "tests" / "pretraining" / "photo_pins.json"
 DEVELOPMENT = 1000  # photos of Tiny ImageNet's and Imagenette's validation parts
 
 
@@ -80,9 +81,8 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _text_targets(options: argparse.Namespace) -> None:
-    from pretraining.photo.text_recipe import TextWork
-
     from pretraining.photo.classes import imagenet_classes
+    from pretraining.photo.text_recipe import TextWork
 
     text = TextWork(options.work)
     text.download()
@@ -119,9 +119,12 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
+    from pretraining.photo.pins import write_pins
+
     options.target.mkdir(parents=True, exist_ok=True)
     for path in sorted((options.model or options.work / "model").iterdir()):
         shutil.copyfile(path, options.target / path.name)
+    write_pins(options.target, PINS)
 
 
 def main() -> None:

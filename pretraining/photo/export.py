@@ -52,6 +52,7 @@ def write_folder(model: CLIPModel, tokenizer: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, target / "model.safetensors", {"format": "pt"})
+    (target / "model.safetensors").chmod(0o644)
     _write_json(target / "config.json", _config(model))
     _write_json(target / "preprocessor_config.json", PREPROCESSOR)
     for name in TOKENIZER_FILES:
