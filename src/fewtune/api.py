@@ -12,12 +12,12 @@ follows the run.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fewtune.core.defaults import DEFAULT_STRATEGY
-from fewtune.core.errors import DataError
+from fewtune.core.errors import ConfigError, DataError
 from fewtune.core.fields import parse_values
 from fewtune.core.protocol import Protocol
 from fewtune.core.run_config import AskedPrecision, RunConfig
@@ -37,6 +37,7 @@ from fewtune.sweeps.place import SweepPlace
 from fewtune.sweeps.sources import SweepFile
 from fewtune.training import prediction
 from fewtune.training.evaluation import Evaluation, evaluate_run
+from fewtune.training.final import refuse_final, train_final
 from fewtune.training.find_runs import find_run
 from fewtune.training.load_run import load_run
 from fewtune.training.prediction import Prediction
@@ -50,6 +51,7 @@ def fit(
     data: str | Path | Task,
     strategy: str = DEFAULT_STRATEGY,
     *,
+    final: bool = False,
     listener: DataListener | None = None,
     follow: Tracker | None = None,
     **settings: Any,
@@ -61,6 +63,7 @@ def fit(
     Args:
         data: A folder, a table or the name of a dataset, or a task in memory.
         strategy: A name of `fewtune list strategies`.
+        final: Then train on all images, test images too; `Result.final` is the folder.
         listener: Told what is found about images.
         follow: Follows the run.
         settings: Fields of `RunConfig` (shots, seed, backbone, runs, device, precision, threads
@@ -71,7 +74,10 @@ def fit(
         DataError: The images cannot be used.
         RunError: Training failed, or the folder cannot be written.
     """
-    return fit_seeds(data, strategy, seeds=(), listener=listener, follow=follow, **settings)[0]
+    every = fit_seeds(
+        data, strategy, seeds=(), final=final, listener=listener, follow=follow, **settings
+    )
+    return every[0]
 
 
 def fit_seeds(
@@ -79,13 +85,14 @@ def fit_seeds(
     strategy: str = DEFAULT_STRATEGY,
     *,
     seeds: Sequence[int],
+    final: bool = False,
     listener: DataListener | None = None,
     follow: Tracker | None = None,
     **settings: Any,
 ) -> list[Result]:
     """Make a run for each seed, those of feature-level methods in one program.
 
-    Args are those of `fit`.
+    Args are those of `fit`; a final model has one seed.
 
     Raises:
         ConfigError, DataError, RunError: As of `fit`.
@@ -96,7 +103,17 @@ def fit_seeds(
     tracker = Trackers([follow or Tracker(), make_tracker(config.tracker)])
     preparation = Preparation(listener, write_card)
     if not seeds:
-        return [run(preparation.job(config, task), tracker)]
+        job = preparation.job(config, task)
+        if not final:
+            return [run(job, tracker)]
+        refuse_final(job)
+        result = run(job, tracker)
+        return [replace(result, final=train_final(job, result, preparation, tracker))]
+    if final:
+        raise ConfigError(
+            "--final makes one model, but --seeds names several seeds.",
+            hint="Measure with --seeds; then choose one: --seed 1 --final",
+        )
     jobs = [preparation.job(config.changed(seed=seed), task) for seed in seeds]
     return run_vmapped(jobs, tracker)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,29 @@ def test_prompts_longer_than_the_context(cli: Cli, images: Path, backbone: Path)
     outcome = cli("fit --template", "a" * 100 + " {}.", *short(images, backbone))
     assert outcome.status == 2
     assert "tokens, but this backbone takes at most" in outcome.err
+
+
+def test_a_final_model_is_trained_on_all_images(
+    cli: Cli, images: Path, backbone: Path, place: Path
+) -> None:
+    (place / "final.toml").write_text("final = true\n")
+    for flags in (["--final"], ["--config", place / "final.toml"]):
+        outcome = cli("fit linear-probe", *short(images, backbone), *flags)
+        assert outcome.status == 0, outcome.err
+    final = next((place / "runs").glob("linear-probe-pets-final-*"))
+    line = f"final    runs/{final.name} (trained on all images, not measured itself)"
+    assert line in outcome.out
+    assert f"next     fewtune predict runs/{final.name} image.jpg" in outcome.out
+    assert re.search(rf"{final.name} .* final model", cli("list runs").out)
+    shown = cli("evaluate", final).out
+    assert "A final model has no test images" in shown
+    measured = next((place / "runs").glob(f"linear-probe-pets-{12 * '?'}"))
+    assert f"These are the numbers of {measured.name}." in shown
+    own = cli("evaluate", measured).out
+    assert (
+        shown.partition("gain ")[2].partition("share:")[0]
+        == (own.partition("gain ")[2].partition("share:")[0])
+    )
 
 
 def test_templates_need_a_place_for_the_name(cli: Cli, images: Path, backbone: Path) -> None:

@@ -63,7 +63,7 @@ def run(
     )
     for note in found.notes:
         console.line(f"  {note}")
-    show_metrics(console, found.metrics, found.images)
+    show_metrics(console, found.metrics, len(found.classes), found.images)
 
 
 command = verb(run, __doc__, compute_options())
@@ -79,7 +79,7 @@ def _recorded(path: Path, console: Console) -> None:
     if console.machine:
         console.json({"folder": str(opened.path), "record": record, "zero_shot": zero_shot})
         return
-    if not record["metrics"]:
+    if not record["metrics"] and "measured" not in record:
         raise RunError(
             f"{opened.path} was made without test images.",
             hint="Measure it on some: fewtune evaluate RUN --data DIR",

@@ -36,6 +36,8 @@ OPTIONS: tuple[Option, ...] = (
     *CONFIGURED,
     Option(["--seeds"], type=Several(int, distinct=True, ge=0, le=2**31 - 1), metavar="N,N,...",
            shown="none", help="Make a run for each seed; shows their mean and deviation."),
+    Option(["--final"], is_flag=True,
+           help="Then train on all images, test images too; keeps the number measured before."),
     Option(["--config"], type=click.Path(path_type=Path), metavar="FILE.toml",
            help="File with values for these flags; what is typed overrides it."),
     Option(["machine", "--json"], is_flag=True, section=EXECUTION,
@@ -136,13 +138,13 @@ def strategy_command(strategy: type[Strategy], *, assumed: bool = False) -> Comm
             console.note(f"No strategy given: using {name}.")
         own = [option.name for option in params if option.name in values]
         asked = given(click.get_current_context(), [n for n in own if n and n not in NOT_OF_A_RUN])
-        seeds = values["seeds"] or ()
-        if seeds:
+        of_command: dict[str, Any] = {"seeds": values["seeds"] or (), "final": values["final"]}
+        if of_command["seeds"]:
             refuse_seeds(strategy, asked)
         data, listener = asked.pop("data", ""), ShownOnConsole(console)
         with closing(make_terminal(console)) as follow:
-            results = fit_seeds(data, name, seeds=seeds, listener=listener, follow=follow, **asked)
-        if seeds:
+            results = fit_seeds(data, name, listener=listener, follow=follow, **of_command, **asked)
+        if of_command["seeds"]:
             show_seeds(results, console)
         else:
             show(results[0], console)
@@ -157,7 +159,7 @@ def strategy_command(strategy: type[Strategy], *, assumed: bool = False) -> Comm
     )
 
 
-NOT_OF_A_RUN = ("seeds", "config", "machine", "quiet")
+NOT_OF_A_RUN = ("seeds", "final", "config", "machine", "quiet")
 
 
 def refuse_seeds(strategy: type[Strategy], asked: Mapping[str, Any]) -> None:
@@ -177,9 +179,9 @@ def file_defaults(
     """Return the values of a file by parameter name; ConfigError if one is wrong."""
     recipe: list[type[BaseModel]] = [type(strategy.recipe)] if strategy.recipe else []
     models: list[type[BaseModel]] = [strategy, *recipe, RunConfig]
-    printed = {"json": "machine", "quiet": "quiet"}
-    shown = {name: values[key] for key, name in printed.items() if key in values}
-    rest = {key: value for key, value in values.items() if key not in printed}
+    of_command = {"json": "machine", "quiet": "quiet", "final": "final"}
+    shown = {name: values[key] for key, name in of_command.items() if key in values}
+    rest = {key: value for key, value in values.items() if key not in of_command}
     unknown = f"{path} has the unknown key"
     with named_in(str(path), unknown):
         return shown | parse_values(rest, models, unknown)

@@ -160,7 +160,9 @@ def _strategies(console: Console) -> None:
 def _score(run: dict[str, Any]) -> str:
     if not run["complete"]:
         return "unfinished"
-    return "not tested" if run["top1"] is None else percent(run["top1"], 2)
+    if run["top1"] is None:
+        return "final model" if run["final"] else "not tested"
+    return percent(run["top1"], 2)
 
 
 def _runs(folder: Path, console: Console) -> None:

@@ -22,7 +22,8 @@ from typing import Any, Literal
 
 from fewtune.core.errors import ConfigError, did_you_mean
 from fewtune.core.files import digest
-from fewtune.core.task import Example, PublishedDraw, Task, draw_order, with_draw
+from fewtune.core.splits import with_draw
+from fewtune.core.task import Example, PublishedDraw, Task, draw_order
 
 Draw = Literal["fewtune", "coop", "clip-lora", "published"]
 Drawn = tuple[tuple[Example, ...], tuple[Example, ...]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 HOLE = "–"
 
@@ -23,6 +24,11 @@ def signed(difference: float | None, digits: int = 1) -> str:
 def with_spread(mean: str, spread: float | None) -> str:
     """Return "70.0 ± 1.4": a mean, and its standard deviation over seeds where there is one."""
     return mean if spread is None else f"{mean} ± {percent(spread)}"
+
+
+def telling(metrics: Mapping[str, float | None], classes: int) -> dict[str, float | None]:
+    """Return metrics without top-5 where it is 100 % by construction: of at most five classes."""
+    return {k: None if k == "top5" and classes <= 5 else v for k, v in metrics.items()}
 
 
 def interval(share: float, images: int) -> tuple[float, float]:

@@ -66,6 +66,9 @@ class DataChoice(Frozen):
     score_on: Split = Field(
         "test", description="images to score; with val, the run never sees a test image"
     )
+    test_share: Annotated[float | None, Flag(shown="0.2 if there is neither test nor val")] = Field(
+        None, gt=0, lt=1, description="share of each class that is set aside for test"
+    )
     name: Annotated[str | None, Flag(metavar="NAME", shown="that of the folder")] = Field(
         None, description="name of the task in tables"
     )

@@ -22,7 +22,7 @@ InferenceType = Literal["vision-language", "vision"]
 Precision = Literal["fp32", "bf16"]
 Templates = Literal["first", "all"]
 ZERO_SHOT = "zero-shot"
-# How the names of tasks end whose validation images are scored (`core.task.part_of`).
+# How the names of tasks end whose validation images are scored (`core.splits.part_of`).
 SCORED_ON_VAL = re.compile(r"-val(-base|-new)?$")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,6 @@ from fewtune.core.files import digest
 from fewtune.core.naming import counted
 
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
-HELD_SHARE = 0.2
 
 Classes = Literal["all", "base", "new"]
 Split = Literal["test", "val"]
@@ -254,127 +253,3 @@ def draw_order(examples: Iterable[K], seed: int, split: str) -> list[K]:
 def scored_digest(task: Task) -> str:
     """Return 16 hexadecimal digits that are equal where the same images are scored."""
     return digest(sorted((example.key, example.label) for example in task.test))[:16]
-
-
-def part_of(task: Task, classes: Classes = "all", scored_on: Split = "test") -> Task:
-    """Return the part of a task that a run is asked for.
-
-    Args:
-        classes: All, or a half as of `base_new`.
-        scored_on: With "val", the validation images take the place of the test images, which the
-            part does not have.
-
-    Raises:
-        DataError: A half would have a single class, or there is nothing to validate on.
-    """
-    if scored_on == "val":
-        task = _on_validation(task)
-    return task if classes == "all" else base_new(task)[classes == "new"]
-
-
-def base_new(task: Task) -> tuple[Task, Task]:
-    """Return the task of the first half of the classes, in label order, and that of the others.
-
-    As in CoOp, the first ceil(n / 2) classes are base, and labels start at 0 in each half, which
-    does not know the other's classes. Shots are drawn from all classes (`Task.whole`).
-
-    Raises:
-        DataError: A half would have a single class.
-    """
-    middle = (len(task.classes) + 1) // 2
-    base = _only(task, range(middle), "base")
-    new = _only(task, range(middle, len(task.classes)), "new")
-    new.require_two_classes()
-    return base, new
-
-
-def _only(task: Task, labels: range, half: str) -> Task:
-    """Return the task of a run of labels, renumbered from 0."""
-
-    def kept(examples: Iterable[Example]) -> tuple[Example, ...]:
-        inside = (example for example in examples if example.label in labels)
-        return tuple(replace(e, label=e.label - labels.start) for e in inside)
-
-    return replace(
-        task,
-        name=f"{task.name}-{half}",
-        classes=task.classes.select(labels),
-        train=kept(task.train),
-        val=kept(task.val),
-        test=kept(task.test),
-        notes=(*task.notes, f"{half} classes: {len(labels)} of {len(task.classes)}"),
-        published=(),
-        whole=task.whole or replace(task, test=()),
-    )
-
-
-def with_draw(task: Task, train: Iterable[Example], val: Iterable[Example]) -> Task:
-    """Return a task with what was drawn from `whole`, or from itself if that is None."""
-    if task.whole is not None:
-        place = {name: label for label, name in enumerate(task.classes.names)}
-        label_of = [place.get(name) for name in task.whole.classes.names]
-        train, val = _relabelled(train, label_of), _relabelled(val, label_of)
-    train, val = tuple(train), tuple(val)
-    if task.scored_on == "val":
-        return replace(task, train=train, test=val)
-    return replace(task, train=train, val=val)
-
-
-def _relabelled(examples: Iterable[Example], label_of: Sequence[int | None]) -> Iterator[Example]:
-    for example in examples:
-        label = label_of[example.label]
-        if label is not None:
-            yield replace(example, label=label)
-
-
-def _on_validation(task: Task) -> Task:
-    """Return the task whose test images are the validation images, and which has no others.
-
-    Without validation images, a fifth of each class' training images takes their place.
-    """
-    if not task.val:
-        task = _set_aside(task, "val")
-    return replace(
-        task,
-        name=f"{task.name}-val",
-        val=(),
-        test=task.val,
-        notes=(*task.notes, "scored on validation images"),
-        whole=replace(task, test=()),
-        scored_on="val",
-    )
-
-
-def with_test_split(task: Task) -> Task:
-    """Return a task that has a test split: a fifth of each class is set aside if there is none.
-
-    The choice depends on the keys alone, never on a run's seed, so all runs share one test split.
-
-    Raises:
-        DataError: A class has a single image, which cannot be in both splits.
-    """
-    return task if task.test else _set_aside(task, "test")
-
-
-def _set_aside(task: Task, split: Split) -> Task:
-    counts = Counter(example.label for example in task.train)
-    held: set[str] = set()
-    for label, name in enumerate(task.classes.names):
-        if counts[label] < 2:
-            raise DataError(
-                f"Class {name!r} has {counted(counts[label], 'image')}; without a {split} split "
-                "every class needs at least 2.",
-                hint=f"Add images, or provide DIR/train and DIR/{split} folders.",
-            )
-        of_class = draw_order((e for e in task.train if e.label == label), 0, split)
-        held.update(e.key for e in of_class[: max(1, round(HELD_SHARE * counts[label]))])
-    kind = "validation" if split == "val" else "test"
-    note = f"own stratified {kind} split ({HELD_SHARE:.0%} of each class)"
-    taken = tuple(e for e in task.train if e.key in held)
-    return replace(
-        task,
-        train=tuple(e for e in task.train if e.key not in held),
-        val=taken if split == "val" else task.val,
-        test=taken if split == "test" else task.test,
-        notes=(*task.notes, note),
-    )

@@ -182,6 +182,7 @@ _TEXTS: dict[str, tuple[Level, str, str]] = {
         "without training images",
         "Such classes are known by their prompts alone.",
     ),
+    "no-test-images": ("warning", "without test images", "Scores say nothing of them."),
     "tiny": (
         "warning",
         f"smaller than {TINY_PX} pixels per side",
@@ -228,8 +229,9 @@ def _kinds_of_duplicate(same: list[tuple[str, str, int]]) -> Iterator[str]:
 def _balance(counts: Mapping[str, Mapping[str, int]], shots: int | None) -> Iterator[Finding]:
     train = counts.get("train", {})
     filled = {name: number for name, number in train.items() if number}
-    empty = [name for name in train if name not in filled]
-    yield from _found("no-training-images", "class", empty)
+    for split, kind in (("train", "no-training-images"), ("test", "no-test-images")):
+        empty = [name for name, number in counts.get(split, {}).items() if not number]
+        yield from _found(kind, "class", empty)
     if shots is not None:
         few = [f"{name} ({number})" for name, number in filled.items() if number < shots]
         if few:

@@ -9,7 +9,7 @@ from fewtune.backbones.model_names import EMBEDDED, BackboneSource, resolve
 from fewtune.core.draws import draw_text
 from fewtune.core.errors import ConfigError
 from fewtune.core.files import read_json, write_text
-from fewtune.core.percentages import interval_text, percent, signed
+from fewtune.core.percentages import interval_text, percent, signed, telling
 from fewtune.model.strategy import Strategy
 from fewtune.reports import summary
 from fewtune.reports.citations import paper_of
@@ -23,15 +23,16 @@ CLASSES_NAMED = 20
 
 
 def write_card(folder: RunFolder, record: Record, zero_shot: Record | None) -> None:
-    """Write README.md and summary.png of a run.
+    """Write README.md and summary.png of a run; of a final model, which has no scores, no picture.
 
     Args:
         folder: The run's folder, which holds task.json and predictions.csv already.
         record: What record.json will hold.
         zero_shot: Record of the zero-shot run it is compared with; None for that run itself.
     """
-    labels, predictions = folder.predictions()
-    write_summary_plot(folder.path / "summary.png", record, zero_shot, labels, predictions)
+    if "measured" not in record:
+        labels, predictions = folder.predictions()
+        write_summary_plot(folder.path / "summary.png", record, zero_shot, labels, predictions)
     text = model_card(folder.path.name, record, zero_shot, read_json(folder.path / "task.json"))
     write_text(folder.path / "README.md", text)
 
@@ -39,11 +40,13 @@ def write_card(folder: RunFolder, record: Record, zero_shot: Record | None) -> N
 def model_card(name: str, record: Record, zero_shot: Record | None, task: dict[str, Any]) -> str:
     """Return the card of the run called `name` as Markdown with a YAML front matter."""
     spec, strategy = record["spec"], summary.strategy_of(record)
+    scored, zero_shot = summary.scored_records(record, zero_shot)
     source = _source(spec["backbone"])
     return render(
         "model_card.md.jinja",
         name=name,
         record=record,
+        scored=scored,
         zero_shot=zero_shot,
         task=task,
         strategy=strategy,
@@ -54,7 +57,7 @@ def model_card(name: str, record: Record, zero_shot: Record | None, task: dict[s
         paper=paper_of(type(strategy)),
         embedded=spec["backbone"] == EMBEDDED,
         steps_scale=summary.steps_scale(record),
-        results=_results(record, zero_shot),
+        results=_results(scored, zero_shot),
         recipe_changes=_recipe_changes(spec, strategy),
         drawn=draw_text(spec, ", "),
         most_classes=CLASSES_NAMED,
@@ -70,7 +73,7 @@ def _source(backbone: str) -> BackboneSource:
 
 def _results(record: Record, zero_shot: Record | None) -> str:
     keys = ("top5", "recall", "precision", "f1", "calibration_error")
-    images = record["task"]["images"]["test"]
+    images, classes = record["task"]["images"]["test"], len(record["task"]["classes"])
     header = ["", "top-1", "95 % interval", "top-5", "recall", "precision", "F1",
               "calibration error", "against zero-shot"]  # fmt: skip
     rows = [
@@ -78,7 +81,7 @@ def _results(record: Record, zero_shot: Record | None) -> str:
             row.title,
             percent(row.metrics["top1"]),
             interval_text(row.metrics["top1"], images),
-            *(percent(row.metrics[key]) for key in keys),
+            *(percent(telling(row.metrics, classes)[key]) for key in keys),
             "" if row.gain is None else signed(row.gain),
         ]
         for row in summary.rows(zero_shot or record, [record])

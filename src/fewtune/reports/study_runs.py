@@ -15,7 +15,7 @@ from typing import Any
 
 from fewtune.core.errors import FewTuneError, RunError
 from fewtune.core.files import read_json
-from fewtune.core.naming import present
+from fewtune.core.naming import counted, present
 from fewtune.core.spec import ZERO_SHOT, Spec
 from fewtune.model.load_strategy import zero_shot_of
 from fewtune.model.strategy import Strategy
@@ -163,7 +163,7 @@ def load_runs(places: Iterable[Path]) -> tuple[list[Run], list[str]]:
     """
     places = list(places)
     files = sorted({file for place in places for file in place.rglob("spec.json")})
-    runs, unfinished, searched, broken = {}, 0, 0, []
+    runs, unfinished, searched, final, broken = {}, 0, 0, 0, []
     for file in files:
         folder = file.parent
         if not (folder / "record.json").exists():
@@ -180,12 +180,15 @@ def load_runs(places: Iterable[Path]) -> tuple[list[Run], list[str]]:
         if "top1" in record["metrics"] and not run.of_a_search:
             runs[record["hash"]] = run
         searched += run.of_a_search
+        final += "measured" in record
     notes = []
     if unfinished:
-        notes.append(f"{unfinished} incomplete run{'s' * (unfinished != 1)} left out")
+        notes.append(f"{counted(unfinished, 'incomplete run')} left out")
     if searched:
-        of = "run of a search" if searched == 1 else "runs of searches"
-        notes.append(f"{searched} {of} left out: scored on validation images")
+        of = counted(searched, "run of a search", "runs of searches")
+        notes.append(f"{of} left out: scored on validation images")
+    if final:
+        notes.append(f"{counted(final, 'final model')} left out: trained on all images")
     if broken:
         notes.append(f"unreadable, left out: {', '.join(broken[:5])}")
     if not runs:

@@ -48,6 +48,16 @@ def strategy_of(record: Record) -> Strategy:
     return load_strategy(spec["strategy"]).model_validate(spec["options"])
 
 
+def scored_records(record: Record, zero_shot: Record | None) -> tuple[Record, Record | None]:
+    """Return the records with the numbers of a run: its own, or those before a final model."""
+    measured = record.get("measured")
+    if not measured:
+        return record, zero_shot
+    task = record["task"] | {"images": measured["images"]}
+    scored, base = (record | of | {"task": task} for of in (measured, measured["zero_shot"]))
+    return scored, base
+
+
 def steps_scale(record: Record) -> float:
     """Return the factor on the recipe's length; 1 for a run that trained nothing."""
     return float(record["plan"]["steps_scale"]) if record["spec"]["recipe"] else 1.0

@@ -17,7 +17,7 @@ from fewtune.training.named_recipes import configure
 from fewtune.training.prepare import Preparation
 
 # What belongs to the dataset of training alone, not to another that a model is scored on.
-OF_TRAINING_DATA = ("subset", "layout", "descriptions", "name", "shots")
+OF_TRAINING_DATA = ("subset", "layout", "test_share", "descriptions", "name", "shots")
 
 
 class CaseJobs:

@@ -68,6 +68,7 @@ def _summary(run: Path) -> dict[str, Any]:
         "seed": spec["seed"],
         "steps_scale": record["plan"]["steps_scale"] if complete else spec["steps_scale"],
         "top1": record["metrics"].get("top1") if complete else None,
+        "final": "measured" in record,
     }
 
 

@@ -32,11 +32,12 @@ class Job:
     Attributes:
         config: What is asked for; `strategy`, `data` and `options` of it are made already.
         task: The images before few-shot draws, with a test split: the whole task, or a part of its
-            classes or splits (`core.task.part_of`).
+            classes or splits (`core.splits.part_of`).
         recipe: The strategy's recipe with all changes; None for its default.
         write_card: Writes a card for people into the folder of a run that was scored, given its
             record and that of zero-shot (`reports.model_card`); None leaves it out.
         chosen_by: The search that chose these values, for the record; it does not decide the run.
+        measured: Of a final model, the run that was measured before (`training.final`).
     """
 
     config: RunConfig
@@ -45,6 +46,7 @@ class Job:
     recipe: Recipe | None = None
     write_card: WriteCard | None = None
     chosen_by: Mapping[str, Any] | None = None
+    measured: Mapping[str, Any] | None = None
 
     @classmethod
     def of(

@@ -11,7 +11,8 @@ from fewtune.backbones.model_names import resolve as resolve_backbone
 from fewtune.core.draws import DEFAULT_DRAW
 from fewtune.core.errors import ConfigError, DataError
 from fewtune.core.run_config import DataChoice, RunConfig
-from fewtune.core.task import Task, part_of, with_test_split
+from fewtune.core.splits import part_of, with_test_split
+from fewtune.core.task import Task
 from fewtune.data.decode import open_image
 from fewtune.data.findings import DataReport
 from fewtune.data.layouts import hint_for_one_class
@@ -49,12 +50,13 @@ class Preparation:
         config: RunConfig,
         task: Task | None = None,
         chosen_by: Mapping[str, Any] | None = None,
+        measured: Mapping[str, Any] | None = None,
     ) -> Job:
         """Return the job of a config.
 
         Args:
             task: Images that are in memory, in the place of those that `config.data` names.
-            chosen_by: As of `Job`.
+            chosen_by, measured: As of `Job`.
 
         Raises:
             ConfigError: A value is wrong, or the images do not fit what is asked for.
@@ -79,6 +81,8 @@ class Preparation:
             task = self.task(config)
         else:
             task.require_two_classes()
+            if config.test_share is not None:
+                task = with_test_split(task, config.test_share)
             task = part_of(task, *part)
         if kind.recipe is not None and not task.train:
             raise ConfigError(
@@ -89,7 +93,7 @@ class Preparation:
             options = named_recipe(config.recipe, kind.name(), task.name) | options
         shots = config.shots or task.support().shots
         strategy, recipe = configure(kind.name(), options, shots)
-        return Job(config, task, strategy, recipe, self.write_card, chosen_by)
+        return Job(config, task, strategy, recipe, self.write_card, chosen_by, measured)
 
     def task(self, config: RunConfig) -> Task:
         """Return the images that a config asks for, checked.
@@ -114,9 +118,12 @@ class Preparation:
     def _checked(self, task: Task, config: RunConfig) -> Task:
         task.require_two_classes(hint_for_one_class(config.data))
         if task.benchmark:
+            if config.test_share is not None:
+                with_test_split(task, config.test_share)
             self.listener.opened(task)
         else:
-            task = self._usable(task, self.check(task, config.shots))
+            report = self.check(task, config.shots)
+            task = self._usable(task, report, config.test_share)
         if resolve_backbone(config.backbone).name == EMBEDDED and looks_like_photographs(task):
             self.listener.warn(
                 f"{EMBEDDED} is a pictogram model and these images look like photographs. For "
@@ -139,11 +146,11 @@ class Preparation:
         self.listener.checked(report)
         return report
 
-    def _usable(self, task: Task, report: DataReport) -> Task:
+    def _usable(self, task: Task, report: DataReport, test_share: float | None) -> Task:
         """Return the task repaired and with a test split, and say what was done to it."""
         known = set(task.notes)
         task = repair(task, report)
-        task = repair(with_test_split(task), report)
+        task = repair(with_test_split(task, test_share), report)
         for note in task.notes:
             if note not in known:
                 self.listener.note(note)

@@ -57,12 +57,14 @@ class Result:
         record: Contents of its record.json.
         zero_shot: Record of the zero-shot run it is compared with.
         fresh: Whether it was computed now; False when it was complete before.
+        final: Folder of the final model, if one was asked for (`training.final`).
     """
 
     folder: Path
     record: dict[str, Any]
     zero_shot: dict[str, Any]
     fresh: bool
+    final: Path | None = None
 
 
 def run(job: Job, tracker: Tracker) -> Result:
@@ -92,7 +94,7 @@ def run(job: Job, tracker: Tracker) -> Result:
 def train(job: Job, tracker: Tracker) -> Path:
     """Train on a task without test images and return the run's folder.
 
-    There is no baseline and no card, and the record has no metrics.
+    There is no baseline, and the record has no metrics. A final model has a card, others have none.
 
     Raises:
         DataError: The task has test images, which would be ignored, or no training images.
@@ -198,6 +200,7 @@ class Execution:
                 "notes": list(self.task.notes),
                 "images": {split: len(e) for split, e in self.task.splits().items()},
                 "scored": scored_digest(self.task),
+                **({"validation_used": _tunes(head)} if self.support.val else {}),
             },
             **results,
             "files": self.folder.checksums(),
@@ -208,8 +211,9 @@ class Execution:
                 "peak_memory_mib": round(peak_mib(self.model.device), 1),
             },
             **({"search": dict(self.job.chosen_by)} if self.job.chosen_by else {}),
+            **({"measured": dict(self.job.measured)} if self.job.measured else {}),
         }
-        if self.task.test and self.job.write_card:
+        if (self.task.test or self.job.measured) and self.job.write_card:
             self.job.write_card(self.folder, record, zero_shot)
         write_json(self.folder.path / "record.json", record)
         self.checkpoints.remove()
@@ -338,7 +342,7 @@ class Execution:
     def tune_on_validation(self, head: Head, plan: Plan) -> None:
         """Let a head choose closed-form settings on finished validation embeddings."""
         val = self.support.val
-        if type(head).tune_on_validation is Head.tune_on_validation or not val:
+        if not _tunes(head) or not val:
             return
         model, inputs = self.model, self.inputs(val, head, plan)
         with torch.inference_mode(), autocast(model.device, self.precision):
@@ -380,6 +384,11 @@ class Execution:
             "metrics": scoring.metrics(logits, labels),
             "per_class": scoring.per_class_recall(logits, labels),
         }
+
+
+def _tunes(head: Head) -> bool:
+    """Whether a head chooses settings on validation images."""
+    return type(head).tune_on_validation is not Head.tune_on_validation
 
 
 def _parameters(head: Head) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import pytest
 
 from fewtune.core.draws import Draw, drawn_digest, few_shot
 from fewtune.core.errors import DataError
-from fewtune.core.task import ClassSet, Example, Task, base_new, part_of
+from fewtune.core.splits import base_new, part_of
+from fewtune.core.task import ClassSet, Example, Task
 
 
 def task_of(classes: int, test_images: int = 1, train_images: int = 20) -> Task:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 
 from fewtune.core.draws import by_hash, few_shot
 from fewtune.core.errors import ConfigError, DataError
-from fewtune.core.task import ClassSet, Example, Task, with_test_split
+from fewtune.core.splits import with_test_split
+from fewtune.core.task import ClassSet, Example, Task
 
 COUNTS = st.lists(st.integers(2, 12), min_size=2, max_size=4)
 SEEDS = st.integers(0, 5)
@@ -74,7 +76,7 @@ def test_draws_are_nested_and_unmoved_by_a_new_class(counts: list[int], seed: in
 def test_own_test_split_is_a_fifth_of_each_class_and_the_same_for_all(
     counts: list[int], shuffle: int
 ) -> None:
-    task = make_task(counts)
+    task = replace(make_task(counts), val=())
     divided = with_test_split(task)
     assert keys(divided.train) | keys(divided.test) == keys(task.train)
     assert not keys(divided.train) & keys(divided.test)
@@ -82,9 +84,18 @@ def test_own_test_split_is_a_fifth_of_each_class_and_the_same_for_all(
         held = sum(example.label == label for example in divided.test)
         assert held == max(1, round(count / 5))
         assert held < count
-    assert keys(with_test_split(make_task(counts, shuffle=shuffle)).test) == keys(divided.test)
+    shuffled = replace(make_task(counts, shuffle=shuffle), val=())
+    assert keys(with_test_split(shuffled).test) == keys(divided.test)
     assert with_test_split(divided) is divided
     assert "own stratified test split (20% of each class)" in divided.notes
+
+
+@given(counts=COUNTS, share=st.floats(0.001, 0.999))
+def test_a_share_leaves_each_class_images_on_both_sides(counts: list[int], share: float) -> None:
+    divided = with_test_split(make_task(counts), share)
+    for label, count in enumerate(counts):
+        held = sum(example.label == label for example in divided.test)
+        assert held == min(max(1, round(share * count)), count - 1)
 
 
 def test_seeds_and_splits_draw_differently() -> None:
@@ -109,6 +120,6 @@ def test_refusals() -> None:
     with pytest.raises(ConfigError, match="at least 1, found 0"):
         few_shot(make_task([2, 2]), 0, 0)
     with pytest.raises(DataError, match=r"'c1' has 1 image;"):
-        with_test_split(make_task([2, 1]))
+        with_test_split(make_task([2, 1]), 0.2)
     task = make_task([2, 2])
     assert few_shot(task, None, 0) is task

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fewtune.core.errors import DataError
-from fewtune.core.task import Task, with_test_split
+import fewtune
+from fewtune.core.errors import ConfigError, DataError
+from fewtune.core.splits import with_test_split
+from fewtune.core.task import Task
 from fewtune.data.file_names import splits_in
 from fewtune.data.layouts import open_task
 from fixtures import class_folders, flat_images, split_folders, write_jsonl
@@ -132,13 +134,28 @@ def test_what_lies_next_to_train_and_test_is_counted(tmp_path: Path) -> None:
     )
 
 
-def test_validation_without_test_stays_validation_and_is_said(tmp_path: Path) -> None:
-    task = open_task(split_folders(tmp_path, train={"a": 5, "b": 5}, val={"a": 2, "b": 1}))
-    assert task.notes[-1] == (
-        "no test split: 20% of each training class is set aside for it; 3 validation images stay "
-        "validation"
+def test_no_split_lies_unused(tmp_path: Path) -> None:
+    pets = split_folders(tmp_path / "pets", train={"a": 5, "b": 5}, val={"a": 2, "b": 1})
+    task = open_task(pets)
+    divided = with_test_split(task)
+    assert sizes(divided) == (10, 0, 3)
+    assert divided.notes[-1] == (
+        "no test split: the 3 validation images are the test images; nothing is chosen on them"
     )
-    assert sizes(with_test_split(task)) == (8, 3, 2)
+    partly = split_folders(tmp_path / "partly", train={"a": 2, "b": 2}, val={"a": 2})
+    assert with_test_split(open_task(partly)).notes[-1].endswith("; 1 class has none")
+    asked = with_test_split(task, 0.4)
+    assert sizes(asked) == (6, 3, 4)
+    assert asked.notes[-1] == "own stratified test split (40% of each class)"
+
+
+def test_a_share_that_nothing_is_set_aside_for_is_refused(tmp_path: Path) -> None:
+    pets = {"a": 5, "b": 5}
+    photos = split_folders(tmp_path / "photos", train=pets, test=pets)
+    with pytest.raises(ConfigError, match="'photos' has a test split: --test-share"):
+        fewtune.fit(photos, "zero-shot", backbone="picto", test_share=0.3, runs=tmp_path / "runs")
+    with pytest.raises(ConfigError, match="--test-share must be a number above 0 and below 1"):
+        fewtune.fit(photos, "zero-shot", test_share=1)
 
 
 def test_a_split_folder_that_no_metadata_lists_is_counted(tmp_path: Path) -> None:

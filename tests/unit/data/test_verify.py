@@ -13,7 +13,8 @@ from PIL import Image
 
 from fewtune.core.errors import DataError
 from fewtune.core.paths import cache_dir
-from fewtune.core.task import ClassSet, Example, Task, with_test_split
+from fewtune.core.splits import with_test_split
+from fewtune.core.task import ClassSet, Example, Task
 from fewtune.data import verify as verify_module
 from fewtune.data.decode import InMemory
 from fewtune.data.findings import DataReport, Finding

@@ -12,7 +12,7 @@ from fewtune.core.errors import DataError, RunError
 from fewtune.core.files import read_json, write_json
 from fewtune.core.lock import locked
 from fewtune.core.protocol import Case
-from fewtune.core.task import part_of
+from fewtune.core.splits import part_of
 from fewtune.protocols.base_to_new import BaseToNew
 from fewtune.protocols.vtab_1k import Vtab1k
 from fewtune.reports.protocol_tables import protocol_tables, remember

@@ -16,7 +16,8 @@ from torch import Tensor
 from fewtune.core.errors import DataError, RunError
 from fewtune.core.files import read_json
 from fewtune.core.spec import Recipe
-from fewtune.core.task import ClassSet, Example, Task, part_of
+from fewtune.core.splits import part_of
+from fewtune.core.task import ClassSet, Example, Task
 from fewtune.data.decode import open_image
 from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.head import Head

@@ -13,7 +13,7 @@ import fewtune
 from fewtune.core.draws import few_shot
 from fewtune.core.errors import DataError
 from fewtune.core.files import read_json
-from fewtune.core.task import part_of
+from fewtune.core.splits import part_of
 from fewtune.testing import tiny_clip_folder, tiny_task
 from fixtures import class_folders, picture, split_folders, write_image
 

@@ -33,6 +33,7 @@ def show(result: Result, console: Console) -> None:
                 "fresh": result.fresh,
                 "record": result.record,
                 "zero_shot": result.zero_shot,
+                **({"final": str(result.final)} if result.final else {}),
             }
         )
         return
@@ -44,7 +45,9 @@ def show(result: Result, console: Console) -> None:
     for name, text in (("README.md", "card"), ("summary.png", "picture")):
         if (result.folder / name).exists():
             console.line(f"{text:<8} {result.folder / name}")
-    console.line(f"next     fewtune predict {result.folder} image.jpg")
+    if result.final:
+        console.line(f"final    {result.final} (trained on all images, not measured itself)")
+    console.line(f"next     fewtune predict {result.final or result.folder} image.jpg")
 
 
 def show_seeds(results: Sequence[Result], console: Console) -> None:
@@ -67,18 +70,19 @@ def show_seeds(results: Sequence[Result], console: Console) -> None:
             }
         )
         return
+    classes = len(results[0].record["task"]["classes"])
     seeds = [result.record["spec"]["seed"] for result in results]
     console.line()
     console.line(title(results[0].record, seeds))
     rows = [
-        ["zero-shot", *metric_cells(zero_shot)],
+        ["zero-shot", *metric_cells(zero_shot, classes)],
         *(
-            [f"seed {seed}", *metric_cells(metrics)]
+            [f"seed {seed}", *metric_cells(metrics, classes)]
             for seed, metrics in zip(seeds, of_seeds, strict=True)
         ),
-        ["mean", *metric_cells(average)],
-        ["deviation", *metric_cells(deviation)],
-        ["gain", *gain_cells(average, zero_shot)],
+        ["mean", *metric_cells(average, classes)],
+        ["deviation", *metric_cells(deviation, classes)],
+        ["gain", *gain_cells(average, zero_shot, classes)],
     ]
     console.table([results[0].record["spec"]["strategy"], *METRICS.values()], rows)
     images = results[0].record["task"]["images"]["test"]

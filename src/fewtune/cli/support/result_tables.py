@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fewtune.cli.support.console import Console, count, duration, memory
 from fewtune.core.draws import draw_text
 from fewtune.core.naming import counted
-from fewtune.core.percentages import interval_text, percent, signed, significant
+from fewtune.core.percentages import interval_text, percent, signed, significant, telling
 
 if TYPE_CHECKING:
     from fewtune.training.scoring import Metrics
@@ -33,24 +33,33 @@ def show_results(
     console: Console, record: dict[str, Any], zero_shot: dict[str, Any] | None
 ) -> None:
     """Print a run's table."""
-    from fewtune.reports.summary import doubts
+    from fewtune.reports.summary import doubts, scored_records
 
+    if "measured" in record:
+        console.line("A final model has no test images: it is trained on all.")
+        console.line(f"These are the numbers of {record['measured']['folder']}.")
+    record, zero_shot = scored_records(record, zero_shot)
     console.line()
     console.line(title(record))
     is_baseline = record["spec"]["strategy"] == "zero-shot"
+    classes = len(record["task"]["classes"])
     records = [record] if zero_shot is None or is_baseline else [zero_shot, record]
     rows = []
     for of in records:
         mark = " †" if of is not record and doubts(of) else ""
-        rows.append([label(of) + mark, *metric_cells(of["metrics"]), *_cost_cells(of)])
+        rows.append([label(of) + mark, *metric_cells(of["metrics"], classes), *_cost_cells(of)])
     if len(rows) == 2 and zero_shot is not None:
-        rows.append(["gain", *gain_cells(record["metrics"], zero_shot["metrics"]), *[""] * 4])
+        gains = gain_cells(record["metrics"], zero_shot["metrics"], classes)
+        rows.append(["gain", *gains, *[""] * 4])
     console.table(["", *METRICS.values(), *COSTS], rows)
     top1 = {of["spec"]["strategy"]: of["metrics"]["top1"] for of in records}
     show_intervals(console, top1, record["task"]["images"]["test"])
     console.note(f"{LEGEND} share: of the backbone.")
     for doubt in doubts(record):
         console.line(f"† {doubt}")
+    if not record["task"].get("validation_used", True):
+        number = counted(record["task"]["images"]["val"], "validation image")
+        console.note(f"{number} not used: {record['spec']['strategy']} chooses nothing on them.")
 
 
 def show_intervals(console: Console, top1: Mapping[str, float | None], images: int) -> None:
@@ -59,12 +68,12 @@ def show_intervals(console: Console, top1: Mapping[str, float | None], images: i
     console.line(f"95 % interval of top-1: {', '.join(texts)}")
 
 
-def show_metrics(console: Console, rows: dict[str, Metrics], images: int) -> None:
+def show_metrics(console: Console, rows: dict[str, Metrics], classes: int, images: int) -> None:
     """Print a table of metrics alone; with two rows, their difference below."""
-    cells = [[name, *metric_cells(metrics)] for name, metrics in rows.items()]
+    cells = [[name, *metric_cells(metrics, classes)] for name, metrics in rows.items()]
     if len(rows) == 2:
         first, second = rows.values()
-        cells.append(["gain", *gain_cells(second, first)])
+        cells.append(["gain", *gain_cells(second, first, classes)])
     console.table(["", *METRICS.values()], cells)
     show_intervals(console, {name: of["top1"] for name, of in rows.items()}, images)
 
@@ -96,14 +105,14 @@ def label(record: dict[str, Any]) -> str:
     return str(record["spec"]["strategy"]) + (f"\nsteps x{scale:.3g}" if scaled else "")
 
 
-def metric_cells(metrics: Metrics) -> list[str]:
+def metric_cells(metrics: Metrics, classes: int) -> list[str]:
     """Return metrics, shares in [0, 1], in percent."""
-    return [percent(metrics[name], 2) for name in METRICS]
+    return [percent(telling(metrics, classes)[name], 2) for name in METRICS]
 
 
-def gain_cells(metrics: Metrics, base: Metrics) -> list[str]:
+def gain_cells(metrics: Metrics, base: Metrics, classes: int) -> list[str]:
     """Return differences in points, signed."""
-    pairs = ((metrics[name], base[name]) for name in METRICS)
+    pairs = ((telling(metrics, classes)[name], base[name]) for name in METRICS)
     return [signed(None if a is None or b is None else a - b, 2) for a, b in pairs]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fewtune.core.errors import DataError, did_you_mean
 from fewtune.core.naming import counted
-from fewtune.core.task import HELD_SHARE, Task
+from fewtune.core.task import Task
 from fewtune.data.class_names import with_class_names
 from fewtune.data.file_names import hidden_part, split_of
 from fewtune.data.label_table import LabelTable, Layout, to_task
@@ -68,14 +68,7 @@ def open_task(
     task = to_task(table, name, templates=templates, descriptions=texts or None)
     classes = replace(task.classes, words=prompt_words(task.classes.names))
     refuse_same_prompts(classes)
-    notes = task.notes
-    if task.val and not task.test:
-        number = counted(len(task.val), "validation image")
-        notes += (
-            f"no test split: {HELD_SHARE:.0%} of each training class is set aside for it; {number} "
-            "stay validation",
-        )
-    return replace(task, classes=classes, notes=notes)
+    return replace(task, classes=classes)
 
 
 def _visible(table: LabelTable, path: Path) -> LabelTable:
