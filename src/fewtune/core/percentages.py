@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from fewtune.core.naming import counted
+
 HOLE = "–"
 
 
@@ -42,6 +44,14 @@ def interval(share: float, images: int) -> tuple[float, float]:
 def interval_text(share: float | None, images: int) -> str:
     """Return the 95 % interval of a share in percent: "51.0 to 100.0"; a hole where it is None."""
     return HOLE if share is None else " to ".join(map(percent, interval(share, images)))
+
+
+def widest_interval(sizes: Mapping[str, int]) -> str:
+    """Return how far a top-1 may be off on the task with the fewest test images, as a sentence."""
+    task = min(sizes, key=sizes.__getitem__)
+    half = interval(0.5, sizes[task])[1] - 0.5
+    number = counted(sizes[task], "test image")
+    return f"95 % interval of a top-1: up to ± {percent(half)} points ({task}, {number})."
 
 
 def significant(share: float) -> str:

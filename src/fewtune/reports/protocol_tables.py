@@ -15,9 +15,10 @@ from typing import Any
 from fewtune.core import protocol as protocols
 from fewtune.core.errors import RunError
 from fewtune.core.files import digest, read_json, write_json, write_text
+from fewtune.core.percentages import widest_interval
 from fewtune.core.protocol import Case, Protocol, Score, Target, load_protocol
 from fewtune.model.load_strategy import load_strategy
-from fewtune.reports.summary import steps_scale
+from fewtune.reports.summary import Record, steps_scale
 from fewtune.reports.tables import ReportTable, markdown, ranked_means, table_of_columns
 from fewtune.sweeps.runner import FAILURE
 from fewtune.sweeps.scheduler import Scheduler, scores_of
@@ -49,10 +50,10 @@ class Remembered:
                 return every
             known |= {case.key(): self._of(case) for case in new}
 
-    def scales(self) -> list[float]:
-        """Return the factors on the length of recipes that the runs were made with, but 1."""
-        records = (folder / "record.json" for folder in self.runs.values())
-        return sorted({steps_scale(read_json(r)) for r in records if r.exists()} - {1.0})
+    def records(self) -> list[Record]:
+        """Return the records of the runs that are complete."""
+        files = (folder / "record.json" for folder in self.runs.values())
+        return [read_json(file) for file in files if file.exists()]
 
     def _of(self, case: Case) -> list[Score]:
         folder = self.runs.get(case.key())
@@ -173,8 +174,11 @@ def protocol_tables(places: Iterable[Path]) -> list[ReportTable]:
 def tables_of(remembered: Remembered) -> list[ReportTable]:
     """Return the tables of one protocol, with holes where a score is missing."""
     protocol = remembered.protocol
-    notes = [UNIT]
-    if scales := remembered.scales():
+    records, notes = remembered.records(), [UNIT]
+    if records:
+        sizes = {of["spec"]["task"]: int(of["task"]["images"]["test"]) for of in records}
+        notes.append(widest_interval(sizes))
+    if scales := sorted({steps_scale(of) for of in records} - {1.0}):
         text = ", ".join(f"{scale:.2g}" for scale in scales)
         notes.append(f"Trained for × {text} of the recipes' length, so not the full methods.")
     of = f", {protocol.backbone}" if protocol.backbone else ""

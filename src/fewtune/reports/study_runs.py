@@ -53,6 +53,11 @@ class Run:
         return float(self.record["metrics"]["top1"])
 
     @property
+    def test_images(self) -> int:
+        """Images that it was tested on."""
+        return int(self.record["task"]["images"]["test"])
+
+    @property
     def prompts(self) -> str:
         """Source of the class prompts of a benchmark task; "" where it is not known."""
         notes = self.record["task"]["notes"]

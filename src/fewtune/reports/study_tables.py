@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import mean
 
-from fewtune.core.percentages import HOLE, percent, signed
+from fewtune.core.percentages import HOLE, percent, signed, widest_interval
 from fewtune.core.spec import ZERO_SHOT
 from fewtune.reports.grouping import LINEAR_PROBE, Method
 from fewtune.reports.published_scores import TOLERANCE, PublishedPlace, PublishedScore, published
@@ -264,8 +264,12 @@ def _conditions(
     study: Study, methods: Sequence[Method], shots: int | None, *, kept: bool
 ) -> list[str]:
     """Return what a reader of an accuracy table must know."""
-    notes = ["Top-1 in percent; ± is the sample standard deviation over seeds."]
+    every = [of for m in methods for of in study.of(m, shots) if of]
     trained = [of for m in methods if m.strategy != ZERO_SHOT for of in study.of(m, shots)]
+    notes = [
+        f"Top-1 in percent; ± is the sample standard deviation over {_varied(every)}.",
+        widest_interval({r.spec["task"]: r.test_images for of in every for r in of.runs}),
+    ]
     if len({len(of.runs) for of in trained if of}) > 1:
         notes.append("Cells differ in their number of seeds.")
     if kept:
@@ -281,6 +285,17 @@ def _conditions(
         notes.append(f"Settings that depend on task or shots: {', '.join(varied)}.")
     unsure = [d for m in methods for of in study.of(m, shots) for d in _doubts(of)]
     return [*notes, *dict.fromkeys(f"† {doubt}." for doubt in unsure)]
+
+
+def _varied(cells: Sequence[Cell]) -> str:
+    """Return in what the runs of a cell differ, where one does: seeds, and what --mixed allows."""
+    kinds = {"seed": "seeds", "data": "images or prompts", "revision": "states of the backbone"}
+    varied = [
+        word
+        for name, word in kinds.items()
+        if any(len({run.spec[name] for run in of.runs}) > 1 for of in cells)
+    ]
+    return ", ".join(varied) or "seeds"
 
 
 def _marked(cells: Sequence[Cell | None]) -> list[TableCell]:

@@ -379,7 +379,7 @@ class Execution:
             images = self.inputs(test, head, plan)
         logits = scoring.scores(head, self.support.classes, images, self.precision, self.text)
         labels = torch.tensor([example.label for example in test])
-        self.folder.write_predictions(test, logits)
+        self.folder.write_predictions(test, logits, self.task.classes.names)
         return {
             "metrics": scoring.metrics(logits, labels),
             "per_class": scoring.per_class_recall(logits, labels),

@@ -8,7 +8,7 @@ backbone.json        where the backbone was found, if it is not a published one
 images.json          whether the images are still those that the run was made with
 seen.json            what the training and validation images are known by
 adapter.safetensors  the tensors that differ from the backbone, nothing frozen
-predictions.csv      key, label, prediction and confidence of every test image
+predictions.csv      key, label, prediction, confidence and names of classes of every test image
 metrics.jsonl        loss and rate of every step
 README.md summary.png  a card and a picture for people
 """
@@ -215,16 +215,22 @@ class RunFolder:
                 hint="Restore it, or remove the folder and train again.",
             )
 
-    def write_predictions(self, examples: Sequence[Example], logits: Tensor) -> None:
-        """Write predictions.csv from logits (N, C); labels are class indices."""
+    def write_predictions(
+        self, examples: Sequence[Example], logits: Tensor, names: Sequence[str]
+    ) -> None:
+        """Write predictions.csv from logits (N, C); labels are indices into the C names.
+
+        Runs of earlier versions have no columns with names.
+        """
         confidence, predicted = logits.softmax(1).max(1)
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["key", "label", "prediction", "confidence"])
+        writer.writerow(["key", "label", "prediction", "confidence", "class", "predicted_class"])
         for example, label, share in zip(
             examples, predicted.tolist(), confidence.tolist(), strict=True
         ):
-            writer.writerow([example.key, example.label, label, f"{share:.6f}"])
+            classes = names[example.label], names[label]
+            writer.writerow([example.key, example.label, label, f"{share:.6f}", *classes])
         write_text(self.path / "predictions.csv", table.getvalue())
 
     def predictions(self) -> tuple[list[int], list[int]]:

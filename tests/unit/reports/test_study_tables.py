@@ -31,6 +31,18 @@ def test_accuracy_has_zero_shot_first_means_spreads_marks_and_holes(runs: Path) 
     assert [row.entries[0].mark for row in table.rows] == ["", "second", "best"]
 
 
+def test_what_a_deviation_and_few_test_images_leave_open_is_said(runs: Path, write: Writer) -> None:
+    table = study_tables.accuracy(study(runs), 4)
+    assert "± is the sample standard deviation over seeds." in table.notes[0]
+    # Wilson's interval of 5 of 10 is 23.7 to 76.3 %.
+    assert table.notes[1] == (
+        "95 % interval of a top-1: up to ± 26.3 points (flowers, 10 test images)."
+    )
+    write.run("zero-shot", "flowers", 0.4, data="other prompts")
+    mixed = study_tables.accuracy(study(runs), 4)
+    assert "over seeds, images or prompts." in mixed.notes[0]
+
+
 def test_gains_are_paired_with_zero_shot_and_the_probe_by_group(runs: Path) -> None:
     four, one = (study_tables.gains(study(runs), GROUPS, shots) for shots in (4, 1))
     assert texts(four) == {
