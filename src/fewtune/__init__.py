@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from fewtune.core.task import ClassSet, Example, Task
     from fewtune.data.layouts import open_task
     from fewtune.model.load_strategy import load_strategy
+    from fewtune.training.job import Result
     from fewtune.training.load_run import load_run
-    from fewtune.training.run import Result
 
     __version__: str
 
@@ -26,7 +26,7 @@ _HOMES = {
     "Example": "core.task",
     "FewTuneError": "core.errors",
     "Recipe": "core.spec",
-    "Result": "training.run",
+    "Result": "training.job",
     "RunConfig": "core.run_config",
     "SweepResult": "api",
     "Task": "core.task",

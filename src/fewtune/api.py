@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fewtune.core.defaults import DEFAULT_STRATEGY
 from fewtune.core.errors import ConfigError, DataError
@@ -25,26 +25,22 @@ from fewtune.core.task import Task
 from fewtune.core.toml import read_toml
 from fewtune.data.verify import DataListener, repair
 from fewtune.datasets.catalog import groups, resolve
-from fewtune.exports import export_run
-from fewtune.reports.model_card import write_card
-from fewtune.reports.packed_records import opened
-from fewtune.reports.protocol_tables import remembered, tables_of_protocol
-from fewtune.reports.reproduction import Experiment
-from fewtune.reports.study_report import write_report
-from fewtune.reports.tables import ReportTable
-from fewtune.sweeps.make_runs import Sweep
+from fewtune.model.load_strategy import declared_strategy
 from fewtune.sweeps.place import SweepPlace
 from fewtune.sweeps.sources import SweepFile
-from fewtune.training import prediction
-from fewtune.training.evaluation import Evaluation, evaluate_run
-from fewtune.training.final import refuse_final, train_final
 from fewtune.training.find_runs import find_run
-from fewtune.training.load_run import load_run
-from fewtune.training.prediction import Prediction
+from fewtune.training.finished import find_finished
+from fewtune.training.job import Job, Result
 from fewtune.training.prepare import Preparation
-from fewtune.training.run import Result, run
+from fewtune.training.run_folder import RunFolder
 from fewtune.training.tracking import Tracker, Trackers, make_tracker
-from fewtune.training.vmapped.vmapped_runs import run_vmapped
+
+# What needs torch is imported where it is used, so that refusals come before it.
+if TYPE_CHECKING:
+    from fewtune.reports.tables import ReportTable
+    from fewtune.sweeps.make_runs import Sweep
+    from fewtune.training.evaluation import Evaluation
+    from fewtune.training.prediction import Prediction
 
 
 def fit(
@@ -101,21 +97,48 @@ def fit_seeds(
     named = {} if isinstance(data, Task) else {"data": data}
     config = RunConfig.of({**named, "strategy": strategy, **settings})
     tracker = Trackers([follow or Tracker(), make_tracker(config.tracker)])
-    preparation = Preparation(listener, write_card)
-    if not seeds:
-        job = preparation.job(config, task)
-        if not final:
-            return [run(job, tracker)]
-        refuse_final(job)
-        result = run(job, tracker)
-        return [replace(result, final=train_final(job, result, preparation, tracker))]
-    if final:
+    if final and seeds:
         raise ConfigError(
             "--final makes one model, but --seeds names several seeds.",
             hint="Measure with --seeds; then choose one: --seed 1 --final",
         )
-    jobs = [preparation.job(config.changed(seed=seed), task) for seed in seeds]
-    return run_vmapped(jobs, tracker)
+    preparation = Preparation(listener, _write_card)
+    jobs = [
+        preparation.job(config.changed(seed=seed), task, load=declared_strategy)
+        for seed in seeds or (config.seed,)
+    ]
+    if final:
+        return [_make_final(jobs[0], preparation, tracker)]
+    return _find_or_make(jobs, tracker)
+
+
+def _find_or_make(jobs: Sequence[Job], tracker: Tracker) -> list[Result]:
+    results = [result for job in jobs if (result := find_finished(job)) is not None]
+    if len(results) == len(jobs):
+        return results
+    from fewtune.training.forecast import forecast
+    from fewtune.training.run import run
+    from fewtune.training.vmapped.vmapped_runs import run_vmapped
+
+    loaded = [job.loaded() for job in jobs]
+    if len(loaded) > 1:
+        return run_vmapped(loaded, tracker)
+    tracker.forecast(lambda: forecast(loaded[0]))
+    return [run(loaded[0], tracker)]
+
+
+def _make_final(job: Job, preparation: Preparation, tracker: Tracker) -> Result:
+    from fewtune.training.final import refuse_final, train_final
+
+    refuse_final(job)
+    result = _find_or_make([job], tracker)[0]
+    return replace(result, final=train_final(job, result, preparation, tracker))
+
+
+def _write_card(*what: Any) -> None:
+    from fewtune.reports.model_card import write_card
+
+    write_card(*what)
 
 
 def predict(
@@ -145,8 +168,12 @@ def predict(
         DataError: `images` is a path where nothing is, or one image that is no path.
         RunError, AdapterError: As of `load_run`.
     """
+    from fewtune.data.image_paths import expand
+    from fewtune.training import prediction
+    from fewtune.training.load_run import load_run
+
     if isinstance(images, str | Path):
-        images = prediction.expand([images])
+        images = expand([images])
     elif isinstance(images, bytes) or hasattr(images, "getbands") or getattr(images, "ndim", 4) < 4:
         raise DataError("images is a single image.", hint="Put it into a list: [image].")
     tuned = load_run(find_run(run), device, precision, threads, backbone)
@@ -177,10 +204,14 @@ def evaluate(
         ConfigError, DataError: The data cannot be used, or has a class that the run does not know.
         RunError, AdapterError: As of `load_run`.
     """
+    folder = find_run(run)
+    RunFolder(folder).record()  # refused before torch is loaded
     task = data if isinstance(data, Task) else resolve(data, root=root)
     if not task.benchmark and not isinstance(data, Task):
         task = repair(task, Preparation(listener).check(task, None))
-    folder = find_run(run)
+    from fewtune.training.evaluation import evaluate_run
+    from fewtune.training.load_run import load_run
+
     tuned = load_run(folder, device, precision, threads, backbone)
     return evaluate_run(tuned, folder, task, new_classes)
 
@@ -195,6 +226,8 @@ def export(
     threads: int | None = None,
 ) -> Path:
     """Write a run for other programs to the new folder `out`; see `fewtune.exports.export_run`."""
+    from fewtune.exports import export_run
+
     return export_run(find_run(run), to, Path(out), [Path(i) for i in images], backbone, threads)
 
 
@@ -235,6 +268,8 @@ def sweep(
         ConfigError: A value is wrong; no run has been made then.
         DataError: There is no run whose data are here.
     """
+    from fewtune.reports.protocol_tables import remembered, tables_of_protocol
+
     planned = plan_sweep(SweepFile.of(what), settings, listener, cards=cards)
     with remembered(planned.source, planned.scheduler):
         planned.make(follow)
@@ -257,7 +292,9 @@ def plan_sweep(
     suggested = [*file.fields, *SweepPlace.model_fields]
     shared = parse_values(rest, [RunConfig], "A sweep has no", suggested)
     place = SweepPlace(**({"runs": file.runs} if file.runs else {}) | of_place)
-    preparation = Preparation(listener, write_card if cards else None)
+    from fewtune.sweeps.make_runs import Sweep
+
+    preparation = Preparation(listener, _write_card if cards else None)
     return Sweep.plan(file, own, shared, place, preparation)
 
 
@@ -284,6 +321,10 @@ def report(
     Raises:
         RunError: There are no complete runs, or they cannot stand in one table.
     """
+    from fewtune.reports.packed_records import opened
+    from fewtune.reports.reproduction import Experiment
+    from fewtune.reports.study_report import write_report
+
     several = [places] if isinstance(places, str | Path) else list(places)
     wanted = Experiment.of(read_toml(experiment), experiment) if experiment else None
     with opened([Path(place) for place in several]) as folders:

@@ -12,10 +12,10 @@ from fewtune.core.task import Task
 from fewtune.datasets.catalog import resolve
 from fewtune.reports import comparison_page
 from fewtune.reports.model_card import write_card
-from fewtune.training.job import Job
+from fewtune.training.job import Job, Result
 from fewtune.training.named_recipes import configure
 from fewtune.training.prepare import Preparation
-from fewtune.training.run import Result, run
+from fewtune.training.run import run
 from fewtune.training.tracking import Tracker
 
 TASK = "fashion"

@@ -50,7 +50,7 @@ def test_every_name_becomes_a_job(
         jobs.append(job)
         raise RunError("Enough.")
 
-    monkeypatch.setattr("fewtune.api.run", stop)
+    monkeypatch.setattr("fewtune.training.run.run", stop)
     made = miniature(name, tmp_path / "data")
     dataset = catalog.load(name)
     shift = dataset.group == "domain-shift"

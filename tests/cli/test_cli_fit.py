@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,22 @@ def test_fit_prints_zero_shot_first_then_the_strategy(
     assert "complete already" in again.out
     assert "step 1/1" not in again.out
     assert out[out.index("top-1") :] == again.out[again.out.index("top-1") :]
+
+
+def test_a_finished_run_shows_its_table_without_torch(
+    tuned: Path, images: Path, backbone: Path
+) -> None:
+    words = ["fit", "clip-lora", *short(images, backbone), "--runs", str(tuned.parent)]
+    for line, mark in ((words, "complete already"), (["evaluate", str(tuned)], "gain")):
+        code = (
+            "import sys\nfrom fewtune.cli.main import run\n"
+            f"status = run({line!r})\nassert status == 0, status\n"
+            "loaded = {'torch', 'transformers', 'torchvision'} & set(sys.modules)\n"
+            "assert not loaded, loaded"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert mark in done.stdout
 
 
 @pytest.mark.usefixtures("baseline")
@@ -273,7 +291,7 @@ def test_named_recipes_stand_below_flags(
         jobs.append(job)
         raise RunError("Enough.")
 
-    monkeypatch.setattr("fewtune.api.run", stop)
+    monkeypatch.setattr("fewtune.training.run.run", stop)
     flags = ["--data", images, "--backbone", backbone, "--name", "caltech101"]
     for further in ([], ["--recipe", "peft4clip"], ["--recipe", "seed", "--lr", "0.125"]):
         assert "Enough." in cli("fit clip-adapter", *flags, *further).err

@@ -37,6 +37,39 @@ def test_imports_nothing_heavy(arguments: list[str]) -> None:
     assert modules_after(arguments) & set(HEAVY) == needed
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "fti",
+        "fit --bogus",
+        "fit vpt-deep --rank 3",
+        "fit --rank 0",
+        "fit clip-lroa --data x",
+        "fit --data nowhere --device gpu",
+        "fit --data nowhere/at/all",
+        "fit --data fashion --draw published --shots 1",
+        "fit --data fashion --backbone ./nowhere",
+        "fit coop --type vision --data fashion",
+        "predict nowhere cli/commands.py",
+        "predict RUN nowhere.jpg",
+        "evaluate nowhere --data fashion",
+        "export nowhere --to hf -o x",
+        "report nowhere",
+        "sweep few-shot --shots x",
+        "sweep own --strategies clp-lora --data x",
+        "sweep own --data nowhere/at/all",
+    ],
+)
+def test_errors_of_usage_come_before_torch(line: str, place: Path) -> None:
+    code = (
+        "import sys\nfrom fewtune.cli.main import run\n"
+        f"status = run({line.split()!r})\nassert status == 2, status\n"
+        "loaded = {'torch', 'transformers', 'torchvision', 'PIL'} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+
 @pytest.mark.parametrize("verb", ["", "data", "cache"])
 def test_a_bare_group_prints_its_help(cli: Cli, verb: str) -> None:
     outcome = cli(verb)

@@ -13,8 +13,9 @@ import pytest
 from commands import CLASSES, Cli
 
 from fewtune.core.errors import DataError
+from fewtune.data.image_paths import expand
 from fewtune.training.load_run import load_run
-from fewtune.training.prediction import expand, predict
+from fewtune.training.prediction import predict
 from fixtures import encoded, flat_images, picture, write_image
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -154,3 +155,26 @@ def test_export_knows_its_formats(cli: Cli, tuned: Path) -> None:
     outcome = cli("export", tuned, "--to", "tflite", "-o", "x")
     assert outcome.status == 2
     assert "--to has no 'tflite'." in outcome.err
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_evaluate_writes_classes_confusions_and_predictions(
+    cli: Cli, tuned: Path, images: Path, place: Path, other: bool
+) -> None:
+    data = ("--data", images) if other else ()
+    outcome = cli("evaluate", tuned, *data, "-o", place / "out")
+    assert outcome.status == 0, outcome.err
+    assert f"wrote {place / 'out' / 'per_class.csv'}" in outcome.out
+
+    def read(name: str) -> list[dict[str, str]]:
+        text = (place / "out" / name).read_text(encoding="utf-8")
+        return list(csv.DictReader(text.splitlines()))
+
+    classes, confusion = read("per_class.csv"), read("confusion.csv")
+    assert [row["class"] for row in classes] == ["bird", "cat", "dog"]
+    assert {"recall zero-shot", "recall clip-lora", "precision", "F1"} <= set(classes[0])
+    for row, counts in zip(classes, confusion, strict=True):
+        images_of = sum(int(counts[name]) for name in ("bird", "cat", "dog"))
+        assert images_of == int(row["images"]) == 3
+        assert float(row["recall clip-lora"]) == round(int(counts[row["class"]]) / 3, 4)
+    assert len(read("predictions.csv")) == 9

@@ -16,7 +16,7 @@ from typing import Any
 from fewtune.core.errors import ConfigError, RunError, did_you_mean
 from fewtune.core.naming import brief, dashed
 from fewtune.core.spec import ZERO_SHOT, Recipe
-from fewtune.model.load_strategy import load_strategy
+from fewtune.model.load_strategy import declared_strategy
 from fewtune.reports.study_runs import Cell, Run, load_runs, refuse_mixed
 from fewtune.reports.summary import Record, shots_text, steps_scale, strategy_of
 
@@ -131,7 +131,7 @@ def _ablation(runs: Sequence[Run], zero_shot: float | None) -> Ablation | None:
 
 def _ordered(strategy: str, name: str, values: set[Value]) -> tuple[Value, ...]:
     """Return numbers by size, choices as they are declared, other words by length."""
-    kind = load_strategy(strategy)
+    kind = declared_strategy(strategy)
     for model in (kind, Recipe):
         for field, info in model.model_fields.items():
             if dashed(field) == name:
@@ -146,7 +146,7 @@ def _reference(
     strategy: str, shots: int | None, axes: Sequence[str], found: Mapping[Setting, object]
 ) -> Setting:
     """Return the default setting; where a default does not occur, the most frequent value."""
-    plain = load_strategy(strategy)()
+    plain = declared_strategy(strategy)()
     recipe = plain.recipe_for(shots)
     default = {**(recipe.model_dump(mode="json") if recipe else {}), "steps_scale": 1.0}
     default |= plain.model_dump(mode="json") | {"templates": "all"}

@@ -19,7 +19,6 @@ from fewtune.backbones.config_files import (
     holds_clip_config,
 )
 from fewtune.backbones.model_names import CATALOG, BackboneSource
-from fewtune.backbones.tokenizer import quiet_log
 from fewtune.backbones.weight_files import (
     OPEN_CLIP_WEIGHTS,
     TRANSFORMERS_WEIGHTS,
@@ -75,6 +74,8 @@ def snapshot(source: BackboneSource) -> Path:
     if folder is not None:
         return folder
     from huggingface_hub import constants, get_session
+
+    from fewtune.backbones.tokenizer import quiet_log
 
     # Progress bars stay.
     with quiet_log("huggingface_hub", logging.ERROR), _explained(source):

@@ -12,13 +12,14 @@ import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
-from torch import Tensor
 
 from fewtune.core.errors import AdapterError
+
+if TYPE_CHECKING:  # files are found and identified without torch
+    from torch import Tensor
 
 # In order of preference; an index names the shards of one checkpoint.
 TRANSFORMERS_WEIGHTS = (
@@ -102,6 +103,8 @@ def digest_files(files: Sequence[Path]) -> str:
 
 
 def _read(file: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
     _refuse_pointer(file)
     if file.suffix == ".safetensors":
         try:
@@ -120,6 +123,8 @@ def _load_pickle(file: Path) -> object:
             f"you trust: python -c \"import torch; torch.save(torch.jit.load('{file}', "
             "map_location='cpu').state_dict(), 'clip_weights.pt')\"",
         )
+    import torch
+
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -134,6 +139,8 @@ def _load_pickle(file: Path) -> object:
 
 def _tensors_of(file: Path, content: object) -> dict[str, Tensor]:
     """Return the state dict in `content`, which may be nested in a training checkpoint."""
+    from torch import Tensor
+
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping) or not content:

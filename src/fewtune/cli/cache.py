@@ -6,13 +6,12 @@ to remove: what is missing is computed when it is needed.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from fewtune.cli.support.console import Console, duration
+from fewtune.cli.support.console import Console, ago
 from fewtune.cli.support.options import Group
 from fewtune.cli.support.verb import Json, verb
 from fewtune.core.errors import ConfigError
@@ -91,15 +90,11 @@ def _size(size_bytes: float) -> str:
 def _row(entry: CacheFile) -> list[str]:
     about = entry.about
     if not about:
-        return ["(damaged)", entry.folder.name, "", _size(entry.size_bytes), _ago(entry)]
+        return ["(damaged)", entry.folder.name, "", _size(entry.size_bytes), ago(entry.used)]
     stage = "features" if about["stage"] == "end" else f"what enters {about['stage']}"
     view = about["augmentation"]
     of = f"{stage}, view {view['view']} of seed {view['seed']}" if view else stage
-    return [about["backbone"], of, f"{about['images']:,}", _size(entry.size_bytes), _ago(entry)]
-
-
-def _ago(entry: CacheFile) -> str:
-    return f"{duration(max(0.0, time.time() - entry.used))} ago"
+    return [about["backbone"], of, f"{about['images']:,}", _size(entry.size_bytes), ago(entry.used)]
 
 
 def _as_json(entry: CacheFile) -> dict[str, Any]:

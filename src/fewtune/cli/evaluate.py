@@ -7,6 +7,7 @@ are matched by name, so their order does not matter.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +15,11 @@ from fewtune.cli.support.console import Console
 from fewtune.cli.support.verb import Argument, Json, MovedBackbone, Root, compute_options, verb
 from fewtune.core.errors import RunError
 from fewtune.core.fields import Flag
+from fewtune.core.files import write_bytes
 from fewtune.core.naming import counted
+from fewtune.model.load_strategy import zero_shot_of
 from fewtune.training.find_runs import baseline_record, find_run
+from fewtune.training.run_folder import RunFolder
 
 # Attributes of an evaluation that --json shows.
 PRINTED = ("images", "left_out", "similar", "classes", "metrics")
@@ -31,13 +35,18 @@ def run(
         "vision",
     ] = False,
     backbone: MovedBackbone = None,
+    output: Annotated[
+        Path | None,
+        Flag(metavar="DIR", short="-o"),
+        "write tables per class, of confusions and of predictions into this folder",
+    ] = None,
     machine: Json = False,
     **compute: Any,
 ) -> None:
     """Print the metrics of a run."""
     console, path = Console(machine=machine), find_run(folder)
     if data is None:
-        _recorded(path, console)
+        _recorded(path, console, output)
         return
     from fewtune.api import evaluate
     from fewtune.cli.support.data_checks import ShownOnConsole
@@ -53,6 +62,13 @@ def run(
         backbone=backbone,
         **compute,
     )
+    if output:
+        from fewtune.reports.evaluation_files import write_answers, write_tables
+
+        write_tables(output, found.classes, found.labels, found.answers)
+        write_answers(
+            output, found.classes, found.keys, found.labels, found.answers, found.confidence
+        )
     if machine:
         metadata = {"folder": str(path), "data": data}
         console.json(metadata | {name: getattr(found, name) for name in PRINTED})
@@ -64,18 +80,20 @@ def run(
     for note in found.notes:
         console.line(f"  {note}")
     show_metrics(console, found.metrics, len(found.classes), found.images)
+    _say_written(output, console)
 
 
 command = verb(run, __doc__, compute_options())
 
 
-def _recorded(path: Path, console: Console) -> None:
+def _recorded(path: Path, console: Console, output: Path | None) -> None:
     from fewtune.cli.support.result_tables import show_results
-    from fewtune.training.run_folder import RunFolder
 
     opened = RunFolder(path)
     record = opened.record()
     zero_shot = baseline_record(opened.path, opened.spec())
+    if output and record["metrics"]:
+        _write_recorded(opened, record["task"]["classes"], output)
     if console.machine:
         console.json({"folder": str(opened.path), "record": record, "zero_shot": zero_shot})
         return
@@ -85,3 +103,23 @@ def _recorded(path: Path, console: Console) -> None:
             hint="Measure it on some: fewtune evaluate RUN --data DIR",
         )
     show_results(console, record, zero_shot)
+    _say_written(output, console)
+
+
+def _write_recorded(folder: RunFolder, classes: Sequence[str], out: Path) -> None:
+    """Write the tables of what was measured when the run was made."""
+    from fewtune.reports.evaluation_files import write_tables
+
+    labels, predicted = folder.predictions()
+    answers = {folder.spec().strategy: predicted}
+    zero_shot = RunFolder(folder.path.parent / zero_shot_of(folder.spec()).folder())
+    if zero_shot.complete() and (found := zero_shot.predictions())[0] == labels:
+        answers = {"zero-shot": found[1]} | answers
+    write_tables(out, classes, labels, answers)
+    write_bytes(out / "predictions.csv", (folder.path / "predictions.csv").read_bytes())
+
+
+def _say_written(out: Path | None, console: Console) -> None:
+    if out:
+        names = ("per_class.csv", "confusion.csv", "predictions.csv")
+        console.line(f"wrote {', '.join(str(out / name) for name in names)}")

@@ -19,7 +19,9 @@ from pydantic import Field
 from fewtune.cli.support.console import Console
 from fewtune.cli.support.verb import Argument, Json, MovedBackbone, verb
 from fewtune.core.fields import Flag
+from fewtune.data.image_paths import expand
 from fewtune.training.find_runs import find_run
+from fewtune.training.run_folder import RunFolder
 
 
 def run(
@@ -36,11 +38,11 @@ def run(
     ] = None,
 ) -> None:
     """Export a run."""
+    path = find_run(folder)
+    RunFolder(path).record()  # refused before torch is loaded
     from fewtune.exports import export_run
-    from fewtune.training.prediction import expand
 
-    compared = list(expand(images))
-    written = export_run(find_run(folder), to, output, compared, backbone, threads)
+    written = export_run(path, to, output, list(expand(images)), backbone, threads)
     console = Console(machine=machine)
     if machine:
         console.json({"folder": str(written), "format": to})

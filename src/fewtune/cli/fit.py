@@ -24,7 +24,7 @@ from fewtune.core.errors import ConfigError
 from fewtune.core.fields import parse_values
 from fewtune.core.run_config import EXECUTION, RunConfig
 from fewtune.core.toml import named_in, read_toml
-from fewtune.model.load_strategy import load_strategy
+from fewtune.model.load_strategy import declared_strategy, strategies_with
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -63,7 +63,7 @@ class Fit(Command):
         path = config_path(rest)
         values = read_toml(path) if path else {}
         configured = values.pop("strategy", None)
-        strategy = load_strategy(str(name or configured or DEFAULT_STRATEGY))
+        strategy = declared_strategy(str(name or configured or DEFAULT_STRATEGY))
         command = strategy_command(strategy, assumed=not (name or configured))
         if path:
             extra["default_map"] = file_defaults(values, path, strategy)
@@ -115,6 +115,12 @@ def config_path(args: Sequence[str]) -> Path | None:
     return None
 
 
+class FitOne(Command):
+    """`fit` with the flags of one strategy."""
+
+    elsewhere = staticmethod(strategies_with)
+
+
 def strategy_command(strategy: type[Strategy], *, assumed: bool = False) -> Command:
     """Return the command that fits one strategy; ConfigError if flags collide."""
     name = strategy.name()
@@ -150,7 +156,7 @@ def strategy_command(strategy: type[Strategy], *, assumed: bool = False) -> Comm
             show(results[0], console)
 
     doc = (strategy.__doc__ or "").strip()
-    return Command(
+    return FitOne(
         "fit",
         params=list(params),
         callback=fit,

@@ -20,14 +20,14 @@ from fewtune.backbones.model_names import (
     backbone_names,
     resolve,
 )
-from fewtune.cli.support.console import Console
+from fewtune.cli.support.console import Console, day
 from fewtune.cli.support.options import Command, Option
 from fewtune.core.defaults import DEFAULT_BACKBONE
 from fewtune.core.discovery import plugins, strategy_names
 from fewtune.core.errors import ConfigError, RunError, did_you_mean
 from fewtune.core.naming import show
 from fewtune.core.percentages import percent
-from fewtune.model.load_strategy import load_strategy
+from fewtune.model.load_strategy import declared_strategy
 from fewtune.training.find_runs import RUNS, summaries
 
 TRACKERS = {
@@ -131,7 +131,7 @@ def _strategies(console: Console) -> None:
     from fewtune.core.fields import flag_name
 
     lines = strategy_names()
-    kinds = {name: load_strategy(name) for name in lines}
+    kinds = {name: declared_strategy(name) for name in lines}
     if console.machine:
         console.json(
             {
@@ -181,17 +181,14 @@ def _runs(folder: Path, console: Console) -> None:
         if "error" in run:
             console.warn(f"{name}: {run['error']}")
             continue
-        scale = run["steps_scale"]
-        rows.append(
-            [
-                name,
-                str(run["shots"] or "all"),
-                str(run["seed"]),
-                "" if scale == 1.0 else f"x{scale:.3g}",
-                _score(run),
-            ]
-        )
+        scale, images = run["steps_scale"], run["images"]
+        row = [name, Path(run["backbone"]).name, str(run["shots"] or "all"), str(run["seed"])]
+        row += ["" if scale == 1.0 else f"x{scale:.3g}", f"{images['train']:,}+{images['test']:,}"]
+        rows.append([*row, _score(run), day(run["created"])])
     if rows:
-        console.table(["run", "shots", "seed", "steps", "top-1"], rows)
+        header = ["run", "backbone", "shots", "seed", "steps", "train+test", "top-1", "date"]
+        used = [column for column in range(len(header)) if any(row[column] for row in rows)]
+        shown = [[row[column] for column in used] for row in (header, *rows)]
+        console.table(shown[0], shown[1:], left=(0, 1))
     else:
         console.line(f"No runs in {folder}.")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from fewtune.backbones.model_names import resolve as resolve_backbone
 from fewtune.cli.support import console
 from fewtune.cli.support.prediction_lines import LINES
 from fewtune.cli.support.verb import Argument, compute_options, verb
@@ -144,16 +145,23 @@ def _classifier(
 ) -> Tuned:
     from fewtune.core.task import DEFAULT_TEMPLATES
     from fewtune.training.find_runs import find_run
-    from fewtune.training.load_run import load_run, zero_shot
+    from fewtune.training.run_folder import RunFolder
 
     if classes is None:
-        return load_run(find_run(paths[0]), backbone=backbone, **compute)
+        path = find_run(paths[0])
+        RunFolder(path).record()  # refused before torch is loaded
+        from fewtune.training.load_run import load_run
+
+        return load_run(path, backbone=backbone, **compute)
     names = [name.strip() for name in classes.split(",") if name.strip()]
     if len(names) < 2:
         raise ConfigError(
             f"--classes names {counted(len(names), 'class')}; at least 2 are needed.",
             hint="Separate them by commas: --classes cat,dog",
         )
+    resolve_backbone(backbone or DEFAULT_BACKBONE)
+    from fewtune.training.load_run import zero_shot
+
     return zero_shot(
         names, backbone or DEFAULT_BACKBONE, templates=templates or DEFAULT_TEMPLATES, **compute
     )
@@ -162,7 +170,8 @@ def _classifier(
 def _predictions(
     tuned: Tuned, targets: Sequence[str], batch: int, top: int, skipped: UnreadImages
 ) -> Iterator[Prediction]:
-    from fewtune.training.prediction import expand, predict
+    from fewtune.data.image_paths import expand
+    from fewtune.training.prediction import predict
 
     def images() -> Iterator[Path]:
         for target in _lines(targets):
@@ -185,7 +194,7 @@ def _lines(targets: Sequence[str]) -> Iterator[str]:
 
 def _require_some(targets: Sequence[str]) -> None:
     """Refuse, before a model is loaded, targets none of which holds an image."""
-    from fewtune.training.prediction import expand
+    from fewtune.data.image_paths import expand
 
     failures = []
     for target in targets:

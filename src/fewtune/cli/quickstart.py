@@ -19,7 +19,7 @@ from fewtune.cli.support.verb import verb
 from fewtune.core.fields import Flag
 
 if TYPE_CHECKING:
-    from fewtune.training.run import Result
+    from fewtune.training.job import Result
 
 
 def run(

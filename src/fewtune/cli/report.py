@@ -34,20 +34,22 @@ def run(
     mixed: Mixed = False,
 ) -> None:
     """Write the report and say where it is."""
-    from fewtune.api import report
     from fewtune.reports.packed_records import SUFFIX, is_packed, opened, pack
 
     for place in places:
         if not place.is_dir() and not is_packed(place):
             raise ConfigError(
                 f"There is no folder {place}.",
-                hint="Make a run with `fewtune fit`, or name the folder of your runs.",
+                hint="If your runs are elsewhere, name their folder: fewtune report DIR. To make "
+                "some: fewtune quickstart, or fewtune fit --data DIR",
             )
     if records and not records.name.endswith(SUFFIX):
         raise ConfigError(
             f"--records writes a {SUFFIX} file, found {records}.",
             hint=f"--records {records.stem}{SUFFIX}",
         )
+    from fewtune.api import report
+
     page = report(places, out, title=title, mixed=mixed, experiment=experiment)
     console = Console()
     console.line(f"page     {page}")

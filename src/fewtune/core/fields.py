@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Annotated, Any
@@ -211,6 +211,7 @@ def parse_values(
     models: Sequence[type[BaseModel]],
     unknown: str,
     suggested: Iterable[str] = (),
+    elsewhere: Callable[[str], str] = lambda key: "",
 ) -> dict[str, Any]:
     """Return values by field name, each parsed as the first model that has the field says.
 
@@ -219,6 +220,7 @@ def parse_values(
         models: Models whose fields may be named.
         unknown: Begins the message for a key that no model has; the key follows.
         suggested: Other keys that may be meant where one is unknown.
+        elsewhere: Says what else has an unknown key, "" if nothing has.
 
     Raises:
         ConfigError: A key is unknown, or a value is not valid.
@@ -227,9 +229,8 @@ def parse_values(
     found = {}
     for key, value in values.items():
         if dashed(key) not in known:
-            raise ConfigError(
-                f"{unknown} {dashed(key)!r}.", hint=did_you_mean(key, [*known, *suggested])
-            )
+            hint = elsewhere(key) or did_you_mean(key, [*known, *suggested])
+            raise ConfigError(f"{unknown} {dashed(key)!r}.", hint=hint)
         name, flag, parser = known[dashed(key)]
         found[name] = parser.parse(value, flag)
     return found

@@ -32,6 +32,7 @@ from fewtune.core.task import Classes, PromptSource, Split, Subset
 EXECUTION = "Execution"
 AskedPrecision = Literal["auto", "fp32", "bf16"]
 RENAMED = Former(values=tuple(FORMER.items()))
+DEVICES = ("auto", "cpu", "cuda", "mps", "xpu", "hpu", "mtia", "npu", "xla")
 LENGTHS = ("epochs", "steps")  # fields that are units of a length too
 
 
@@ -43,6 +44,16 @@ def _folder(value: Any) -> Any:
             hint="fewtune sweep keeps runs at URLs: --runs s3://bucket/study",
         )
     return value
+
+
+def _device(value: Any) -> str:
+    """Refuse what is no device of torch; whether this machine has it shows later."""
+    if str(value).partition(":")[0] not in DEVICES:
+        raise ConfigError(
+            f"There is no device {str(value)!r}.",
+            hint="Use --device auto, cpu, cuda, cuda:1 or mps.",
+        )
+    return str(value)
 
 
 class DataChoice(Frozen):
@@ -115,8 +126,8 @@ class TrainingSettings(Frozen):
 class ExecutionSettings(Frozen):
     """How a run is executed here; it changes no metric by more than rounding."""
 
-    device: Annotated[str, Flag(section=EXECUTION)] = Field(
-        "auto", description="where to compute: auto, cpu, cuda"
+    device: Annotated[str, Flag(section=EXECUTION), BeforeValidator(_device)] = Field(
+        "auto", description="where to compute: auto, cpu, cuda, cuda:1, mps"
     )
     precision: Annotated[AskedPrecision, Flag(section=EXECUTION)] = Field(
         "auto", description="of matrix products; auto is bf16 where the hardware has it"

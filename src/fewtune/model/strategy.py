@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -13,10 +12,14 @@ from fewtune.core.errors import ConfigError
 from fewtune.core.fields import Frozen
 from fewtune.core.spec import InferenceType, Recipe
 from fewtune.core.task import ClassSet
-from fewtune.model.dual_encoder import DualEncoder
-from fewtune.model.head import Classifier, Head
 
-Attach = Callable[[DualEncoder, ClassSet, Head | None], Head]
+if TYPE_CHECKING:  # they load torch, which the fields of a strategy do without
+    from collections.abc import Callable
+
+    from fewtune.model.dual_encoder import DualEncoder
+    from fewtune.model.head import Classifier, Head
+
+    Attach = Callable[[DualEncoder, ClassSet, Head | None], Head]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 from fewtune.backbones.model_names import resolve
 from fewtune.core.discovery import plugins
 from fewtune.core.errors import ConfigError
-from fewtune.model.load_strategy import load_strategy
+from fewtune.model.load_strategy import declared_strategy
 from fewtune.model.strategy import Strategy
 
 REFERENCES = Path(__file__).parents[1] / "assets" / "references.bib"
@@ -25,7 +25,7 @@ _ENTRY = re.compile(r"^@\w+\{([^,\s]+),.*?^\}", re.MULTILINE | re.DOTALL)
 
 def references() -> dict[str, str]:
     """Return the BibTeX entries that FewTune knows, by key: its own, and its strategies'."""
-    cited = (load_strategy(name).citation for name in plugins("strategies"))
+    cited = (declared_strategy(name).citation for name in plugins("strategies"))
     return entries("\n".join([REFERENCES.read_text(encoding="utf-8"), *cited]))
 
 
@@ -44,7 +44,7 @@ def owed(runs: Iterable[tuple[dict[str, Any], dict[str, Any]]]) -> tuple[str, li
     keys, words = [FEWTUNE], list[str]()
     given: dict[str, str] = {}
     for spec, task in runs:
-        strategy = load_strategy(spec["strategy"])
+        strategy = declared_strategy(spec["strategy"])
         known |= entries(strategy.citation)  # it may be a plug-in
         keys += [strategy.citation_key(), _backbone(spec["backbone"])]
         found = entries(task["citation"])

@@ -21,7 +21,7 @@ from fewtune.data.decode import open_image
 from fewtune.reports import summary
 from fewtune.reports.figures import data_uri
 from fewtune.reports.page_templates import render
-from fewtune.training.run import Result
+from fewtune.training.job import Result
 from fewtune.training.run_folder import RunFolder
 
 SAMPLES = 10

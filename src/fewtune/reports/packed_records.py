@@ -13,10 +13,10 @@ from fewtune.core.errors import RunError
 from fewtune.core.files import write_atomic
 from fewtune.datasets.download.archive import unpack
 from fewtune.reports import protocol_tables
-from fewtune.sweeps import retention, transfer
+from fewtune.sweeps import retention, transfer_scores
 
 SUFFIX = ".tar.xz"  # thousands of small files that are alike: a tenth of a zip file
-KEPT = ("spec.json", "record.json", retention.RETENTION, transfer.FILE)
+KEPT = ("spec.json", "record.json", retention.RETENTION, transfer_scores.FILE)
 
 
 def pack(places: Sequence[Path], target: Path) -> None:

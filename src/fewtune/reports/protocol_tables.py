@@ -17,7 +17,7 @@ from fewtune.core.errors import RunError
 from fewtune.core.files import digest, read_json, write_json, write_text
 from fewtune.core.percentages import widest_interval
 from fewtune.core.protocol import Case, Protocol, Score, Target, load_protocol
-from fewtune.model.load_strategy import load_strategy
+from fewtune.model.load_strategy import declared_strategy
 from fewtune.reports.summary import Record, steps_scale
 from fewtune.reports.tables import ReportTable, markdown, ranked_means, table_of_columns
 from fewtune.sweeps.runner import FAILURE
@@ -193,7 +193,7 @@ def as_text(table: protocols.ScoreTable, of: str = "", notes: Sequence[str] = ()
     Args:
         notes: What stands below it before its own notes.
     """
-    titles = [load_strategy(row.label).title for row in table.rows]
+    titles = [declared_strategy(row.label).title for row in table.rows]
     columns = [
         (name, ranked_means([row.values[index] for row in table.rows]))
         for index, name in enumerate(table.columns)

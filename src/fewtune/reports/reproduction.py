@@ -18,7 +18,7 @@ from fewtune.core.errors import ConfigError
 from fewtune.core.naming import present
 from fewtune.core.percentages import percent, signed
 from fewtune.core.spec import ZERO_SHOT
-from fewtune.model.load_strategy import load_strategy
+from fewtune.model.load_strategy import declared_strategy
 from fewtune.reports.grouping import Method
 from fewtune.reports.published_scores import (
     TOLERANCE,
@@ -32,7 +32,7 @@ from fewtune.reports.published_scores import (
 from fewtune.reports.study_runs import Run, Study
 from fewtune.reports.summary import shots_text
 from fewtune.reports.tables import DIFFERS, ReportTable, TableCell, TableRow, as_cell
-from fewtune.sweeps import transfer
+from fewtune.sweeps.transfer_scores import read_scores
 
 BASE, NEW = "-base", "-new"
 PUBLISHED = "published"
@@ -121,7 +121,7 @@ class Comparison:
 
     def text(self) -> str:
         """Return what it is of, in words."""
-        name, place = load_strategy(self.place.strategy).title, self.place
+        name, place = declared_strategy(self.place.strategy).title, self.place
         of = "average" if self.score.average else ", ".join(place.tasks)
         classes = "" if place.classes == "all" else f", {place.classes}"
         drawn = "" if place.strategy == ZERO_SHOT else f", {shots_text(place.shots)}"
@@ -237,7 +237,7 @@ def _of(run: Run, backbone: str) -> Iterator[tuple[PublishedPlace, float]]:
     place = PublishedPlace(strategy, backbone, frozenset((whole,)), shots)
     yield (place if whole == run.spec["task"] else replace(place, classes="base")), run.top1
     start = "" if strategy == ZERO_SHOT else whole
-    for task, score in transfer.read_scores(run.folder).items():
+    for task, score in read_scores(run.folder).items():
         if score["top1"] is None:
             continue
         if task == whole + NEW:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fewtune.core.naming import counted
-from fewtune.model.load_strategy import load_strategy
+from fewtune.model.load_strategy import declared_strategy
 from fewtune.model.strategy import Strategy
 
 Record = dict[str, Any]
@@ -45,7 +45,7 @@ class SummaryRow:
 def strategy_of(record: Record) -> Strategy:
     """Return the strategy with its options, as the record names it."""
     spec = record["spec"]
-    return load_strategy(spec["strategy"]).model_validate(spec["options"])
+    return declared_strategy(spec["strategy"]).model_validate(spec["options"])
 
 
 def scored_records(record: Record, zero_shot: Record | None) -> tuple[Record, Record | None]:

@@ -12,6 +12,7 @@ from fewtune.core.run_config import RunConfig
 from fewtune.core.task import Task
 from fewtune.core.toml import named_in
 from fewtune.datasets import catalog
+from fewtune.model.load_strategy import declared_strategy
 from fewtune.sweeps.scheduler import PreparedCase
 from fewtune.training.named_recipes import configure
 from fewtune.training.prepare import Preparation
@@ -60,13 +61,17 @@ class CaseJobs:
         unknown = f"{self.where} has the unknown key" if self.where else ""
         with named_in(self.where, unknown):
             config = RunConfig.of({**case.settings(), **self.shared})
-            configure(config.strategy, config.named_options(), unknown=unknown)
+            configure(
+                config.strategy, config.named_options(), unknown=unknown, load=declared_strategy
+            )
         return located(config)
 
     def steps(self, case: Case) -> int:
         """Return the steps of a case whose data are not here, by what is declared of them."""
         config = self.config(case)
-        _, recipe = configure(config.strategy, config.named_options(), case.shots)
+        _, recipe = configure(
+            config.strategy, config.named_options(), case.shots, load=declared_strategy
+        )
         found = catalog.find(case.data)
         if recipe is None or found is None or found.name == catalog.SAMPLE:
             return 1

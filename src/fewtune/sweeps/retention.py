@@ -14,8 +14,8 @@ from typing import Any
 from fewtune.core.files import read_json, write_json
 from fewtune.core.spec import ZERO_SHOT
 from fewtune.core.task import Task
-from fewtune.sweeps import transfer
 from fewtune.sweeps.runner import SweepRun
+from fewtune.sweeps.transfer_scores import read_scores
 from fewtune.training.job import Job
 from fewtune.training.tracking import Tracker
 
@@ -50,8 +50,10 @@ def measure(job: Job, run: Path, others: Mapping[Path, Task]) -> None:
     Raises:
         RunError, AdapterError: The run cannot be loaded, or another process is working on it.
     """
+    from fewtune.sweeps import transfer
+
     transfer.measure(job, run, list(others.values()), Tracker())
-    after = transfer.read_scores(run)
+    after = read_scores(run)
     kept = read_kept(run) | {
         task.name: Kept(_before(folder, after[task.name]), top1)
         for folder, task in others.items()

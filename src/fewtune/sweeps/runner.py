@@ -26,12 +26,10 @@ from fewtune.core.protocol import Case, Score
 from fewtune.core.spec import Spec
 from fewtune.core.task import Task
 from fewtune.model.load_strategy import zero_shot_of
-from fewtune.sweeps import transfer
+from fewtune.sweeps.transfer_scores import unmeasured
 from fewtune.training.job import Job
-from fewtune.training.run import run as make_run
 from fewtune.training.run_folder import RunFolder
 from fewtune.training.tracking import Tracker
-from fewtune.training.vmapped.vmapped_runs import run_vmapped, stack_key
 
 FAILURE = "failure.json"
 POLL_S = 2.0
@@ -84,7 +82,7 @@ class SweepRun:
     def status(self) -> Status:
         """Return whether the run is complete, has failed, or is still to be made."""
         if RunFolder(self.folder).complete():
-            left = self.missing or transfer.unmeasured(self.folder, self.elsewhere)
+            left = self.missing or unmeasured(self.folder, self.elsewhere)
             return "open" if left else "done"
         return "failed" if (self.folder / FAILURE).exists() else "open"
 
@@ -172,6 +170,8 @@ def in_process(tracker: Tracker, *, batched: bool = False, poll_s: float = POLL_
 
 
 def _alike(wanted: Sequence[SweepRun]) -> list[list[SweepRun]]:
+    from fewtune.training.vmapped.vmapped_runs import stack_key
+
     groups: dict[str, list[SweepRun]] = defaultdict(list)
     for run in wanted:
         groups[stack_key(run.job)].append(run)
@@ -180,6 +180,8 @@ def _alike(wanted: Sequence[SweepRun]) -> list[list[SweepRun]]:
 
 def _make(group: Sequence[SweepRun], tracker: Tracker) -> Iterator[Outcome]:
     """Yield the outcome of each run of a group that may be trained at once."""
+    from fewtune.training.vmapped.vmapped_runs import run_vmapped
+
     each_s = 0.0
     if len(group) > 1:
         started = time.perf_counter()
@@ -198,6 +200,9 @@ def attempt(run: SweepRun, tracker: Tracker) -> Outcome:
 
     What is complete is not made again.
     """
+    from fewtune.sweeps import transfer
+    from fewtune.training.run import run as make_run
+
     started = time.perf_counter()
 
     def ended(record: dict[str, Any] | None, error: str = "", *, busy: bool = False) -> Outcome:

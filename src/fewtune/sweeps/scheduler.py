@@ -18,7 +18,6 @@ from fewtune.core.files import read_json, write_json
 from fewtune.core.protocol import Case, Score, Target
 from fewtune.core.spec import Spec
 from fewtune.core.task import Task
-from fewtune.sweeps import transfer
 from fewtune.sweeps.runner import (
     FAILURE,
     CaseSource,
@@ -31,6 +30,7 @@ from fewtune.sweeps.runner import (
     failure_of,
     run_of,
 )
+from fewtune.sweeps.transfer_scores import read_scores
 from fewtune.training.job import Job
 
 
@@ -177,7 +177,7 @@ def scores_of(
             yield Score(case=case, target=case.own, top1=None, error=error)
         return
     yield Score.of(case, read_json(folder / "record.json"))
-    found = transfer.read_scores(folder) if case.elsewhere else {}
+    found = read_scores(folder) if case.elsewhere else {}
     for target in case.elsewhere:
         top1 = found.get(tasks.get(target, ""), {}).get("top1")
         if top1 is not None:

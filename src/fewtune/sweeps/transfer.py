@@ -1,23 +1,19 @@
-"""A tuned model on images that its run was not scored on: other classes, other datasets.
-
-Scores stand in `elsewhere.json` beside the record, by name of the task. What stands there is not
-computed again. A strategy that only knows its training classes has null where there are others.
-Images that the run has learned from are left out, and zero-shot is scored on the others too.
-"""
+"""Measuring of a tuned model on images that its run was not scored on: other classes, datasets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fewtune.core.files import read_json, write_json
+from fewtune.core.files import write_json
 from fewtune.core.lock import locked
 from fewtune.core.task import Task
 from fewtune.strategies.zero_shot import ZeroShot
+from fewtune.sweeps.transfer_scores import FILE, read_scores, unmeasured
 from fewtune.training import scoring
 from fewtune.training.cut import find_cuts
 from fewtune.training.device import free_memory_mib
@@ -29,20 +25,6 @@ from fewtune.training.load_run import Tuned, load_run
 from fewtune.training.run_model import used_classes
 from fewtune.training.seen_images import DividedImages, SeenImages
 from fewtune.training.tracking import Tracker
-
-FILE = "elsewhere.json"
-
-
-def read_scores(run: Path) -> dict[str, dict[str, Any]]:
-    """Return what was measured of a run: {task: {"data", "images", "top1"}}."""
-    path = run / FILE
-    return dict(read_json(path)) if path.exists() else {}
-
-
-def unmeasured(run: Path, tasks: Iterable[Task]) -> list[Task]:
-    """Return the tasks that a run has not been measured on as they are now."""
-    known = read_scores(run)
-    return [task for task in tasks if known.get(task.name, {}).get("data") != task.fingerprint()]
 
 
 def measure(job: Job, run: Path, tasks: Sequence[Task], tracker: Tracker) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fewtune.core.errors import DataError, did_you_mean
 from fewtune.core.task import Example, Task
@@ -30,6 +31,10 @@ class Evaluation:
         similar: Keys of scored images that look like training images.
         metrics: As of `scoring.metrics`, by row: zero-shot first, then the run.
         notes: What must be said of the images, in sentences.
+        keys: Names of the scored images.
+        labels: Their classes.
+        answers: The class that each is taken for, by row.
+        confidence: Probability of the run's answers, in [0, 1].
     """
 
     task: str
@@ -39,6 +44,10 @@ class Evaluation:
     similar: tuple[str, ...]
     metrics: dict[str, Metrics]
     notes: tuple[str, ...]
+    keys: tuple[str, ...]
+    labels: tuple[int, ...]
+    answers: dict[str, tuple[int, ...]]
+    confidence: tuple[float, ...]
 
 
 def evaluate_run(tuned: Tuned, folder: Path, task: Task, new_classes: bool = False) -> Evaluation:
@@ -54,14 +63,21 @@ def evaluate_run(tuned: Tuned, folder: Path, task: Task, new_classes: bool = Fal
     """
     chosen, examples = match_classes(tuned, task, new_classes)
     divided = new_images(RunFolder(folder), examples)
+    scored = score_rows(chosen, divided.new)
+    labels = torch.tensor([example.label for example in divided.new])
+    *_, run = scored.values()
     return Evaluation(
         task.name,
         chosen.classes.names,
         len(divided.new),
         divided.seen,
         divided.similar,
-        measure(chosen, divided.new),
+        {row: metrics(logits, labels) for row, logits in scored.items()},
         tuple(divided.notes()),
+        tuple(example.key for example in divided.new),
+        tuple(labels.tolist()),
+        {row: tuple(logits.argmax(1).tolist()) for row, logits in scored.items()},
+        tuple(run.softmax(1).amax(1).tolist()),
     )
 
 
@@ -119,13 +135,9 @@ def new_images(folder: RunFolder, examples: tuple[Example, ...]) -> DividedImage
     return divided
 
 
-def measure(tuned: Tuned, examples: tuple[Example, ...]) -> dict[str, Metrics]:
-    """Return {row: metrics}: zero-shot with the same prompts first, then the run."""
-    labels = torch.tensor([example.label for example in examples])
-    rows: dict[str, Metrics] = {}
+def score_rows(tuned: Tuned, examples: tuple[Example, ...]) -> dict[str, Tensor]:
+    """Return {row: logits (N, C)}: zero-shot with the same prompts first, then the run."""
     with tuned.head.model.original():
         untouched: Any = ZeroShot().attach(tuned.head.model, tuned.classes).eval()
-        rows["zero-shot"] = metrics(replace(tuned, head=untouched).scores(examples), labels)
-    name = tuned.spec.strategy if tuned.spec else "zero-shot"
-    rows[name] = metrics(tuned.scores(examples), labels)
-    return rows
+        rows = {"zero-shot": replace(tuned, head=untouched).scores(examples)}
+    return rows | {tuned.spec.strategy if tuned.spec else "zero-shot": tuned.scores(examples)}

@@ -11,9 +11,9 @@ from pathlib import Path
 from fewtune.core.draws import DEFAULT_DRAW
 from fewtune.core.errors import ConfigError
 from fewtune.core.splits import final_task
-from fewtune.training.job import Job
+from fewtune.training.job import Job, Result
 from fewtune.training.prepare import Preparation
-from fewtune.training.run import Result, train
+from fewtune.training.run import train
 from fewtune.training.tracking import Tracker
 
 # What the record of a final model holds of the records of the run that was measured.

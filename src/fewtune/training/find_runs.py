@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,10 +67,16 @@ def _summary(run: Path) -> dict[str, Any]:
         "backbone": spec["backbone"],
         "shots": spec["shots"],
         "seed": spec["seed"],
+        "images": read_json(run / "task.json")["images"],
+        "created": record["created"] if complete else _changed(run / "spec.json"),
         "steps_scale": record["plan"]["steps_scale"] if complete else spec["steps_scale"],
         "top1": record["metrics"].get("top1") if complete else None,
         "final": "measured" in record,
     }
+
+
+def _changed(path: Path) -> str:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
 
 
 def baseline_record(run: Path, spec: Spec) -> dict[str, Any] | None:

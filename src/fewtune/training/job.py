@@ -6,23 +6,41 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from fewtune.backbones.checkpoint import describe
 from fewtune.core.draws import DEFAULT_DRAW, drawn_digest, few_shot
 from fewtune.core.errors import ConfigError
 from fewtune.core.preprocess import POLICIES, preprocessing
 from fewtune.core.run_config import RunConfig, TrainingSettings
-from fewtune.core.spec import Precision, Recipe, Spec, scores_what_is_drawn
+from fewtune.core.spec import ZERO_SHOT, Precision, Recipe, Spec, scores_what_is_drawn
 from fewtune.core.task import Task
+from fewtune.model.load_strategy import Load, load_strategy
 from fewtune.model.strategy import Strategy
-from fewtune.strategies.zero_shot import ZeroShot
-from fewtune.training.device import choose_device, choose_precision
 from fewtune.training.image_stamp import changed_content
-from fewtune.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from fewtune.training.run_folder import RunFolder
 
 Record = dict[str, Any]
-WriteCard = Callable[[RunFolder, Record, Record | None], None]
+WriteCard = Callable[["RunFolder", Record, Record | None], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A complete run.
+
+    Attributes:
+        record: Contents of its record.json.
+        zero_shot: Record of the zero-shot run it is compared with.
+        fresh: Whether it was computed now; False when it was complete before.
+        final: Folder of the final model, if one was asked for (`training.final`).
+    """
+
+    folder: Path
+    record: Record
+    zero_shot: Record
+    fresh: bool
+    final: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -130,21 +148,30 @@ class Job:
         Raises:
             ConfigError: The backbone cannot be loaded.
         """
+        from fewtune.training.device import choose_device, choose_precision
+
         device = choose_device(self.config.device)
         precision = choose_precision(device, self.config.precision)
         return self.spec(*_revision_and_name(self.config.backbone), precision)
 
-    def baseline(self) -> Self:
+    def loaded(self) -> Self:
+        """Return the same run, its strategy able to compute where it was only declared."""
+        kind = load_strategy(self.strategy.name())
+        return replace(self, strategy=kind.model_validate(self.strategy.model_dump()))
+
+    def baseline(self, load: Load = load_strategy) -> Self:
         """Return the zero-shot run that this one is compared with: same prompts, same pixels."""
         config = self.config
         if not scores_what_is_drawn(self.task.name, config.shots):
             config = config.model_copy(update={"shots": None})
-        return replace(self, config=config, strategy=ZeroShot(), recipe=None, chosen_by=None)
+        return replace(self, config=config, strategy=load(ZERO_SHOT)(), recipe=None, chosen_by=None)
 
 
 @cache
 def _revision_and_name(backbone: str) -> tuple[str, str]:
     """Return the revision and the canonical name of a backbone, read once by each process."""
+    from fewtune.backbones.checkpoint import describe
+
     facts = describe(backbone)
     if facts.revision is None:
         raise ConfigError(f"Backbone {facts.name} cannot be loaded: {facts.status}")

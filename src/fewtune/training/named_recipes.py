@@ -20,7 +20,7 @@ from fewtune.core.naming import present
 from fewtune.core.run_config import FIELDS
 from fewtune.core.spec import Recipe
 from fewtune.datasets.catalog import find
-from fewtune.model.load_strategy import load_strategy
+from fewtune.model.load_strategy import Load, load_strategy, strategies_with
 from fewtune.model.strategy import Strategy
 
 RECIPES = Path(__file__).parents[1] / "assets" / "recipes"
@@ -64,6 +64,7 @@ def configure(
     shots: int | None = None,
     *,
     unknown: str = "",
+    load: Load = load_strategy,
 ) -> tuple[Strategy, Recipe | None]:
     """Return a strategy and its recipe with these options; None where nothing is trained.
 
@@ -72,14 +73,15 @@ def configure(
     Args:
         shots: Images per class, on which some recipes depend; None where they are not known.
         unknown: Begins the message for an unknown option ("grid.toml has the unknown key").
+        load: `declared_strategy` for a strategy that is not to be computed.
 
     Raises:
         ConfigError: There is no such strategy or option, or a value is out of its range.
     """
-    kind = load_strategy(name)
+    kind = load(name)
     models = [kind] if kind.recipe is None else [kind, type(kind.recipe)]
     unknown = unknown or f"{kind.name()} has no option"
-    given = parse_values(options, models, unknown, suggested=FIELDS)
+    given = parse_values(options, models, unknown, FIELDS, strategies_with)
     strategy = kind(**{key: value for key, value in given.items() if key in kind.model_fields})
     default = strategy.recipe_for(shots)
     if default is None:

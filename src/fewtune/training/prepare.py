@@ -8,7 +8,7 @@ from typing import Any
 
 from fewtune.backbones.model_names import EMBEDDED
 from fewtune.backbones.model_names import resolve as resolve_backbone
-from fewtune.core.draws import DEFAULT_DRAW
+from fewtune.core.draws import DEFAULT_DRAW, few_shot
 from fewtune.core.errors import ConfigError, DataError
 from fewtune.core.run_config import DataChoice, RunConfig
 from fewtune.core.splits import part_of, with_test_split
@@ -18,7 +18,7 @@ from fewtune.data.findings import DataReport
 from fewtune.data.layouts import hint_for_one_class
 from fewtune.data.verify import DataListener, repair, verify
 from fewtune.datasets import catalog
-from fewtune.model.load_strategy import load_strategy
+from fewtune.model.load_strategy import Load, declared_strategy, load_strategy
 from fewtune.training.job import Job, WriteCard
 from fewtune.training.named_recipes import configure, named_recipe
 
@@ -51,18 +51,20 @@ class Preparation:
         task: Task | None = None,
         chosen_by: Mapping[str, Any] | None = None,
         measured: Mapping[str, Any] | None = None,
+        load: Load = load_strategy,
     ) -> Job:
         """Return the job of a config.
 
         Args:
             task: Images that are in memory, in the place of those that `config.data` names.
             chosen_by, measured: As of `Job`.
+            load: As of `configure`.
 
         Raises:
             ConfigError: A value is wrong, or the images do not fit what is asked for.
             DataError: The images cannot be used.
         """
-        kind = load_strategy(config.strategy)
+        kind = declared_strategy(config.strategy)
         options = config.named_options()
         if task is None and not config.data:
             raise ConfigError(
@@ -74,8 +76,12 @@ class Preparation:
                 f"--draw {config.draw} says how shots are drawn, but there are no --shots.",
                 hint="Add --shots 16.",
             )
-        configure(kind.name(), options)
+        configure(kind.name(), options, load=declared_strategy)
         resolve_backbone(config.backbone)
+        if config.device not in ("auto", "cpu"):
+            from fewtune.training.device import choose_device
+
+            choose_device(config.device)
         part = config.classes, config.score_on
         if task is None:
             task = self.task(config)
@@ -92,7 +98,7 @@ class Preparation:
         if config.recipe.lower() != PAPER:
             options = named_recipe(config.recipe, kind.name(), task.name) | options
         shots = config.shots or task.support().shots
-        strategy, recipe = configure(kind.name(), options, shots)
+        strategy, recipe = configure(kind.name(), options, shots, load=load)
         return Job(config, task, strategy, recipe, self.write_card, chosen_by, measured)
 
     def task(self, config: RunConfig) -> Task:
@@ -106,6 +112,8 @@ class Preparation:
         whole = self.key(config)
         if whole not in self._opened:
             task = open_task_of(config)
+            if config.draw == "published":  # its lists may be missing
+                few_shot(task, config.shots, config.seed, config.draw)
             found = repr((task.name, task.fingerprint(), task.notes))
             if found not in self._opened:
                 self._opened[found] = self._checked(task, config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from fewtune.training.estimate import estimate_cost
 from fewtune.training.feature_cache import FeatureCache
 from fewtune.training.image_loader import ImageLoader
 from fewtune.training.image_stamp import store_stamp
-from fewtune.training.job import Job
+from fewtune.training.job import Job, Result
 from fewtune.training.loop import Training, prepare, tune
 from fewtune.training.memory.memory_plan import budget_mib, plan_encoding, plan_training
 from fewtune.training.memory.memory_probe import peak_mib, used_mib
@@ -47,24 +47,6 @@ from fewtune.training.run_folder import RunFolder, environment
 from fewtune.training.run_model import attach, attach_phase, load_backbone, used_classes
 from fewtune.training.seen_images import store_seen
 from fewtune.training.tracking import Estimate, JsonLines, Tracker, Trackers
-
-
-@dataclass(frozen=True)
-class Result:
-    """A complete run.
-
-    Attributes:
-        record: Contents of its record.json.
-        zero_shot: Record of the zero-shot run it is compared with.
-        fresh: Whether it was computed now; False when it was complete before.
-        final: Folder of the final model, if one was asked for (`training.final`).
-    """
-
-    folder: Path
-    record: dict[str, Any]
-    zero_shot: dict[str, Any]
-    fresh: bool
-    final: Path | None = None
 
 
 def run(job: Job, tracker: Tracker) -> Result:
@@ -281,7 +263,7 @@ class Execution:
             if index >= resumed:
                 plan = self._run_phase(head, phase, plan, index)
         assert head is not None
-        return head, plan, self._steps(plan)
+        return head, plan, self.steps(plan)
 
     def _run_phase(self, head: Head, phase: Phase, plan: Plan, index: int) -> Plan:
         """Run a phase from its checkpoint, if there is one, and return the plan that it ended with.
@@ -324,7 +306,7 @@ class Execution:
         estimate = estimate_cost(training, probes=1)  # another one found the pieces
         budget_s = self.job.config.time_budget_s
         if budget_s is not None:
-            budget_s *= training.total / max(1, self._steps(training.plan))
+            budget_s *= training.total / max(1, self.steps(training.plan))
             if estimate.seconds > budget_s:
                 scale = training.plan.steps_scale * budget_s / estimate.seconds
                 training.use_plan(training.plan.model_copy(update={"steps_scale": scale}))
@@ -332,7 +314,7 @@ class Execution:
         self.folder.write_plan(training.plan)
         return estimate
 
-    def _steps(self, plan: Plan) -> int:
+    def steps(self, plan: Plan) -> int:
         """Return how many steps all phases take."""
         recipe = self.job.resolved_recipe()
         phases = self.job.strategy.phases(recipe) if recipe else ()

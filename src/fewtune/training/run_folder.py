@@ -23,13 +23,9 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
 from fewtune.core.errors import AdapterError, RunError
 from fewtune.core.fields import Frozen
@@ -37,8 +33,11 @@ from fewtune.core.files import read_json, write_json, write_text
 from fewtune.core.naming import counted
 from fewtune.core.spec import Plan, Spec
 from fewtune.core.task import ClassSet, Example, Task
-from fewtune.model.head import Head
-from fewtune.training.tensor_files import copy_tensors, write_tensors
+
+if TYPE_CHECKING:  # what is read for tables needs no torch
+    from torch import Tensor
+
+    from fewtune.model.head import Head
 
 FORMAT = 1
 
@@ -165,6 +164,8 @@ class RunFolder:
 
     def save_adapter(self, head: Head) -> None:
         """Write the trained tensors."""
+        from fewtune.training.tensor_files import write_tensors
+
         # One key of metadata: safetensors writes several in random order.
         write_tensors(self.adapter, head.saved(), {"fewtune": str(FORMAT)})
 
@@ -174,6 +175,11 @@ class RunFolder:
         Raises:
             AdapterError: The file is missing, damaged, or of another strategy or backbone.
         """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        from fewtune.training.tensor_files import copy_tensors
+
         try:
             tensors = load_file(self.adapter)
         except (SafetensorError, OSError) as error:
@@ -255,6 +261,8 @@ def _validated(kind: type[F], value: Any, path: Path) -> F:
 @functools.cache
 def environment() -> dict[str, str]:
     """Return the versions and the machine that a record names."""
+    import torch
+
     packages = ("fewtune", "torch", "torchvision", "transformers", "numpy", "pillow")
     return {
         **{package: version(package) for package in packages},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,8 +39,29 @@ class Estimate:
     memory_mib: float
 
 
+@dataclass(frozen=True)
+class Forecast:
+    """What a whole run is going to take, before it begins.
+
+    Attributes:
+        image_s: Seconds in which an image is read and encoded.
+        load: How busy each core is with other work: 1 is fully.
+        shorter: (command, seconds) of runs on the same images that take less than half.
+    """
+
+    seconds: float
+    image_s: float
+    device: str
+    precision: str
+    load: float
+    shorter: tuple[tuple[str, float], ...]
+
+
 class Tracker:
     """Base of everything that follows a run; every method may be left out."""
+
+    def forecast(self, probe: Callable[[], Forecast]) -> None:
+        """A run is going to be made; `probe` measures what it will take, if it is called."""
 
     def start(self, folder: Path, spec: dict[str, Any]) -> None:
         """A run begins or continues in `folder`."""
@@ -68,7 +89,7 @@ class Trackers(Tracker):
 
     def __init__(self, trackers: Sequence[Tracker]) -> None:
         self.trackers = tuple(trackers)
-        for event in ("start", "status", "estimate", "log", "replay", "finish"):
+        for event in ("forecast", "start", "status", "estimate", "log", "replay", "finish"):
             setattr(self, event, partial(self._tell, event))
 
     def _tell(self, event: str, *what: Any) -> None:

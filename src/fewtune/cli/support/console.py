@@ -9,9 +9,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
+
+from fewtune.cli.support.text_table import table_lines
 
 if TYPE_CHECKING:
     import rich.console
@@ -54,20 +59,27 @@ class Console:
         print(json.dumps(value, indent=2, sort_keys=True), flush=True)
 
     def table(
-        self, header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[int] = (0,)
+        self,
+        header: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        *,
+        left: Sequence[int] = (0,),
+        parts: Sequence[int] = (),
     ) -> None:
-        """Print a table without rules; the columns in `left` hold text, the others numbers."""
-        from rich.table import Table
+        """Print a table without rules; the columns in `left` hold text, the others numbers.
 
-        table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
-        for index, name in enumerate(header):
-            text = index in left
-            table.add_column(
-                name, justify="left" if text else "right", no_wrap=not text, overflow="fold"
-            )
-        for row in rows:
-            table.add_row(*(_escape(cell) for cell in row))
-        self.rich().print(table)
+        Args:
+            parts: As of `table_lines`.
+        """
+        out = sys.stderr if self.machine else sys.stdout
+        bold = out.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+        for line, is_header in table_lines(header, rows, left, self.width, parts):
+            self.line(f"\x1b[1m{line}\x1b[0m" if bold and is_header else line)
+
+    @property
+    def width(self) -> int:
+        """Characters in a line of the terminal; 80 where there is none."""
+        return shutil.get_terminal_size().columns
 
     def progress(self, *columns: str, transient: bool = True) -> Progress:
         """Return a bar with further columns, each a format of the task's fields; not started."""
@@ -118,6 +130,20 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def ago(time_s: float) -> str:
+    """Return how long ago a time was, in one unit: "5s ago", "3h ago", "12d ago"."""
+    seconds = max(0.0, time.time() - time_s)
+    units = ((86_400, "d"), (3600, "h"), (60, "m"))
+    number, unit = next(((seconds / s, u) for s, u in units if seconds >= s), (seconds, "s"))
+    return f"{number:.0f}{unit} ago"
+
+
+def day(moment: str) -> str:
+    """Return "28 Nov" of a time in ISO 8601; of another year, "28 Nov 2025"."""
+    then = datetime.fromisoformat(moment).astimezone()
+    return f"{then:%d %b}" if then.year == datetime.now().year else f"{then:%d %b %Y}"
 
 
 def memory(mib: float) -> str:

@@ -18,7 +18,7 @@ from fewtune.cli.support.result_tables import (
 )
 
 if TYPE_CHECKING:
-    from fewtune.training.run import Result
+    from fewtune.training.job import Result
     from fewtune.training.scoring import Metrics
 
 SEEDS_LEGEND = f"{LEGEND} deviation: sample standard deviation over seeds; gain: of the mean."

@@ -49,6 +49,11 @@ class Option(click.Option):
 class Command(click.Command):
     """A command whose options are grouped by section."""
 
+    @staticmethod
+    def elsewhere(option: str) -> str:
+        """Return what else has an option that this command lacks; "" if nothing has."""
+        return ""
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write each section, in the order in which the parameters name them."""
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -67,8 +72,8 @@ def instead_of(option: str, ctx: click.Context | None) -> str:
     """Return what may be meant by an option that a command does not have."""
     if ctx is None:
         return ""
-    other = getattr(ctx.command, "elsewhere", lambda option: "")(option)
     names = [name for p in ctx.command.params for name in p.opts if name.startswith("--")]
+    other = ctx.command.elsewhere(option) if isinstance(ctx.command, Command) else ""
     return other or nearest(option, names)
 
 

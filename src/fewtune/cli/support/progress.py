@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewtune.cli.support.console import Console, duration, memory
 from fewtune.core.naming import counted
-from fewtune.training.tracking import Estimate, Step, Tracker
+from fewtune.training.tracking import Estimate, Forecast, Step, Tracker
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 LINE_INTERVAL_S = 10.0
 LINE_SHARE = 0.1
 SILENCE_S = 60.0
+LONG_S = 600.0
+BUSY = 0.5  # other work per core, from which on it counts
 
 
 class Terminal(Tracker):
@@ -27,6 +30,25 @@ class Terminal(Tracker):
 
     def close(self) -> None:
         """Remove what moves on the screen."""
+
+    def forecast(self, probe: Callable[[], Forecast]) -> None:
+        """Say what the whole run is going to take; if that is long, what takes minutes."""
+        if self.console.quiet:
+            return
+        found = probe()
+        self.console.note(
+            f"about {duration(found.seconds)} in all on this machine: {found.image_s:.2g} s to "
+            f"encode an image ({found.device}, {found.precision})"
+        )
+        if found.load > BUSY:
+            self.console.note(
+                f"  The machine is busy: {found.load:.1f} processes wait for each core. Alone, the "
+                "run takes less."
+            )
+        if found.seconds > LONG_S and found.shorter:
+            self.console.note("  These take less:")
+            for command, seconds in found.shorter:
+                self.console.note(f"    {command}  (about {duration(seconds)})")
 
     def start(self, folder: Path, spec: dict[str, Any]) -> None:
         """Name the run."""

@@ -51,7 +51,7 @@ def show_results(
     if len(rows) == 2 and zero_shot is not None:
         gains = gain_cells(record["metrics"], zero_shot["metrics"], classes)
         rows.append(["gain", *gains, *[""] * 4])
-    console.table(["", *METRICS.values(), *COSTS], rows)
+    console.table(["", *METRICS.values(), *COSTS], rows, parts=[1 + len(METRICS)])
     top1 = {of["spec"]["strategy"]: of["metrics"]["top1"] for of in records}
     show_intervals(console, top1, record["task"]["images"]["test"])
     console.note(f"{LEGEND} share: of the backbone.")
@@ -102,7 +102,7 @@ def label(record: dict[str, Any]) -> str:
     """Return the strategy's name, and the factor on its steps where they were scaled."""
     scale = record["plan"]["steps_scale"]
     scaled = scale != 1.0 and record["spec"]["recipe"] is not None
-    return str(record["spec"]["strategy"]) + (f"\nsteps x{scale:.3g}" if scaled else "")
+    return str(record["spec"]["strategy"]) + (f"  steps x{scale:.3g}" if scaled else "")
 
 
 def metric_cells(metrics: Metrics, classes: int) -> list[str]:

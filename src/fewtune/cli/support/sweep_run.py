@@ -96,7 +96,7 @@ def show_protocol(sweep: Sweep, console: Console) -> None:
 
 
 def show_table(table: ReportTable, console: Console) -> None:
-    """Print a table, turned if it is narrower so; leave it out if the screen is too narrow."""
+    """Print a table, turned if it is narrower so."""
     rows = ([row.title, *(entry.text for entry in row.entries)] for row in table.rows)
     upright = [list(table.header), *rows]
     turned = [list(column) for column in zip(*upright, strict=True)]
@@ -105,9 +105,8 @@ def show_table(table: ReportTable, console: Console) -> None:
         return sum(1 + max(map(len, column)) for column in zip(*cells, strict=True))
 
     narrow = min(upright, turned, key=width)
-    if width(narrow) <= console.rich().width:
-        console.line(f"\n{table.title}")
-        console.table(narrow[0], narrow[1:])
+    console.line(f"\n{table.title}")
+    console.table(narrow[0], narrow[1:])
 
 
 def show_plan(sweep: Sweep, console: Console) -> None:
@@ -137,10 +136,14 @@ def show_missing(scheduler: Scheduler, console: Console) -> None:
 def list_runs(sweep: Sweep, console: Console) -> None:
     """Print what has become of each run."""
     scheduler, progress = sweep.scheduler, sweep.progress
-    for run in progress.every:
-        console.line(f"  {progress.status[run.folder]:<7} {run.folder}")
-    for key in scheduler.missing:
-        console.line(f"  {'no data':<7} {scheduler.folder / scheduler.cases[key].name()}")
+    runs: list[tuple[str, int | None, int, Path]] = [
+        (progress.status[run.folder], run.spec.shots, run.spec.seed, run.folder)
+        for run in progress.every
+    ]
+    cases = (scheduler.cases[key] for key in scheduler.missing)
+    runs += [("no data", c.shots, c.seed, scheduler.folder / c.name()) for c in cases]
+    rows = [[state, str(shots or "all"), str(seed), str(run)] for state, shots, seed, run in runs]
+    console.table(["state", "shots", "seed", "run"], rows, left=(0, 3))
 
 
 class LiveTable:

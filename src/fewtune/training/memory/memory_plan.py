@@ -152,8 +152,8 @@ def plan_runs(
     return room.largest(need, runs)
 
 
-def _needs(training: Training) -> tuple[Need, Need]:
-    """Return what images and class prompts take with gradients; training is as it was."""
+def probes(training: Training) -> tuple[Callable[[int], None], Callable[[int], None]]:
+    """Return functions that send a number of images, or of class prompts, forward and backward."""
     head, classes = training.head, training.classes
 
     def images(rows: int) -> None:
@@ -171,6 +171,13 @@ def _needs(training: Training) -> tuple[Need, Need]:
             if x.requires_grad:
                 x.sum().backward()  # type: ignore[no-untyped-call]
 
+    return images, texts
+
+
+def _needs(training: Training) -> tuple[Need, Need]:
+    """Return what images and class prompts take with gradients; training is as it was."""
+    head = training.head
+    images, texts = probes(training)
     training_mode(head, True)
     seed_step(training.seed, training.phase, 0)
     training.features.batch(range(1))  # fills the cache now, so that it is not counted

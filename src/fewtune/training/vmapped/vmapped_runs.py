@@ -28,11 +28,11 @@ from fewtune.model.head import Head
 from fewtune.model.towers import Activations
 from fewtune.training import scoring
 from fewtune.training.feature_cache import FeatureCache
-from fewtune.training.job import Job
+from fewtune.training.job import Job, Result
 from fewtune.training.loop import Training, prepare
 from fewtune.training.memory.memory_plan import plan_runs
 from fewtune.training.memory.memory_probe import MIB
-from fewtune.training.run import Execution, Result, run
+from fewtune.training.run import Execution, run
 from fewtune.training.run_model import load_backbone
 from fewtune.training.tracking import Tracker
 from fewtune.training.vmapped.run_stack import RunStack, StackedRun
