@@ -34,8 +34,9 @@ def spec_of(runs: Path, strategy: str) -> dict[str, object]:
 
 
 def test_fit_prints_zero_shot_first_then_the_strategy(
-    cli: Cli, images: Path, backbone: Path, place: Path
+    cli: Cli, images: Path, backbone: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     outcome = cli("fit", *short(images, backbone), "--steps-scale", "0.5")
     assert outcome.status == 0, outcome.err
     out = outcome.out

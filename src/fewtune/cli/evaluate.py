@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fewtune.cli.support.console import Console
 from fewtune.cli.support.verb import Argument, Json, MovedBackbone, Root, compute_options, verb
@@ -20,6 +20,9 @@ from fewtune.core.naming import counted
 from fewtune.model.load_strategy import zero_shot_of
 from fewtune.training.find_runs import baseline_record, find_run
 from fewtune.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from fewtune.training.evaluation import Evaluation
 
 # Attributes of an evaluation that --json shows.
 PRINTED = ("images", "left_out", "similar", "classes", "metrics")
@@ -50,7 +53,6 @@ def run(
         return
     from fewtune.api import evaluate
     from fewtune.cli.support.data_checks import ShownOnConsole
-    from fewtune.cli.support.result_tables import show_metrics
 
     listener = ShownOnConsole(console)
     found = evaluate(
@@ -63,16 +65,21 @@ def run(
         **compute,
     )
     if output:
-        from fewtune.reports.evaluation_files import write_answers, write_tables
-
-        write_tables(output, found.classes, found.labels, found.answers)
-        write_answers(
-            output, found.classes, found.keys, found.labels, found.answers, found.confidence
-        )
+        _write(found, output)
     if machine:
         metadata = {"folder": str(path), "data": data}
         console.json(metadata | {name: getattr(found, name) for name in PRINTED})
-        return
+    else:
+        _show(found, console)
+        _say_written(output, console)
+
+
+command = verb(run, __doc__, compute_options())
+
+
+def _show(found: Evaluation, console: Console) -> None:
+    from fewtune.cli.support.result_tables import show_metrics
+
     console.line()
     console.line(
         f"{found.task}, {counted(len(found.classes), 'class')}, {counted(found.images, 'image')}"
@@ -80,10 +87,13 @@ def run(
     for note in found.notes:
         console.line(f"  {note}")
     show_metrics(console, found.metrics, len(found.classes), found.images)
-    _say_written(output, console)
 
 
-command = verb(run, __doc__, compute_options())
+def _write(found: Evaluation, out: Path) -> None:
+    from fewtune.reports.evaluation_files import write_answers, write_tables
+
+    write_tables(out, found.classes, found.labels, found.answers)
+    write_answers(out, found.classes, found.keys, found.labels, found.answers, found.confidence)
 
 
 def _recorded(path: Path, console: Console, output: Path | None) -> None:

@@ -65,23 +65,7 @@ class Preparation:
             DataError: The images cannot be used.
         """
         kind = declared_strategy(config.strategy)
-        options = config.named_options()
-        if task is None and not config.data:
-            raise ConfigError(
-                "No images were given.",
-                hint="Add --data DIR, a folder with a folder of images for each class.",
-            )
-        if config.draw != DEFAULT_DRAW and config.shots is None:
-            raise ConfigError(
-                f"--draw {config.draw} says how shots are drawn, but there are no --shots.",
-                hint="Add --shots 16.",
-            )
-        configure(kind.name(), options, load=declared_strategy)
-        resolve_backbone(config.backbone)
-        if config.device not in ("auto", "cpu"):
-            from fewtune.training.device import choose_device
-
-            choose_device(config.device)
+        self._refuse(config, given=task is not None)
         part = config.classes, config.score_on
         if task is None:
             task = self.task(config)
@@ -95,11 +79,37 @@ class Preparation:
                 f"{task.name} has no training images.",
                 hint=f"Train on others, then: fewtune evaluate RUN --data {task.name}",
             )
+        options = config.named_options()
         if config.recipe.lower() != PAPER:
             options = named_recipe(config.recipe, kind.name(), task.name) | options
         shots = config.shots or task.support().shots
         strategy, recipe = configure(kind.name(), options, shots, load=load)
         return Job(config, task, strategy, recipe, self.write_card, chosen_by, measured)
+
+    @staticmethod
+    def _refuse(config: RunConfig, *, given: bool) -> None:
+        """Refuse what is wrong whatever the images are, before any is opened.
+
+        Args:
+            given: Whether the images are in memory.
+        """
+        options = config.named_options()
+        if not (given or config.data):
+            raise ConfigError(
+                "No images were given.",
+                hint="Add --data DIR, a folder with a folder of images for each class.",
+            )
+        if config.draw != DEFAULT_DRAW and config.shots is None:
+            raise ConfigError(
+                f"--draw {config.draw} says how shots are drawn, but there are no --shots.",
+                hint="Add --shots 16.",
+            )
+        configure(config.strategy, options, load=declared_strategy)
+        resolve_backbone(config.backbone)
+        if config.device not in ("auto", "cpu"):
+            from fewtune.training.device import choose_device
+
+            choose_device(config.device)
 
     def task(self, config: RunConfig) -> Task:
         """Return the images that a config asks for, checked.
