@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from fewtune.core.defaults import DEFAULT_BACKBONE
 from fewtune.core.errors import DataError, RunError
-from fewtune.core.files import read_json, write_folder, write_json
+from fewtune.core.files import read_json, write_folder, write_sealed
 from fewtune.core.run_config import AskedPrecision, RunConfig
 from fewtune.core.spec import Spec
 from fewtune.core.task import DEFAULT_TEMPLATES, ClassSet, Example, Task
@@ -137,7 +137,7 @@ class Classifier:
         runs = self._scratch() if self.runs is None else self.runs
         config = RunConfig.of({**self.options, **settings, "runs": runs})
         folder = train(Preparation().job(config, task), Tracker())
-        write_json(folder / LABELS, {"labels": values.tolist()})
+        write_sealed(folder / LABELS, {"labels": values.tolist()})
         return self._take(folder)
 
     def predict_proba(self, X: Iterable[Any]) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from commands import Cli
 
-from fewtune.core.files import read_json
+from fewtune.core.files import read_json, write_json
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_the_best_values_are_run_and_recorded(
     lost = next(path for path in kept if b'"search"' in kept[path])
     shutil.rmtree(lost.parent)
     other = next(path for path in kept if b'"search"' in kept[path] and path != lost)
-    other.write_bytes(kept[other].replace(b'"search"', b'"note"'))
+    write_json(other, {key: v for key, v in read_json(other).items() if key != "search"})
     assert "6 runs, 5 complete" in cli("sweep", file).out  # a trial that failed is tried again
     assert read_json(other)["search"] == search
     assert read_json(lost)["metrics"] == json.loads(kept[lost])["metrics"]
@@ -119,3 +119,20 @@ def test_values_are_checked_before_anything_runs(
     assert refused.status == 2
     assert message in refused.err
     assert not (place / "runs").exists()
+
+
+def test_a_damaged_record_stops_neither_the_sweep_nor_its_report(
+    cli: Cli, file: Path, place: Path
+) -> None:
+    flags = ("--strategies", "linear-probe")
+    assert cli("sweep", file, *flags).status == 0
+    damaged, other = place.glob("runs/linear-probe-*")
+    record = (damaged / "record.json").read_text()
+    (damaged / "record.json").write_text(record.replace('"top1": 0.', '"top1": 1.', 1))
+    shutil.rmtree(other)
+    again = cli("sweep", file, *flags)
+    assert again.status == 1
+    assert f"failed: runs/{damaged.name}: runs/{damaged.name}/record.json is not what" in again.out
+    assert (other / "record.json").exists()
+    assert cli("report", "runs", "-o", "out").status == 0
+    assert f"unreadable, left out: {damaged.name}" in (place / "out" / "index.html").read_text()

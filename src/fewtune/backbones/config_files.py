@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fewtune.core.errors import AdapterError
+from fewtune.core.files import load_json
 from fewtune.core.preprocess import POLICIES, Channels, Interpolation, Preprocess, ResizePolicy
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
@@ -35,7 +35,7 @@ def read_object(path: Path) -> dict[str, Any]:
         AdapterError: The file is missing, damaged, or holds something else.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = load_json(path)
     except (OSError, ValueError) as error:
         raise AdapterError(
             f"{path} is not a readable JSON file: {error}.", hint="Download the checkpoint again."

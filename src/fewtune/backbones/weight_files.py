@@ -7,8 +7,8 @@ pickle that holds anything but tensors is refused.
 from __future__ import annotations
 
 import hashlib
-import json
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError, safe_open
 
 from fewtune.core.errors import AdapterError
+from fewtune.core.files import load_json
 
 if TYPE_CHECKING:  # files are found and identified without torch
     from torch import Tensor
@@ -54,7 +55,7 @@ def shards(path: Path) -> tuple[str, ...]:
     if not path.name.endswith(".index.json"):
         return (path.name,)
     try:
-        files = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
+        files = set(load_json(path)["weight_map"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AdapterError(
             f"{path} is not a readable index of weight files ({_one_line(error)}).",
@@ -78,15 +79,15 @@ def read_weights(files: Sequence[Path]) -> dict[str, Tensor]:
 def read_scalar(files: Sequence[Path], key: str) -> float | None:
     """Return the one-element tensor `key`, reading nothing else where the format allows it."""
     for file in files:
-        if file.suffix == ".safetensors":
-            try:
+        try:
+            if file.suffix == ".safetensors":
                 with safe_open(file, framework="pt") as opened:
                     if key in opened.keys():  # noqa: SIM118 (not a mapping)
                         return float(opened.get_tensor(key))
-            except (OSError, SafetensorError) as error:
-                raise _damaged(file, error) from error
-        elif (tensor := _read(file).get(key)) is not None:
-            return float(tensor)
+            elif (tensor := _read(file).get(key)) is not None:
+                return float(tensor)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise _damaged(file, error) from error
     return None
 
 
@@ -126,7 +127,8 @@ def _load_pickle(file: Path) -> object:
     import torch
 
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of pickles that are not torch's own
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise AdapterError(
             f"{file} holds Python objects besides tensors, or is damaged; neither is loaded.",
@@ -161,8 +163,11 @@ def _tensors_of(file: Path, content: object) -> dict[str, Tensor]:
 def _is_torchscript(file: Path) -> bool:
     if not zipfile.is_zipfile(file):
         return False
-    with zipfile.ZipFile(file) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (OSError, ValueError, LookupError, NotImplementedError, zipfile.BadZipFile):
+        return False  # damaged: its reader says how
 
 
 def _refuse_pointer(file: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import signal
 import sys
 import traceback
 import warnings
@@ -19,7 +20,7 @@ import click
 
 from fewtune.cli.support import console
 from fewtune.cli.support.options import Group, instead_of
-from fewtune.core.errors import FewTuneError
+from fewtune.core.errors import FewTuneError, FewTuneWarning
 
 EXIT_UNEXPECTED = 1
 EXIT_ERROR = 2
@@ -85,7 +86,7 @@ def run(arguments: Sequence[str]) -> int:
         return EXIT_INTERRUPTED
     except Exception as error:
         if "--debug" in arguments:
-            traceback.print_exception(error)
+            sys.stderr.write(console.printable("".join(traceback.format_exception(error))))
         line, status = explain(error, f"fewtune --debug {' '.join(arguments[:1])} ...")
         console.complain(f"error: {line}")
         return status
@@ -122,6 +123,10 @@ def _usage(error: click.ClickException) -> str:
 def main() -> None:
     """Be the command `fewtune`."""
     console.tolerate_streams()
+    # What stops a job by SIGTERM (timeout, docker stop, a batch system) stops it as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if "--debug" not in sys.argv and not sys.warnoptions:
         warnings.simplefilter("ignore")
+        warnings.simplefilter("default", FewTuneWarning)
+        warnings.showwarning = lambda message, *_: console.complain(f"warning: {message}")
     sys.exit(run(sys.argv[1:]))

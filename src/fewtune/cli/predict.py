@@ -211,7 +211,8 @@ def _require_some(targets: Sequence[str]) -> None:
 def _write(lines: Iterator[str], output: Path | None) -> None:
     """Print the lines, or write them to a file that appears when all is done."""
     if output is None:
-        sys.stdout.writelines(lines)
+        shown = map(console.printable, lines) if sys.stdout.isatty() else lines
+        sys.stdout.writelines(shown)
         return
 
     def write(temporary: Path) -> None:

@@ -43,6 +43,10 @@ class RunError(FewTuneError):
     """A run could not start, continue or finish."""
 
 
+class FewTuneWarning(UserWarning):
+    """What FewTune goes on in spite of; the command line shows it."""
+
+
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """Return "Did you mean 'x'?" for the closest option, else up to 20 of the options."""
     names = sorted(options)

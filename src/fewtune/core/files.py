@@ -12,11 +12,14 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from fewtune.core.errors import ConfigError, RunError
+
+SEAL = "sha256"
+MOST_JSON_BYTES = 1 << 30  # the split of ImageNet-21k has a tenth of it
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
@@ -115,18 +118,48 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
+def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object with a checksum of itself, which `read_json` checks and takes out."""
+    plain = json.loads(json.dumps(value))
+    write_json(path, {**plain, SEAL: digest(plain)})
+
+
 def read_json(path: Path) -> Any:
     """Return the JSON value in `path`.
 
     Raises:
-        RunError: The file is missing or is not JSON.
+        RunError: The file is missing, is not JSON, or is not what was written with its checksum.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = load_json(path)
     except FileNotFoundError as error:
         raise RunError(f"{path} does not exist.") from error
     except (OSError, ValueError) as error:
         raise RunError(f"{path} is not a readable JSON file: {error}.") from error
+    seal = value.pop(SEAL, None) if isinstance(value, dict) else None
+    if seal is not None and seal != digest(value):
+        raise RunError(
+            f"{path} is not what was written: it was changed or damaged.",
+            hint="Restore it, or remove the folder and make it again.",
+        )
+    return value
+
+
+def load_json(source: Path | str | bytes) -> Any:
+    """Return the JSON value in a file or a text.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is not JSON, too deep, or too large to be anything of FewTune's.
+    """
+    if isinstance(source, Path):
+        if source.stat().st_size > MOST_JSON_BYTES:
+            raise ValueError(f"it has more than {MOST_JSON_BYTES >> 20} MiB")
+        source = source.read_bytes()
+    try:
+        return json.loads(source)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def digest(value: Any) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from fewtune.core.errors import RunError
+from fewtune.core.errors import FewTuneWarning, RunError
 
 
 class BusyError(RunError):
@@ -23,6 +24,9 @@ def locked(folder: Path, *, wait: bool) -> Iterator[None]:
     Raises:
         BusyError: Another process holds it.
         RunError: It cannot be made.
+
+    Warns:
+        FewTuneWarning: The file system has no locks; the folder is not held.
     """
     try:
         import fcntl
@@ -39,8 +43,11 @@ def locked(folder: Path, *, wait: bool) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise BusyError(
                 f"Another process is working on {folder}.", hint="Wait for it to end."
             ) from error
+        except OSError as error:  # NFS without a lock daemon, Lustre mounted without flock
+            why = f"Nothing in {folder.parent} can be locked ({error.strerror or error})"
+            warnings.warn(f"{why}: let one process at a time write there.", FewTuneWarning, 3)
         yield

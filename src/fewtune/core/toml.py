@@ -22,7 +22,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, nested too deeply
         raise ConfigError(
             f"{path} is not valid TOML: {error}.", hint="A line looks like: lr = 2e-4"
         ) from error

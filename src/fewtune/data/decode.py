@@ -12,7 +12,11 @@ of a file is used.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import functools
 import io
+import logging
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +45,7 @@ _IMPOSTORS: tuple[tuple[bytes, str], ...] = (
     (b"%pdf", "a PDF (save its pages as PNG)"),
     (b"pk\x03\x04", "a zip archive"),
 )
+_EPS = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 
 
 @dataclass(frozen=True)
@@ -170,6 +175,8 @@ def _open_bytes(data: bytes) -> Image:
 
     if not data:
         raise Unreadable("the file is empty (0 bytes)")
+    if data.startswith(_EPS):  # Pillow would have Ghostscript run the program in it
+        raise Unreadable("it is not an image but an EPS drawing (save it as PNG)")
     try:
         return pillow.open(io.BytesIO(data))
     except pillow.DecompressionBombError as error:
@@ -223,10 +230,13 @@ def _scale_to_8_bits(image: Image) -> Image:
     import numpy as np
     from PIL import Image as pillow
 
-    values = np.asarray(image).astype(np.int64)
+    values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
         raise Unreadable(f"its pixels run from {values.min()} to {values.max()}, beyond 16 bits")
-    return pillow.fromarray(((values + 128) // 257).astype(np.uint8))
+    scaled = np.empty(values.shape, np.uint8)
+    for row, of in enumerate(values):  # row by row: a photo of 100 megapixels would take gigabytes
+        scaled[row] = (of.astype(np.int32) + 128) // 257
+    return pillow.fromarray(scaled)
 
 
 def _silence_pillow() -> None:
@@ -237,13 +247,25 @@ def _silence_pillow() -> None:
     """
     from PIL import Image as pillow
 
-    for category in (pillow.DecompressionBombWarning, UserWarning):
+    _silence_libraries()
+    categories = (pillow.DecompressionBombWarning, UserWarning, DeprecationWarning)
+    for category in categories:
         known = any(
             entry[0] == "ignore" and entry[2] is category and "PIL" in str(entry[3])
-            for entry in warnings.filters[:2]
+            for entry in warnings.filters[: len(categories)]
         )
         if not known:
             warnings.filterwarnings("ignore", category=category, module=r"PIL\.")
+
+
+@functools.cache
+def _silence_libraries() -> None:
+    """Keep Pillow and its libtiff from printing what a damaged file lacks."""
+    from PIL import _imaging
+
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    with contextlib.suppress(AttributeError, OSError):  # linked in another way
+        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
 def _too_large(*size: int) -> str:

@@ -52,7 +52,7 @@ def inspect_image(source: Any) -> ImageFacts:
         height=image.height,
         frames=_frames(stored),
         bits=bits,
-        transparent=stored.has_transparency_data,
+        transparent=_is_transparent(stored),
         digest=pixel_digest(image),
     )
 
@@ -61,6 +61,13 @@ def _is_16_bit(image: Image) -> bool:
     """Return whether an image has 16 bits per channel; `load` forgets it for colour images."""
     tiles = getattr(image, "tile", ())
     return image.mode.startswith("I") or any(";16" in str(tile) for tile in tiles)
+
+
+def _is_transparent(image: Image) -> bool:
+    try:
+        return image.has_transparency_data
+    except Exception:  # a palette that is missing
+        return False
 
 
 def _frames(image: Image) -> int:

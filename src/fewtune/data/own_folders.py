@@ -5,13 +5,13 @@ They appear next to the class folders when FewTune is run in the folder of the i
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from fewtune.core.files import load_json
 from fewtune.core.paths import cache_dir
 
 _FACTS = re.compile(r"[0-9a-f]{64}\.jsonl")
@@ -73,8 +73,8 @@ def _is_cache(folder: Path, names: Collection[str]) -> bool:
 def _keys(path: Path) -> set[str]:
     """Return the keys of the JSON object in a file; none if it holds something else."""
     try:
-        value: Any = json.loads(path.read_bytes()) if path.is_file() else None
-    except (OSError, ValueError, RecursionError):
+        value: Any = load_json(path) if path.is_file() else None
+    except (OSError, ValueError):
         return set()
     return set(value) if isinstance(value, dict) else set()
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fewtune.core.errors import DataError, did_you_mean
+from fewtune.core.files import load_json
 from fewtune.data.label_table import plain
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -93,8 +93,8 @@ def parse_json(text: str, where: str) -> Any:
         DataError: It is not JSON; the message begins with `where`.
     """
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return load_json(text)
+    except ValueError as error:
         raise DataError(f"{where} is not valid JSON: {error}.") from error
 
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fewtune.core.csv_text import csv_text
 from fewtune.core.files import write_text
-from fewtune.reports.tables import csv_text
 
 Answers = Mapping[str, Sequence[int]]
 

@@ -22,6 +22,7 @@ from fewtune.reports.summary import Record, steps_scale
 from fewtune.reports.tables import ReportTable, markdown, ranked_means, table_of_columns
 from fewtune.sweeps.runner import FAILURE
 from fewtune.sweeps.scheduler import Scheduler, scores_of
+from fewtune.training.run_folder import sound_record
 
 FILE = "protocol.json"
 UNIT = "Top-1 in percent; ± is the sample standard deviation over seeds."
@@ -52,8 +53,7 @@ class Remembered:
 
     def records(self) -> list[Record]:
         """Return the records of the runs that are complete."""
-        files = (folder / "record.json" for folder in self.runs.values())
-        return [read_json(file) for file in files if file.exists()]
+        return [record for record in map(sound_record, self.runs.values()) if record]
 
     def _of(self, case: Case) -> list[Score]:
         folder = self.runs.get(case.key())
@@ -132,7 +132,7 @@ def recall(places: Iterable[Path]) -> list[Remembered]:
             key = digest([value["protocol"], value["fields"]])
             kind = load_protocol(value["protocol"])
             known = found.get(key) or Remembered(kind.of(value["fields"], str(file)), {}, {})
-            runs = {case: file.parent / folder for case, folder in value["runs"].items()}
+            runs = {case: file.parent / Path(folder).name for case, folder in value["runs"].items()}
             complete = {c: f for c, f in known.runs.items() if (f / "record.json").exists()}
             tasks = {Target.model_validate(target): name for target, name in value["tasks"]}
             found[key] = replace(

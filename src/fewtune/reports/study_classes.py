@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fewtune.core.errors import FewTuneError
 from fewtune.core.spec import ZERO_SHOT
 from fewtune.reports.confusions import ANNOTATED_CLASSES, Confusions, draw_matrix
 from fewtune.reports.figures import CHARACTER_IN, panels, svg
@@ -54,7 +55,10 @@ def confusions_on(study: Study, task: str) -> TaskConfusions | None:
 def _confusions(of: Cell) -> Confusions | None:
     if not all((run.folder / "predictions.csv").exists() for run in of.runs):
         return None
-    return Confusions.of(RunFolder(run.folder).predictions() for run in of.runs)
+    try:
+        return Confusions.of(RunFolder(run.folder).predictions() for run in of.runs)
+    except FewTuneError:  # a damaged file of one run is not to stop the report of all
+        return None
 
 
 def largest(study: Study, task: str, found: TaskConfusions) -> ReportTable:

@@ -5,12 +5,11 @@ Tables of numbers, which protocols make, are `core.protocol.ScoreTable`.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from fewtune.core.csv_text import csv_text
 from fewtune.core.percentages import HOLE, percent, with_spread
 
 if TYPE_CHECKING:
@@ -169,13 +168,6 @@ def as_csv(table: ReportTable) -> str:
     return csv_text(
         [table.header, *([row.title, *(e.text for e in row.entries)] for row in table.rows)]
     )
-
-
-def csv_text(rows: Iterable[Iterable[object]]) -> str:
-    """Return rows as CSV."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 def csv_of_mappings(rows: Sequence[Mapping[str, object]]) -> str:

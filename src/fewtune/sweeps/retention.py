@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fewtune.core.files import read_json, write_json
+from fewtune.core.files import read_json, write_sealed
 from fewtune.core.spec import ZERO_SHOT
 from fewtune.core.task import Task
 from fewtune.sweeps.runner import SweepRun
@@ -60,7 +60,7 @@ def measure(job: Job, run: Path, others: Mapping[Path, Task]) -> None:
         if (top1 := after[task.name]["top1"]) is not None
     }
     if kept:
-        write_json(run / RETENTION, {name: vars(value) for name, value in sorted(kept.items())})
+        write_sealed(run / RETENTION, {name: vars(value) for name, value in sorted(kept.items())})
 
 
 def _before(zero_shot: Path, score: Mapping[str, Any]) -> float:

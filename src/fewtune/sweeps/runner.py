@@ -28,7 +28,7 @@ from fewtune.core.task import Task
 from fewtune.model.load_strategy import zero_shot_of
 from fewtune.sweeps.transfer_scores import unmeasured
 from fewtune.training.job import Job
-from fewtune.training.run_folder import RunFolder
+from fewtune.training.run_folder import RunFolder, sound_record
 from fewtune.training.tracking import Tracker
 
 FAILURE = "failure.json"
@@ -82,6 +82,8 @@ class SweepRun:
     def status(self) -> Status:
         """Return whether the run is complete, has failed, or is still to be made."""
         if RunFolder(self.folder).complete():
+            if sound_record(self.folder) is None:
+                return "failed"
             left = self.missing or unmeasured(self.folder, self.elsewhere)
             return "open" if left else "done"
         return "failed" if (self.folder / FAILURE).exists() else "open"

@@ -14,7 +14,7 @@ from statistics import mean
 from typing import Any
 
 from fewtune.core.errors import DataError
-from fewtune.core.files import read_json, write_json
+from fewtune.core.files import write_json, write_sealed
 from fewtune.core.protocol import Case, Score, Target
 from fewtune.core.spec import Spec
 from fewtune.core.task import Task
@@ -32,6 +32,7 @@ from fewtune.sweeps.runner import (
 )
 from fewtune.sweeps.transfer_scores import read_scores
 from fewtune.training.job import Job
+from fewtune.training.run_folder import sound_record
 
 
 @dataclass(frozen=True)
@@ -148,12 +149,9 @@ class Scheduler:
     def store_searches(self) -> None:
         """Write what chose a run's values into its record, where it was made before the search."""
         for key, run in self.runs.items():
-            search, path = self.cases[key].chosen_by, run.folder / "record.json"
-            if search is None or not path.exists():
-                continue
-            record = read_json(path)
-            if record.get("search") != search:
-                write_json(path, {**record, "search": search})
+            search, record = self.cases[key].chosen_by, sound_record(run.folder)
+            if search and record and record.get("search") != search:
+                write_sealed(run.folder / "record.json", {**record, "search": search})
 
     def _of(self, key: str, case: Case) -> Iterator[Score]:
         run = self.runs.get(key)
@@ -172,11 +170,12 @@ def scores_of(
     Args:
         tasks: Name of the task behind each target.
     """
-    if not (folder / "record.json").exists():
+    record = sound_record(folder)
+    if record is None:
         if error:
             yield Score(case=case, target=case.own, top1=None, error=error)
         return
-    yield Score.of(case, read_json(folder / "record.json"))
+    yield Score.of(case, record)
     found = read_scores(folder) if case.elsewhere else {}
     for target in case.elsewhere:
         top1 = found.get(tasks.get(target, ""), {}).get("top1")

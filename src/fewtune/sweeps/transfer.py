@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from fewtune.core.files import write_json
+from fewtune.core.files import write_sealed
 from fewtune.core.lock import locked
 from fewtune.core.task import Task
 from fewtune.strategies.zero_shot import ZeroShot
@@ -55,7 +55,7 @@ def measure(job: Job, run: Path, tasks: Sequence[Task], tracker: Tracker) -> Non
             }
             if divided.seen:
                 score |= {"left_out": divided.seen, "zero_shot": _zero_shot(tuned, scored, job)}
-            write_json(run / FILE, read_scores(run) | {task.name: score})
+            write_sealed(run / FILE, read_scores(run) | {task.name: score})
 
 
 def _zero_shot(tuned: Tuned, task: Task, job: Job) -> float | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -12,11 +14,12 @@ from torch import Tensor
 
 from fewtune.core.errors import RunError
 from fewtune.model.head import Head
-from fewtune.training.tensor_files import copy_tensors, write_tensors
+from fewtune.training.tensor_files import copy_tensors, crc32, write_tensors
 
 INTERVAL_S = 20.0
 OPTIMIZER = "optimizer."
 EARLIER = "earlier."
+CHECKSUM = "crc32"
 
 
 class Checkpoints:
@@ -46,7 +49,9 @@ class Checkpoints:
                 if isinstance(value, Tensor):
                     tensors[f"{OPTIMIZER}{name}.{key}"] = value
         tensors.update((f"{EARLIER}{name}", value) for name, value in self._earlier.items())
-        write_tensors(self.path, tensors, {"phase": str(phase), "step": str(step)})
+        checksum = _checksum(tensors, phase, step)
+        meta = {"phase": str(phase), "step": str(step), CHECKSUM: checksum}
+        write_tensors(self.path, tensors, meta)
         self._written = time.monotonic()
 
     def phase(self) -> int:
@@ -63,7 +68,7 @@ class Checkpoints:
         Raises:
             RunError: The file is damaged or of another run; the head is as it was.
         """
-        tensors = {k: v for k, v in load_file(self.path).items() if k.startswith(EARLIER)}
+        tensors = {k: v for k, v in self._tensors().items() if k.startswith(EARLIER)}
         self._copy({k.removeprefix(EARLIER): v for k, v in tensors.items()}, head)
         self.keep_earlier(head)
 
@@ -78,7 +83,7 @@ class Checkpoints:
         of_phase, step = self._meta()
         if of_phase != phase:
             return None
-        tensors = load_file(self.path)
+        tensors = self._tensors()
         aside = (OPTIMIZER, EARLIER)
         self._copy({k: v for k, v in tensors.items() if not k.startswith(aside)}, head)
         for name, parameter in head.trainable():
@@ -94,16 +99,28 @@ class Checkpoints:
         """Delete the checkpoint of a finished run."""
         self.path.unlink(missing_ok=True)
 
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = load_file(self.path)
+        if self._metadata().get(CHECKSUM) not in (None, _checksum(tensors, *self._meta())):
+            raise self._unreadable("it was changed or damaged")
+        return tensors
+
     def _copy(self, tensors: dict[str, Tensor], head: Head) -> None:
         if misfits := copy_tensors(tensors, head.saved()):
             raise self._unreadable(f"it does not fit at {misfits[0]!r}")
 
     def _meta(self) -> tuple[int, int]:
+        meta = self._metadata()
+        try:
+            return int(meta["phase"]), int(meta["step"])
+        except (KeyError, ValueError) as error:
+            raise self._unreadable(str(error)) from error
+
+    def _metadata(self) -> dict[str, str]:
         try:
             with safe_open(self.path, "pt") as file:
-                meta = file.metadata()
-            return int(meta["phase"]), int(meta["step"])
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+                return dict(file.metadata() or {})
+        except (SafetensorError, OSError) as error:
             raise self._unreadable(str(error)) from error
 
     def _unreadable(self, why: str) -> RunError:
@@ -111,3 +128,9 @@ class Checkpoints:
             f"{self.path} is not a checkpoint of this run: {why}.",
             hint="Delete the file to start this run again.",
         )
+
+
+def _checksum(tensors: Mapping[str, Tensor], phase: int, step: int) -> str:
+    """Return a checksum of tensors of any shape with their names, and of the place in training."""
+    parts = [f"{name} {tuple(t.shape)} {crc32(t)}" for name, t in sorted(tensors.items())]
+    return f"{zlib.crc32(repr((phase, step, parts)).encode()):08x}"

@@ -14,14 +14,13 @@ import os
 import re
 import shutil
 import time
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewtune.core.errors import RunError
-from fewtune.core.files import digest
+from fewtune.core.files import digest, load_json
 from fewtune.core.lock import locked
 from fewtune.core.paths import cache_dir
 
@@ -136,14 +135,14 @@ class DiskCache:
         return value
 
     def _write(self, path: Path, key: dict[str, Any], value: Tensor) -> None:
-        from fewtune.training.tensor_files import write_tensors
+        from fewtune.training.tensor_files import crc32, write_tensors
 
         prune(self.folder, keep_bytes=self.limit_bytes - value.nbytes)
         try:
             free_bytes = shutil.disk_usage(self.folder).free
             if value.nbytes > self.limit_bytes or value.nbytes + SPARE_BYTES > free_bytes:
                 return
-            meta = json.dumps({"about": key, "crc32": _crc32(value)})
+            meta = json.dumps({"about": key, "crc32": crc32(value)})
             write_tensors(path, {"x": value}, {"fewtune": meta})
         except (RunError, OSError) as error:
             self.note(f"going on without the cache: {error}")
@@ -153,20 +152,16 @@ def _checked(path: Path, key: dict[str, Any]) -> Tensor:
     """Return the tensor in a file."""
     from safetensors import safe_open
 
+    from fewtune.training.tensor_files import crc32
+
     with safe_open(path, "pt") as file:
-        meta = json.loads(file.metadata()["fewtune"])
+        meta = load_json(file.metadata()["fewtune"])
         value: Tensor = file.get_tensor("x")
     if digest(meta["about"]) != digest(key):
         raise ValueError("it is of other images")
-    if meta["crc32"] != _crc32(value):
+    if meta["crc32"] != crc32(value):
         raise ValueError("its checksum differs")
     return value
-
-
-def _crc32(value: Tensor) -> int:
-    import torch
-
-    return zlib.crc32(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
 
 
 def entries(folder: Path) -> list[CacheFile]:
@@ -216,7 +211,7 @@ def _about(path: Path) -> dict[str, Any] | None:
     except Exception:  # damaged
         return {}
     try:
-        about: dict[str, Any] = json.loads(meta["fewtune"])["about"]
+        about: dict[str, Any] = load_json(meta["fewtune"])["about"]
     except (KeyError, TypeError, ValueError):
         return None
     return about

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fewtune.core.errors import DataError
-from fewtune.core.files import digest, read_json, write_json
+from fewtune.core.files import digest, read_json, write_sealed
 from fewtune.core.task import Example
 from fewtune.data.arrays import content_digest
 
@@ -27,7 +27,7 @@ def store_stamp(run: Path, learned: Sequence[Example], scored: Sequence[Example]
         scored: () before they may be read.
     """
     value = {"learned": content_of(learned), "times": times_of([*learned, *scored])}
-    write_json(run / FILE, value | ({"scored": content_of(scored)} if scored else {}))
+    write_sealed(run / FILE, value | ({"scored": content_of(scored)} if scored else {}))
 
 
 def changed_content(run: Path, learned: Sequence[Example], scored: Sequence[Example]) -> str:

@@ -6,20 +6,22 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
-from types import FrameType
+
+HELD = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextlib.contextmanager
 def interrupt_later() -> Iterator[None]:
-    """Hold a Ctrl-C that comes within this context back until its end."""
+    """Hold a Ctrl-C or SIGTERM that comes within this context back until its end."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread is ever interrupted
         return
-    received: list[tuple[int, FrameType | None]] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: received.append((number, frame)))
+    received: list[int] = []
+    before = {held: signal.signal(held, lambda number, _: received.append(number)) for held in HELD}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-        if received and callable(before):
-            before(*received[0])
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if received:
+            signal.raise_signal(received[0])

@@ -18,7 +18,6 @@ from __future__ import annotations
 import csv
 import functools
 import hashlib
-import io
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -27,9 +26,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
+from fewtune.core.csv_text import csv_text
 from fewtune.core.errors import AdapterError, RunError
 from fewtune.core.fields import Frozen
-from fewtune.core.files import read_json, write_json, write_text
+from fewtune.core.files import read_json, write_sealed, write_text
 from fewtune.core.naming import counted
 from fewtune.core.spec import Plan, Spec
 from fewtune.core.task import ClassSet, Example, Task
@@ -74,13 +74,13 @@ class RunFolder:
             self.spec()
         for left in self.path.glob(".*.tmp"):  # of a process that was killed while writing
             left.unlink(missing_ok=True)
-        write_json(self.path / "spec.json", {"format": FORMAT, **spec.model_dump(mode="json")})
-        write_json(self.path / "task.json", _task_to_json(task))
+        write_sealed(self.path / "spec.json", {"format": FORMAT, **spec.model_dump(mode="json")})
+        write_sealed(self.path / "task.json", _task_to_json(task))
 
     def write_backbone(self, found_at: Path, revision: str) -> None:
         """Store where a backbone in files was found: its name may be a relative path."""
         where = {"path": str(found_at.absolute()), "revision": revision}
-        write_json(self.path / "backbone.json", where)
+        write_sealed(self.path / "backbone.json", where)
 
     def backbone_path(self) -> str | None:
         """Return where the backbone was found; None where its name says it."""
@@ -96,7 +96,7 @@ class RunFolder:
 
     def write_plan(self, plan: Plan) -> None:
         """Store the plan before the first step."""
-        write_json(self.path / "plan.json", plan.model_dump(mode="json"))
+        write_sealed(self.path / "plan.json", plan.model_dump(mode="json"))
 
     def spec(self) -> Spec:
         """Return the spec.
@@ -214,7 +214,8 @@ class RunFolder:
         Raises:
             AdapterError: It was changed or damaged.
         """
-        stored = self.record().get("files", {}).get(name) if self.complete() else None
+        record = read_json(self.path / "record.json") if self.complete() else {}
+        stored = record.get("files", {}).get(name)
         if stored is not None and self.checksums().get(name) != stored:
             raise AdapterError(
                 f"{self.path / name} is not what the run wrote: it was changed or damaged.",
@@ -229,21 +230,40 @@ class RunFolder:
         Runs of earlier versions have no columns with names.
         """
         confidence, predicted = logits.softmax(1).max(1)
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["key", "label", "prediction", "confidence", "class", "predicted_class"])
-        for example, label, share in zip(
-            examples, predicted.tolist(), confidence.tolist(), strict=True
-        ):
-            classes = names[example.label], names[label]
-            writer.writerow([example.key, example.label, label, f"{share:.6f}", *classes])
-        write_text(self.path / "predictions.csv", table.getvalue())
+        rows = zip(examples, predicted.tolist(), confidence.tolist(), strict=True)
+        header = ("key", "label", "prediction", "confidence", "class", "predicted_class")
+        lines = (
+            (e.key, e.label, label, f"{share:.6f}", names[e.label], names[label])
+            for e, label, share in rows
+        )
+        write_text(self.path / "predictions.csv", csv_text([header, *lines]))
 
     def predictions(self) -> tuple[list[int], list[int]]:
-        """Return (labels, predictions) of the test images."""
-        with (self.path / "predictions.csv").open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        return [int(row["label"]) for row in rows], [int(row["prediction"]) for row in rows]
+        """Return (labels, predictions) of the test images.
+
+        Raises:
+            AdapterError: The file is not the one of the record.
+            RunError: It cannot be read.
+        """
+        path = self.path / "predictions.csv"
+        self._check(path.name)
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                rows = list(csv.DictReader(file))
+            return [int(row["label"]) for row in rows], [int(row["prediction"]) for row in rows]
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+            raise RunError(
+                f"{path} cannot be read: {error}.", hint="Train the run again."
+            ) from error
+
+
+def sound_record(folder: Path) -> dict[str, Any] | None:
+    """Return record.json of a run's folder; None if it is missing or damaged."""
+    try:
+        record: dict[str, Any] = read_json(folder / "record.json")
+    except RunError:
+        return None
+    return record
 
 
 def _validated(kind: type[F], value: Any, path: Path) -> F:

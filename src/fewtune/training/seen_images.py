@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fewtune.core.errors import DataError
-from fewtune.core.files import read_json, write_json
+from fewtune.core.files import read_json, write_sealed
 from fewtune.core.task import Example
 from fewtune.data.decode import open_image
 from fewtune.data.image_facts import pixel_digest
@@ -135,7 +135,7 @@ def store_seen(run: Path, examples: Sequence[Example]) -> None:
             "digests": [found.digest for found in prints],
             "thumbnails": [bytes(found.grey).hex() for found in prints],
         }
-        write_json(path, value)
+        write_sealed(path, value)
 
 
 def print_all(examples: Sequence[Example]) -> list[ImagePrint]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
@@ -37,3 +39,8 @@ def copy_tensors(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> 
     for name in () if misfits else shared:
         target[name].copy_(source[name])
     return misfits
+
+
+def crc32(tensor: Tensor) -> int:
+    """Return the CRC-32 of the bytes of a tensor of any shape."""
+    return zlib.crc32(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)

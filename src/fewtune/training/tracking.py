@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fewtune.core.errors import ConfigError, RunError, did_you_mean
-from fewtune.core.files import write_text
+from fewtune.core.files import load_json, write_text
 
 
 @dataclass(frozen=True)
@@ -121,11 +121,12 @@ class JsonLines(Tracker):
         for step in steps:
             if step.phase not in self._cleaned:
                 self._cleaned.add(step.phase)
-                self._drop_from(step.phase, step.step)
+                self._keep(partial(_is_before, step))
         self._append([{k: v for k, v in vars(step).items() if k != "left_s"} for step in steps])
 
     def finish(self, record: dict[str, Any]) -> None:
-        """Append the results."""
+        """Append the results, once."""
+        self._keep(lambda line: "step" in line)
         self._append([{"metrics": record["metrics"]}])
 
     def _append(self, values: Sequence[dict[str, Any]]) -> None:
@@ -139,20 +140,23 @@ class JsonLines(Tracker):
                 hint="Free some space and type the same command again; the run continues.",
             ) from error
 
-    def _drop_from(self, phase: str, step: int) -> None:
+    def _keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        """Drop the other lines, and what was torn by a kill, damaged, or the results."""
         assert self._path is not None
         if not self._path.exists():
             return
         kept = []
         for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                value = json.loads(line)
-                again = value["phase"] == phase and value["step"] >= step
-            except (ValueError, KeyError, TypeError):  # torn by a kill, damaged, or the results
+                kept += [line] if wanted(load_json(line)) else []
+            except (ValueError, KeyError, TypeError):
                 continue
-            if not again:
-                kept.append(line)
         write_text(self._path, "".join(line + "\n" for line in kept))
+
+
+def _is_before(step: Step, line: dict[str, Any]) -> bool:
+    """Whether a line is of an earlier step or of another phase."""
+    return bool(line["phase"] != step.phase or line["step"] < step.step)
 
 
 class TensorBoard(Tracker):

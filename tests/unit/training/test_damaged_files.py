@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 import fewtune
@@ -15,8 +19,10 @@ from fewtune.core.errors import AdapterError, DataError, RunError
 from fewtune.core.files import read_json, write_json
 from fewtune.data.decode import open_image
 from fewtune.testing import tiny_clip_folder, tiny_task
+from fewtune.training.checkpoints import Checkpoints
 from fewtune.training.load_run import load_run
 from fewtune.training.prediction import predict
+from fewtune.training.run_folder import RunFolder
 from fewtune.training.tracking import JsonLines, Step
 
 SETTINGS = {"precision": "fp32", "threads": 1, "length": 2, "length_unit": "steps"}
@@ -48,6 +54,80 @@ def test_a_flipped_bit_in_an_adapter_is_found(run: Path) -> None:
         content[at] ^= bit
     adapter.write_bytes(content)
     load_run(run, "cpu")
+
+
+def test_a_flipped_bit_in_a_checkpoint_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    weight = torch.nn.Parameter(torch.arange(8.0))
+    head: Any = SimpleNamespace(saved=lambda: {"w": weight.data}, trainable=lambda: [("w", weight)])
+    optimizer = torch.optim.AdamW([weight])
+    weight.grad = torch.ones(8)
+    optimizer.step()
+    Checkpoints(path).save(0, 3, head, optimizer)
+    content = bytearray(path.read_bytes())
+    before = weight.detach().clone()
+    for at in range(0, 8 * len(content), 7):
+        content[at // 8] ^= 1 << at % 8
+        path.write_bytes(content)
+        fresh = torch.optim.AdamW([weight])
+        try:
+            step = Checkpoints(path).restore(0, head, fresh)
+        except RunError:
+            step = 0  # named
+        assert step in (0, 3)  # of another phase: training starts again
+        assert torch.equal(weight, before)
+        content[at // 8] ^= 1 << at % 8
+
+
+@pytest.mark.parametrize("name", ["task.json", "spec.json", "record.json", "seen.json"])
+def test_a_changed_description_of_a_run_is_refused(run: Path, name: str) -> None:
+    stored = json.loads((run / name).read_text())
+    changed = {"classes": ["x"], "seed": 7, "hash": "0", "digests": []}
+    (run / name).write_text(json.dumps(stored | {k: changed[k] for k in stored if k in changed}))
+    with pytest.raises(RunError, match=f"{name} is not what was written"):
+        read_json(run / name)
+    if name != "seen.json":
+        with pytest.raises(RunError, match="is not what was written"):
+            load_run(run, "cpu")
+
+
+def test_changed_predictions_are_refused(run: Path) -> None:
+    table = run / "predictions.csv"
+    table.write_text(table.read_text().replace("0\n", "1\n", 1))
+    with pytest.raises(AdapterError, match="changed or damaged"):
+        RunFolder(run).predictions()
+
+
+def test_a_run_killed_before_its_record_leaves_its_checkpoint_and_nothing_twice(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results are logged, then the record is written, the last of all."""
+    settings = {**SETTINGS, "checkpoint_interval_s": 0, "backbone": str(made.parents[1] / "clip")}
+
+    class Killed(BaseException): ...
+
+    def kill(self: Checkpoints) -> None:
+        raise Killed
+
+    fewtune.fit(tiny_task(), "zero-shot", runs=tmp_path, **_without_length(settings))
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "remove", kill)
+        with pytest.raises(Killed):
+            fewtune.fit(tiny_task(), "clip-lora", runs=tmp_path, **settings)
+    (folder,) = tmp_path.glob("clip-lora-*")
+    assert not (folder / "record.json").exists()
+    assert (folder / "checkpoint.safetensors").exists()
+    again = fewtune.fit(tiny_task(), "clip-lora", runs=tmp_path, **settings)
+    assert again.folder == folder
+    for name in ("adapter.safetensors", "predictions.csv"):
+        assert (folder / name).read_bytes() == (made / name).read_bytes()
+    logs = [(f / "metrics.jsonl").read_text().splitlines() for f in (folder, made)]
+    assert [line[:28] for line in logs[0]] == [line[:28] for line in logs[1]]
+    assert {p.name for p in folder.iterdir()} == {p.name for p in made.iterdir()}
+
+
+def _without_length(settings: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if not key.startswith("length")}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

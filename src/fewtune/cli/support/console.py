@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -21,6 +22,10 @@ from fewtune.cli.support.text_table import table_lines
 if TYPE_CHECKING:
     import rich.console
     from rich.progress import Progress
+
+
+# Control characters but line end and tab, and marks that turn the direction of writing.
+OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 class Console:
@@ -43,7 +48,7 @@ class Console:
 
     def line(self, text: str = "") -> None:
         """Print one line, however long."""
-        print(text, file=sys.stderr if self.machine else sys.stdout, flush=True)
+        print(printable(text), file=sys.stderr if self.machine else sys.stdout, flush=True)
 
     def note(self, text: str) -> None:
         """Print one line that `--quiet` leaves out."""
@@ -52,7 +57,7 @@ class Console:
 
     def warn(self, text: str) -> None:
         """Print a warning on stderr."""
-        self.rich(stderr=True).print(f"[yellow]warning:[/] {_escape(text)}", soft_wrap=True)
+        self.rich(stderr=True).print(f"[yellow]warning:[/] {rich_text(text)}", soft_wrap=True)
 
     def json(self, value: Any) -> None:
         """Print one JSON value on stdout, in ASCII, so that no terminal can spoil it."""
@@ -73,8 +78,9 @@ class Console:
         """
         out = sys.stderr if self.machine else sys.stdout
         bold = out.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-        for line, is_header in table_lines(header, rows, left, self.width, parts):
-            self.line(f"\x1b[1m{line}\x1b[0m" if bold and is_header else line)
+        shown = [[printable(cell) for cell in row] for row in rows]
+        for line, is_header in table_lines(header, shown, left, self.width, parts):
+            print(f"\x1b[1m{line}\x1b[0m" if bold and is_header else line, file=out, flush=True)
 
     @property
     def width(self) -> int:
@@ -112,7 +118,12 @@ class Console:
 
 def complain(text: str) -> None:
     """Print one line on stderr, whatever the console's settings."""
-    print(" ".join(text.split()), file=sys.stderr, flush=True)
+    print(printable(" ".join(text.split())), file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """Return text with escapes for what a terminal would obey: names come from strangers' files."""
+    return OBEYED.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def tolerate_streams() -> None:
@@ -156,7 +167,8 @@ def count(number: int) -> str:
     return f"{number:,}" if number < 1_000_000 else f"{number / 1e6:.1f}M"
 
 
-def _escape(text: str) -> str:
+def rich_text(text: str) -> str:
+    """Return plain text as rich prints it: its brackets are no markup."""
     from rich.markup import escape
 
-    return escape(text)
+    return escape(printable(text))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
+
+from fewtune.core.csv_text import csv_text
 
 if TYPE_CHECKING:
     from fewtune.training.prediction import Prediction
@@ -27,10 +27,10 @@ def csv_lines(predictions: Iterable[Prediction], names: Sequence[str], top: int)
     """Yield path, class, probability, and class_2, probability_2, ... for further classes."""
     further = range(2, min(top, len(names)) + 1)
     columns = [column for i in further for column in (f"class_{i}", f"probability_{i}")]
-    yield _csv_line(["path", "class", "probability", *columns])
+    yield csv_text([["path", "class", "probability", *columns]])
     for prediction in predictions:
         cells = [cell for name, share in prediction.top for cell in (name, f"{share:.6f}")]
-        yield _csv_line([str(prediction.source), *cells])
+        yield csv_text([[str(prediction.source), *cells]])
 
 
 def json_lines(predictions: Iterable[Prediction], names: Sequence[str], top: int) -> Iterator[str]:
@@ -54,9 +54,3 @@ LINES: dict[str, Callable[[Iterable[Prediction], Sequence[str], int], Iterator[s
     "csv": csv_lines,
     "jsonl": json_lines,
 }
-
-
-def _csv_line(cells: Sequence[str]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)
-    return line.getvalue()

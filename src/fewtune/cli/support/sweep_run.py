@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fewtune.cli.support.console import Console, duration
+from fewtune.cli.support.console import Console, duration, rich_text
 from fewtune.cli.support.data_checks import ShownOnConsole
 from fewtune.core.naming import counted
 from fewtune.core.percentages import percent
@@ -192,7 +192,7 @@ class LiveTable:
         strategies = list(dict.fromkeys(run.spec.strategy for run in self.progress.every))
         grid = Grid(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
         for name in ("", *tasks):
-            grid.add_column(name, justify="right" if name else "left")
+            grid.add_column(rich_text(name), justify="right" if name else "left")
         for strategy in strategies:
             grid.add_row(strategy, *(self._cell(strategy, task) for task in tasks))
         return grid

@@ -10,6 +10,7 @@ import lzma
 import os
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -28,7 +29,7 @@ BLOCK_BYTES = 1 << 20
 LONGEST_PATH = 1024
 DAMAGED = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError,
-    UnicodeError, ValueError, OverflowError, RuntimeError, MemoryError,
+    UnicodeError, ValueError, OverflowError, RuntimeError, MemoryError, LookupError, struct.error,
 )  # fmt: skip
 
 

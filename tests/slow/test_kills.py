@@ -1,0 +1,28 @@
+"""What `python tests/slow/kills.py` does for 200 kills, for one kill and one full disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from kills import ACTS, Act, Tally, fill_often, kill_often
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("act", ACTS, ids=lambda act: act.name.replace(" ", "-"))
+def test_what_a_kill_leaves_is_whole_and_the_next_run_ends_in_the_same_bytes(
+    act: Act, tmp_path: Path
+) -> None:
+    tally = Tally()
+    kill_often(act, 1, 1, tmp_path, tally)
+    assert not tally.faults
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("act", [ACTS[0], *ACTS[-6:]], ids=lambda act: act.name.replace(" ", "-"))
+def test_a_full_disk_leaves_what_the_next_run_ends(act: Act, tmp_path: Path) -> None:
+    tally = Tally()
+    fill_often(act, 1, 1, tmp_path, tally)
+    assert not tally.faults
