@@ -9,8 +9,6 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
-from fewtune.data.split_json import read_split_json
-
 from fewtune.backbones import config_files, open_clip_config, weight_files
 from fewtune.core.errors import FewTuneError
 from fewtune.core.files import read_json
@@ -18,6 +16,7 @@ from fewtune.core.toml import read_toml
 from fewtune.data.class_names import whole_labels
 from fewtune.data.layouts.list_folder import read_list
 from fewtune.data.layouts.listing import Listing
+from fewtune.data.layouts.split_file import read_split_json
 from fewtune.data.text_files import read_class_names, read_descriptions
 from fewtune.datasets import tfrecord
 from fewtune.datasets.download.archive import unpack
@@ -27,6 +26,7 @@ from fewtune.reports.study_runs import group, load_runs, refuse_mixed
 from fewtune.sweeps.sources import SweepFile
 from fewtune.training import disk_cache
 from fewtune.training.checkpoints import Checkpoints
+from fewtune.training.find_runs import summaries
 from fewtune.training.run_folder import RunFolder
 from fewtune.training.tracking import JsonLines, Step
 
@@ -62,8 +62,6 @@ def _golden() -> Path:
 
 
 def _summaries(folder: Path) -> None:
-    from fewtune.cli.support.find_runs import summaries
-
     list(summaries(folder))
 
 
@@ -87,10 +85,10 @@ def _file(name: str, parse: Callable[[Path], object]) -> Callable[[bytes, Path],
 
 def _tfrecord(path: Path) -> None:
     data = tfrecord.map_file(path)
-    for span in tfrecord.locate_records(data, path):
-        dict(tfrecord.Features(data, span, path))
     with contextlib.suppress(FewTuneError):  # the contents, without their checksums
-        dict(tfrecord.Features(data, tfrecord.Span(0, len(data)), path))
+        tfrecord.read_record(data, tfrecord.Span(0, len(data)), path)
+    for span in tfrecord.locate_records(data, path):
+        tfrecord.read_record(data, span, path)
 
 
 def _shard(path: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from kills import ACTS, Act, Tally, fill_often, kill_often
+from acts import ACTS, Act
+from kills import Tally, fill_often, kill_often
 
 pytestmark = pytest.mark.slow
 

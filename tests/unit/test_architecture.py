@@ -48,6 +48,7 @@ WAY_LINES = 1400
 # What else runs on the way, and what it is asked.
 HELPERS = {
     "backbones/clip.py",  # the stages of a tower
+    "data/quiet_pillow.py",  # warnings of libraries
     "data/test_guard.py",  # whether this is a test image
     "model/dropout.py",  # masks
     "model/dual_encoder.py",  # the device, and which tower a batch enters

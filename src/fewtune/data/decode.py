@@ -12,12 +12,7 @@ of a file is used.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import functools
 import io
-import logging
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +21,7 @@ from fewtune.core.errors import DataError, RunError
 from fewtune.core.task import ImageSource
 from fewtune.data import test_guard
 from fewtune.data.label_table import plain
+from fewtune.data.quiet_pillow import silence_pillow
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -90,7 +86,7 @@ def open_stored(source: Any) -> Image:
         RunError: It is a test image of a run that is still in training.
     """
     refuse_test_image(source)
-    _silence_pillow()
+    silence_pillow()
     if isinstance(source, str | Path) and _is_special(Path(source)):
         raise Unreadable("it is no regular file")
     try:
@@ -237,35 +233,6 @@ def _scale_to_8_bits(image: Image) -> Image:
     for row, of in enumerate(values):  # row by row: a photo of 100 megapixels would take gigabytes
         scaled[row] = (of.astype(np.int32) + 128) // 257
     return pillow.fromarray(scaled)
-
-
-def _silence_pillow() -> None:
-    """Silence Pillow's warnings about size and metadata; this module checks what matters.
-
-    Filters are process-wide, and `catch_warnings` is not thread-safe. They are set again if other
-    code has restored its own.
-    """
-    from PIL import Image as pillow
-
-    _silence_libraries()
-    categories = (pillow.DecompressionBombWarning, UserWarning, DeprecationWarning)
-    for category in categories:
-        known = any(
-            entry[0] == "ignore" and entry[2] is category and "PIL" in str(entry[3])
-            for entry in warnings.filters[: len(categories)]
-        )
-        if not known:
-            warnings.filterwarnings("ignore", category=category, module=r"PIL\.")
-
-
-@functools.cache
-def _silence_libraries() -> None:
-    """Keep Pillow and its libtiff from printing what a damaged file lacks."""
-    from PIL import _imaging
-
-    logging.getLogger("PIL").addHandler(logging.NullHandler())
-    with contextlib.suppress(AttributeError, OSError):  # linked in another way
-        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
 def _too_large(*size: int) -> str:

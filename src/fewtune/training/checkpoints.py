@@ -95,10 +95,6 @@ class Checkpoints:
             }
         return step
 
-    def remove(self) -> None:
-        """Delete the checkpoint of a finished run."""
-        self.path.unlink(missing_ok=True)
-
     def _tensors(self) -> dict[str, Tensor]:
         tensors = load_file(self.path)
         if self._metadata().get(CHECKSUM) not in (None, _checksum(tensors, *self._meta())):

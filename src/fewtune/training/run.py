@@ -15,7 +15,6 @@ import torch
 from fewtune.backbones.model_names import resolve as resolve_backbone
 from fewtune.core.draws import few_shot
 from fewtune.core.errors import ConfigError, DataError
-from fewtune.core.files import write_atomic, write_sealed
 from fewtune.core.lock import locked
 from fewtune.core.naming import counted
 from fewtune.core.spec import Plan, Recipe
@@ -198,12 +197,7 @@ class Execution:
         if (self.task.test or self.job.measured) and self.job.write_card:
             self.job.write_card(self.folder, record, zero_shot)
         self.tracker.finish(record)
-
-        def write(temporary: Path) -> None:
-            write_sealed(temporary, record)
-            self.checkpoints.remove()  # not earlier: the disk may be full; not later: a kill
-
-        write_atomic(self.folder.path / "record.json", write)
+        self.folder.finish(record)
 
     def check_memory(self) -> None:
         """Refuse a memory budget that is too small, before anything is computed.

@@ -29,7 +29,7 @@ from pydantic import ValidationError
 from fewtune.core.csv_text import csv_text
 from fewtune.core.errors import AdapterError, RunError
 from fewtune.core.fields import Frozen
-from fewtune.core.files import read_json, write_sealed, write_text
+from fewtune.core.files import read_json, write_atomic, write_sealed, write_text
 from fewtune.core.naming import counted
 from fewtune.core.spec import Plan, Spec
 from fewtune.core.task import ClassSet, Example, Task
@@ -119,6 +119,16 @@ class RunFolder:
                 hint="Upgrade: pip install -U fewtune",
             )
         return _validated(Spec, value, path)
+
+    def finish(self, record: dict[str, Any]) -> None:
+        """Write the record, the last file of a run, and remove the checkpoint."""
+
+        def write(temporary: Path) -> None:
+            write_sealed(temporary, record)
+            # Not earlier: the disk may be full. Not later: a kill would leave it for ever.
+            self.checkpoint.unlink(missing_ok=True)
+
+        write_atomic(self.path / "record.json", write)
 
     def record(self) -> dict[str, Any]:
         """Return record.json of a complete run.

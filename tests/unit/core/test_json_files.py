@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from fewtune.data.split_json import read_split_json
 
 from fewtune.core import files
 from fewtune.core.errors import ConfigError, DataError, RunError
 from fewtune.core.files import read_json, write_json, write_sealed
 from fewtune.core.toml import read_toml
+from fewtune.data.layouts.split_file import read_split_json
 
 VALUE = {"b": [1, 0.1, None, {"é": "x"}], "a": {"2": 1, "10": True}}
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 import fewtune
 from fewtune.core.errors import AdapterError, DataError, RunError
-from fewtune.core.files import read_json, write_json
+from fewtune.core.files import read_json, write_json, write_sealed
 from fewtune.data.decode import open_image
 from fewtune.testing import tiny_clip_folder, tiny_task
 from fewtune.training.checkpoints import Checkpoints
@@ -93,7 +93,7 @@ def test_a_changed_description_of_a_run_is_refused(run: Path, name: str) -> None
 
 def test_changed_predictions_are_refused(run: Path) -> None:
     table = run / "predictions.csv"
-    table.write_text(table.read_text().replace("0\n", "1\n", 1))
+    table.write_text(table.read_text().replace(",0,", ",1,", 1))
     with pytest.raises(AdapterError, match="changed or damaged"):
         RunFolder(run).predictions()
 
@@ -106,12 +106,14 @@ def test_a_run_killed_before_its_record_leaves_its_checkpoint_and_nothing_twice(
 
     class Killed(BaseException): ...
 
-    def kill(self: Checkpoints) -> None:
-        raise Killed
+    def kill(path: Path, value: Any) -> None:
+        write_sealed(path, value)
+        if "record" in path.name:
+            raise Killed
 
     fewtune.fit(tiny_task(), "zero-shot", runs=tmp_path, **_without_length(settings))
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "remove", kill)
+        patch.setattr("fewtune.training.run_folder.write_sealed", kill)
         with pytest.raises(Killed):
             fewtune.fit(tiny_task(), "clip-lora", runs=tmp_path, **settings)
     (folder,) = tmp_path.glob("clip-lora-*")
