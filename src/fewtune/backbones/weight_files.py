@@ -166,7 +166,7 @@ def _is_torchscript(file: Path) -> bool:
     try:
         with zipfile.ZipFile(file) as archive:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (OSError, ValueError, LookupError, NotImplementedError, zipfile.BadZipFile):
+    except (OSError, ValueError, LookupError, RuntimeError, zipfile.BadZipFile):
         return False  # damaged: its reader says how
 
 
