@@ -1,7 +1,5 @@
 """FewTune: tune CLIP on a handful of labelled images."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

@@ -7,8 +7,6 @@ An image is a path, a PIL image or an array (H, W[, C]) of uint8. What `fit` tra
 images and labels, not on their order.
 """
 
-from __future__ import annotations
-
 import inspect
 import shutil
 import tempfile

@@ -1,7 +1,5 @@
 """Quickstart: two shortened methods on the sample that comes with the package, and a web page."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from fewtune.backbones.checkpoint import describe

@@ -4,8 +4,6 @@ Read from the records of runs, whatever their strategy: what differs between the
 reference is the strategy's default settings where they are among the runs.
 """
 
-from __future__ import annotations
-
 import typing
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence

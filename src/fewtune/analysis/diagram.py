@@ -3,8 +3,6 @@
 It is drawn from the attached model alone, so a strategy that was dropped in has one, too.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any

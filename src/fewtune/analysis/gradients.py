@@ -6,8 +6,6 @@ in a step; the steadiness of its direction is the cosine between the gradients o
 next, and between that of a step and their mean.
 """
 
-from __future__ import annotations
-
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence

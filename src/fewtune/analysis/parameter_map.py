@@ -6,8 +6,6 @@ stage whose output has a gradient with respect to it. So nothing here knows a st
 backbone's names: any new strategy is placed as well.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Replay of a run: the trained model, its start, and its training from the start."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path

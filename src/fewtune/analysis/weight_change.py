@@ -5,8 +5,6 @@ kind in a block. An injected layer that can be merged counts by what it changes 
 whose place it takes; what a strategy adds counts by its own change from its start.
 """
 
-from __future__ import annotations
-
 import copy
 from collections import defaultdict
 from collections.abc import Iterator, Sequence

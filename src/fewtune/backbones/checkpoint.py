@@ -5,8 +5,6 @@ layout (a cached snapshot of the hub is one), a folder in open_clip's layout, or
 dict. Every tensor must find its place and every place its tensor; nothing is initialised at random.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

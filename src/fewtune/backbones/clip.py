@@ -5,8 +5,6 @@ last block returns only the token that is pooled, QuickGELU is one step for auto
 that all prompts share goes through the text tower once (fewtune.backbones.shared_prefix).
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial

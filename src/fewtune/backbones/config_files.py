@@ -1,7 +1,5 @@
 """JSON files of a checkpoint: which model it is, and how it wants its pixels."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from pathlib import Path

@@ -8,8 +8,6 @@ with patches of 32 px makes, so the rest of the tower is a stock CLIP vision tra
 The stem's weights are buffers, so no method trains them and every cut lies above them.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -5,8 +5,6 @@ means the same weights tomorrow, and a run records the commit. Only the files th
 are downloaded, all of one commit.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

@@ -4,8 +4,6 @@ Licences and parameter counts are facts about the published weights; everything 
 backbone is read from its files.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from pathlib import Path

@@ -8,8 +8,6 @@ without any error. So it is read, in this order, and never guessed:
 3. marks that only OpenAI's own half-precision weights carry.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ its projections are stored transposed, and the names differ. What has no place i
 (ResNet, timm and Hugging Face towers, layer scale, SigLIP's bias) is refused by name.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from math import isqrt

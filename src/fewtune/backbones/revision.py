@@ -1,7 +1,5 @@
 """Revision of a backbone that is on this machine, without reading its tensors."""
 
-from __future__ import annotations
-
 from fewtune.backbones.config_files import holds_clip_config
 from fewtune.backbones.hub_snapshot import cached_snapshot
 from fewtune.backbones.model_names import resolve

@@ -6,8 +6,6 @@ prompt.
 Norms, projections and MLPs see tokens alone; attention is the only place that tells rows apart.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

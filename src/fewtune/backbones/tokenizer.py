@@ -1,7 +1,5 @@
 """Prompts to token ids, and the position at which the text tower reads each prompt."""
 
-from __future__ import annotations
-
 import logging
 import warnings
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Print the BibTeX for runs: their method, backbone, dataset, and FewTune."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from fewtune.cli.support.console import Console

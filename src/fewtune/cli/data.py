@@ -5,8 +5,6 @@ For benchmarks: `fewtune data list`, `fewtune data info NAME`, `fewtune data dow
 images yet? `fewtune data sample DIR` writes some.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -9,8 +9,6 @@ An export is refused unless its scores match the run's on image files: built-in 
 and yours (--images).
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Literal
 

@@ -5,8 +5,6 @@ DIR, `fewtune list backbones NAME` one backbone. --verbose adds the flags of eac
 sizes of each backbone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path

@@ -4,8 +4,6 @@ A verb is a file here that defines `command`; the first line of its docstring is
 `fewtune --help`. Listing the verbs imports none of them.
 """
 
-from __future__ import annotations
-
 import ast
 import importlib
 import re

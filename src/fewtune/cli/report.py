@@ -5,8 +5,6 @@ The page is one file. It opens offline, in light and dark, and on a phone. Zero-
 row of every table.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

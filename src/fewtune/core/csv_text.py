@@ -1,7 +1,5 @@
 """Rows as CSV that a spreadsheet shows and does not run: names come from strangers' files."""
 
-from __future__ import annotations
-
 import csv
 import io
 import re

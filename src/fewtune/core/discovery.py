@@ -4,8 +4,6 @@ Names and first docstring lines are read from the source, so listing imports not
 add strategies through the entry-point group "fewtune.strategies".
 """
 
-from __future__ import annotations
-
 import ast
 import importlib
 import inspect

@@ -13,8 +13,6 @@ ImageNet's folders in the order of the file system, which nobody else can repeat
 here, as CLIP-LoRA sorts them.
 """
 
-from __future__ import annotations
-
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -10,8 +10,6 @@ A message says what is wrong, what was found, and what to type next. The command
 one line and exits with status 2; `--debug` shows the traceback.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """Atomic writes and canonical JSON: a reader sees what was there or what is new, not both."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import functools

@@ -1,7 +1,5 @@
 """What fields and their values are called in flags, files, tables and figures."""
 
-from __future__ import annotations
-
 # The prompts, recipe and preprocessing of the repository peft4clip were once called "seed".
 FORMER = {"seed": "peft4clip"}
 

@@ -1,7 +1,5 @@
 """Where FewTune keeps what it can compute or download again."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Percentages as text: shares in [0, 1], their differences and their spread over seeds."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """How a backbone wants its pixels: read from its checkpoint, and what papers did instead."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Literal
 

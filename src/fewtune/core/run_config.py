@@ -5,8 +5,6 @@ A new field of a run is one line in one of the classes below. It is then a flag 
 row in the docs. A field of `TrainingSettings` is hashed and recorded as well.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self

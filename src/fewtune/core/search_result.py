@@ -4,8 +4,6 @@ Searches differ in how they come to their trials. Choosing one, and what a recor
 same for all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

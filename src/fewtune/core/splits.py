@@ -1,7 +1,5 @@
 """Splits of a task: half of its classes, validation as test, a test split that is set aside."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace

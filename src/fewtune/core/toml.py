@@ -1,7 +1,5 @@
 """TOML files: the same keys as the flags, checked as strictly as the flags."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Archives and URLs given in the place of images: what to type to get a folder of them."""
 
-from __future__ import annotations
-
 import shlex
 from pathlib import Path
 

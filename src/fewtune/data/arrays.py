@@ -1,7 +1,5 @@
 """In-memory images and labels, checked and turned into examples."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -4,8 +4,6 @@ Either one name per line, in label order; where labels are not numbers, in the o
 labels or class folders. Or lines of a label, a tab or a comma, and a name, in any order.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 Readers of folders, tables and lists all use these rules, so that they agree.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from itertools import compress, takewhile
 

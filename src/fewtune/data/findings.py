@@ -1,7 +1,5 @@
 """Data findings: problems and oddities of a task's images, worst first."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace

@@ -1,7 +1,5 @@
 """Image files behind what people type: files, folders and patterns."""
 
-from __future__ import annotations
-
 import glob
 import itertools
 import os

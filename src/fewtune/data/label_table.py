@@ -1,7 +1,5 @@
 """Label tables: what every layout is read into, checked once and made into a `Task`."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -3,8 +3,6 @@
 They appear next to the class folders when FewTune is run in the folder of the images.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Collection

@@ -3,8 +3,6 @@
 Sources hold no open file, so other processes can read them.
 """
 
-from __future__ import annotations
-
 import io
 from dataclasses import dataclass
 from pathlib import Path

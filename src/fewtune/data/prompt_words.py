@@ -7,8 +7,6 @@
 Class names stay as they are. Words that two classes would share are not used.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Pillow without words on the terminal about damaged files, which are reported by name."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import functools

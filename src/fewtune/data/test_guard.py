@@ -6,8 +6,6 @@ identified by location: other spellings of a path, or links to its folder, are t
 guard works in all threads of the process, but not for code that opens files without FewTune.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import os

@@ -1,7 +1,5 @@
 """Text files next to images: tables, class names, descriptions."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Iterator, Sequence

@@ -4,8 +4,6 @@ Results are cached under a hash of all paths, sizes and modification times, so t
 unchanged folder again opens no image.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

@@ -3,8 +3,6 @@
 Compressed arrays are unpacked into the cache once, so that images are read by place.
 """
 
-from __future__ import annotations
-
 import gzip
 import importlib
 import shutil

@@ -4,8 +4,6 @@ The folder is the registry: `vtab/dtd.toml` is vtab/dtd, `shift/imagenet_a.toml`
 file declares its other names, so nothing is registered anywhere else.
 """
 
-from __future__ import annotations
-
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence

@@ -12,8 +12,6 @@ Class names and templates are lists, or the name of a list in `classes/`. Downlo
 paths of files in `published_files.toml`.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence

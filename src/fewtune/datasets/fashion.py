@@ -1,7 +1,5 @@
 """Fashion-MNIST, a sample of it that comes with FewTune: 10 classes, 16 + 100 images each."""
 
-from __future__ import annotations
-
 import functools
 import io
 import zipfile

@@ -1,7 +1,5 @@
 """Loading of a declared dataset: find its files, read them, choose the prompts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path

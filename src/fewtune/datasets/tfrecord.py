@@ -6,8 +6,6 @@ integers, which protobuf reads. Images are only located, so that they stay in th
 are needed.
 """
 
-from __future__ import annotations
-
 import mmap
 import struct
 from collections.abc import Iterator, Mapping

@@ -5,8 +5,6 @@ task_adaptation/data/{clevr,kitti,dsprites,smallnorb}.py). A value equal to a th
 the lower class.
 """
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_left
 from collections.abc import Sequence

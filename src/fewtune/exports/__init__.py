@@ -4,8 +4,6 @@ An export is first written next to its place and read back by the program that i
 then gives the logits of the live model on image files does it move into place.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

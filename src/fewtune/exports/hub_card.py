@@ -1,7 +1,5 @@
 """The README.md of an export: a model card that the Hugging Face hub understands."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -4,8 +4,6 @@ A backbone with a convolutional stem is written in the same files, but only FewT
 transformers has no such model, and says that the shape of the patch embedding is wrong.
 """
 
-from __future__ import annotations
-
 import inspect
 import shutil
 from collections.abc import Iterator

@@ -5,8 +5,6 @@ images are resized and what the classes are called stands in the program's metad
 thirty lines comes with it that needs numpy, Pillow and onnxruntime.
 """
 
-from __future__ import annotations
-
 import inspect
 import json
 import logging

@@ -4,8 +4,6 @@ PEFT's update is alpha / sqrt(r) * B A with `use_rslora`, so the layer's scale s
 alpha = s * sqrt(r).
 """
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

@@ -10,8 +10,6 @@ A prefix that all rows share may have one mask for all of them. Then it may be h
 of what each row has of its own.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Iterator, Sequence

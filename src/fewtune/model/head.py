@@ -4,8 +4,6 @@ A subclass changes one of four places: `image` and `text` transform embeddings, 
 `loss` regularises. Every default is zero-shot CLIP.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal

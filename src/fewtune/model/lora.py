@@ -1,7 +1,5 @@
 """A linear layer with a low-rank update (Hu et al., LoRA, 2022, eq. 3)."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, Self
 

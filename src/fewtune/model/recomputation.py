@@ -6,8 +6,6 @@ with a graph, which is used and thrown away before the next chunk. So memory gro
 not with the rows, for one more forward pass.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any
 

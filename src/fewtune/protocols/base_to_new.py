@@ -6,8 +6,6 @@ harmonic mean of the averages is that of average base and average new accuracy, 
 harmonic means. Strategies that only know their training classes have no new accuracy.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from functools import partial
 

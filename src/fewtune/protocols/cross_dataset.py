@@ -6,8 +6,6 @@ The average leaves ImageNet out. Here CLIPFit is trained for 10 epochs, as its a
 lambda for transfer is not published, so it stays at its default.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from functools import partial
 

@@ -5,8 +5,6 @@ Zhou et al., "Learning to Prompt for Vision-Language Models", IJCV 2022, section
 average is that of the four. Everything else as in `cross-dataset`.
 """
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from fewtune.protocols.cross_dataset import CrossDataset

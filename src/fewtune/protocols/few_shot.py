@@ -6,8 +6,6 @@ of the eleven; their shots are drawn from the whole training split. Papers diffe
 draws (`prompts`, `draw`); validation images are at most 4 per class.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from functools import partial
 

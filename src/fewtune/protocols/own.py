@@ -1,7 +1,5 @@
 """Own images: few-shot on any folders, with every strategy."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from fewtune.protocols.few_shot import FewShot

@@ -12,8 +12,6 @@ their own recipe, without a search. The papers' average is that of 19 tasks; the
 groups' means is a column, too, since groups differ in size.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial

@@ -1,7 +1,5 @@
 """Citations that a run owes, as BibTeX: of FewTune, its method, its backbone and its data."""
 
-from __future__ import annotations
-
 import inspect
 import re
 import sys

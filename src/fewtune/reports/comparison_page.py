@@ -3,8 +3,6 @@
 It has no script; light and dark follow the reader's system; it fits a screen of 375 px.
 """
 
-from __future__ import annotations
-
 import io
 import shlex
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Tables of an evaluation: per class, what is taken for what, and the answer for each image."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path

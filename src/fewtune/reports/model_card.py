@@ -1,7 +1,5 @@
 """Model card of a run: the README.md that people open first in its folder, next to summary.png."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

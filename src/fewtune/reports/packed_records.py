@@ -1,7 +1,5 @@
 """Packed records: those of a study in one file, small enough to be published with its tables."""
 
-from __future__ import annotations
-
 import io
 import tarfile
 import tempfile

@@ -1,7 +1,5 @@
 """Templates of pages and model cards, and the filters that they share."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

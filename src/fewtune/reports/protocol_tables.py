@@ -4,8 +4,6 @@
 the tables can be made without the data. Where a run is missing they have a hole.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@
 digits.
 """
 
-from __future__ import annotations
-
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping

@@ -4,8 +4,6 @@ Shares are means over seeds, of the test images of a class. What a run predicted
 `predictions.csv`; a task with a run that lacks it is left out.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Report of a study: one self-contained page, and its tables as Markdown, LaTeX and CSV."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any

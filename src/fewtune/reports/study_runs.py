@@ -3,8 +3,6 @@
 Everything here is a pure function of records, so a report says the same wherever it is made.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

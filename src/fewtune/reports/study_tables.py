@@ -3,8 +3,6 @@
 The numbers of papers stand next to ours, marked as published.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import mean

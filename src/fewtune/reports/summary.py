@@ -4,8 +4,6 @@ Pure functions of records, so that the terminal, the model card, the plot and th
 same numbers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

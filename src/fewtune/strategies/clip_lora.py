@@ -9,8 +9,6 @@ for OpenAI's weights); without dropout the branch form is kept (theirs has wrong
 similarity and loss are computed in fp32 instead of fp16.
 """
 
-from __future__ import annotations
-
 import math
 from functools import partial
 from typing import Any, Literal

@@ -6,8 +6,6 @@ to unit root mean square, from zero weights, so that it shares recipe fields, ca
 with every other strategy.
 """
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from fewtune.core.spec import InferenceType, Recipe

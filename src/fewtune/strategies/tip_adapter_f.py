@@ -10,8 +10,6 @@ the best one on the test images; epochs go through the ten views of the cache in
 EuroSAT gets 20 epochs too (theirs: 100, `--length 100`).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import nn

@@ -4,8 +4,6 @@ Jia et al., "Visual Prompt Tuning", ECCV 2022, section 3.2 (VPT-Shallow): VPT-de
 prompts at the first block only, whose outputs travel on through the later blocks.
 """
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from fewtune.strategies.vpt_deep import VptDeep

@@ -4,8 +4,6 @@ Radford et al., "Learning Transferable Visual Models From Natural Language Super
 section 3.1. Several prompts of a class are averaged as normalised embeddings.
 """
 
-from __future__ import annotations
-
 from fewtune.core.task import ClassSet
 from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.head import Head

@@ -1,7 +1,5 @@
 """Jobs of the cases of a sweep: a case and what all runs share validate into one config."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any

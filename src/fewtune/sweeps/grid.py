@@ -12,8 +12,6 @@ A table that is written several times, as [[clip-lora]], is several grids; a run
 of them names is made once.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A study lives in memory. It goes on from what it was told before, or is made aga
 beginning, which gives the same: the sampler is seeded, and one trial is asked for at a time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any
 

@@ -4,8 +4,6 @@ A run is measured on the test images of another task with that task's class prom
 with the zero-shot run there. Heads that only know their training classes cannot be measured.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path

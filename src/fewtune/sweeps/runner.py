@@ -9,8 +9,6 @@ A source names the cases that are needed as far as scores are known (`sweeps.sch
 runner makes runs in whatever order and place and yields what became of each.
 """
 
-from __future__ import annotations
-
 import time
 import traceback
 from collections import defaultdict

@@ -4,8 +4,6 @@ A source is asked for cases, the runs of which are made; then it is asked again 
 until it names no new case. Nothing is kept but run folders, so a sweep continues where it stopped.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

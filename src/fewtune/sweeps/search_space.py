@@ -1,7 +1,5 @@
 """The table [search] of a sweep file: how values are searched, and among which."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field

@@ -5,8 +5,6 @@ last and under another name until all of it has arrived. So whoever sees a recor
 run, and what an upload that was cut off has left is not one.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Measuring of a tuned model on images that its run was not scored on: other classes, datasets."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -5,8 +5,6 @@ computed again. A strategy that only knows its training classes has null where t
 Images that the run has learned from are left out, and zero-shot is scored on the others too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 A check that fails says what was expected and what was found.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from pathlib import Path

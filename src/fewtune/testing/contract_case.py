@@ -1,7 +1,5 @@
 """A strategy on a random CLIP: jobs, heads and trainings that last a second or two."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The contract of declared datasets; its checks need no image and no network."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from pathlib import Path

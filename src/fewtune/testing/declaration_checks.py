@@ -1,7 +1,5 @@
 """Declarations of a strategy: its options, its citation, its prompts and its phases."""
 
-from __future__ import annotations
-
 import typing
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """Runs of a strategy: where it starts, what a run writes, and what is read from it."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 

@@ -1,7 +1,5 @@
 """A random CLIP and a task of noisy gradients: offline, in milliseconds."""
 
-from __future__ import annotations
-
 import copy
 import functools
 from pathlib import Path

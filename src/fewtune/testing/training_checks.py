@@ -1,7 +1,5 @@
 """Training of a strategy: what learns, what stays, and what must not change the result."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Key of a cached tensor: everything that decides the activations of one view, to the bit."""
 
-from __future__ import annotations
-
 import contextlib
 from dataclasses import asdict
 from importlib.metadata import version

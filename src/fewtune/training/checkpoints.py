@@ -1,7 +1,5 @@
 """Checkpoints of an unfinished run: trained tensors, optimizer state and the step, in one file."""
 
-from __future__ import annotations
-
 import time
 import zlib
 from collections.abc import Mapping

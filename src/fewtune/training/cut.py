@@ -1,7 +1,5 @@
 """Cuts: where the frozen part of each tower ends. Below its cut everything may be computed once."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """Device and precision of a run, copies to a GPU, and free memory."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import os

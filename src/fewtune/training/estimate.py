@@ -1,7 +1,5 @@
 """Estimate of a phase before its first step: seconds and memory, from probe steps."""
 
-from __future__ import annotations
-
 import time
 
 from fewtune.training.loop import Training

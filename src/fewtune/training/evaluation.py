@@ -1,7 +1,5 @@
 """Evaluation of a run on other images, next to zero-shot on the same images."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any

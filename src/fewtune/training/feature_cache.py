@@ -5,8 +5,6 @@ budget, and on disk for other runs where the strategy has left everything below 
 What does not fit is streamed from the images.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import itertools

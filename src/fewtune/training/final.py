@@ -4,8 +4,6 @@ The run that is made first says what the method is worth on images that it has n
 run keeps that number in its record, under the name of the run that it belongs to.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from fewtune.core.draws import DEFAULT_DRAW

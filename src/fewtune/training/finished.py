@@ -1,7 +1,5 @@
 """Finished runs, found again without torch, so that their tables come at once."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Some images and class prompts are sent through the model, forward and backward, 
 is multiplied: within a factor of two on a machine that does nothing else.
 """
 
-from __future__ import annotations
-
 import os
 import shlex
 import time

@@ -4,8 +4,6 @@ A view is a pure function of (seed, image key, view number), so a cached and a s
 resumed one, see the same pixels.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import os

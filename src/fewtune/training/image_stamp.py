@@ -5,8 +5,6 @@ A task is named by the names and sizes of its images. Pixels may change under th
 that is looked at where these times differ.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

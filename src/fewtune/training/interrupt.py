@@ -1,7 +1,5 @@
 """Ctrl-C between steps, not within one."""
 
-from __future__ import annotations
-
 import contextlib
 import signal
 import threading

@@ -1,7 +1,5 @@
 """A run ready to be made: what it is asked for, its images, and its strategy."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache

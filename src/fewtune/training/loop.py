@@ -5,8 +5,6 @@ dropout. So the trained tensors, the optimizer's state and the step number are a
 resume from.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib

@@ -6,8 +6,6 @@ name; how they were translated, and which of its mistakes are not reproduced, st
 the file.
 """
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Mapping
 from functools import cache

@@ -1,7 +1,5 @@
 """Labels for any number of images: found, read, scored and forgotten a batch at a time."""
 
-from __future__ import annotations
-
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """From what is asked for to a job: images opened and checked, strategy and recipe made."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any

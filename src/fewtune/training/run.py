@@ -1,7 +1,5 @@
 """One run from start to end: zero-shot first, then train, evaluate and write the folder."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager

@@ -1,7 +1,5 @@
 """Model of a run: the backbone with its preprocessing, and the head that a strategy attaches."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Scores of a head on a list of examples, and the metrics of scores."""
 
-from __future__ import annotations
-
 import math
 
 import torch

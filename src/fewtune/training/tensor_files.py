@@ -1,7 +1,5 @@
 """Files of tensors: written whole or not at all, and copied whole or not at all."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Who is told what happens in a run: the log file, the terminal, TensorBoard, Weights & Biases."""
 
-from __future__ import annotations
-
 import importlib
 import json
 from collections.abc import Callable, Sequence

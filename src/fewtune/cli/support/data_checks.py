@@ -1,7 +1,5 @@
 """Data report on the console: what a task holds, and what is wrong with its images."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

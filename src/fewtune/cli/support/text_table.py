@@ -1,7 +1,5 @@
 """Tables as lines of a given width, in which no word is ever broken."""
 
-from __future__ import annotations
-
 import textwrap
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence

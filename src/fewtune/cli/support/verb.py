@@ -1,7 +1,5 @@
 """Verbs from the signatures of functions: a parameter is a flag or a word of the command line."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 A new layout is a module with a `fewtune.data.label_table.Layout` and an entry in `LAYOUTS`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import replace

@@ -7,8 +7,6 @@
 Class folders may have subfolders. Class names are the sorted folder names.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 

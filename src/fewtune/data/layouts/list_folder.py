@@ -8,8 +8,6 @@ Paths are relative to DIR and may contain spaces; labels are integers from 0. As
 training uses train800val200 if it exists.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from fewtune.core.errors import DataError

@@ -8,8 +8,6 @@ class, category or target; and split, unless the paths have folders for the spli
 relative to the table, or absolute. Labels are names, or integers with names in classnames.txt.
 """
 
-from __future__ import annotations
-
 import posixpath
 import re
 from collections.abc import Iterator, Sequence

@@ -7,8 +7,6 @@ CoOp's splits have this format, and those of many medical datasets. Each entry i
 from 0 up, and a class name. The order of entries is kept, since the papers' draws depend on it.
 """
 
-from __future__ import annotations
-
 import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass

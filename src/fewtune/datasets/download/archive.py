@@ -3,8 +3,6 @@
 An archive is unpacked elsewhere on the same disk and moved into its folder when it is complete.
 """
 
-from __future__ import annotations
-
 import gzip
 import lzma
 import os

@@ -1,7 +1,5 @@
 """Plan of a download: which files of a dataset, and where they go; nothing is fetched here."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -4,8 +4,6 @@ What is complete is not fetched again, what is not is continued. An archive that
 is removed; a note in `ROOT/.downloads` says that it was here.
 """
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence

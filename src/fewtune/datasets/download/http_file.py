@@ -4,8 +4,6 @@ What has arrived lies next to the file as `NAME.part` until its size and checksu
 file under its own name is always complete.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import http.client

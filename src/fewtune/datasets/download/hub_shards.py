@@ -5,8 +5,6 @@ those of any other server. The environment variable HF_ENDPOINT names another se
 https://huggingface.co, such as a mirror.
 """
 
-from __future__ import annotations
-
 import contextlib
 from pathlib import Path
 

@@ -22,8 +22,6 @@ papers' draws depend on it. Classes are told by their names, so a file that numb
 way than the declaration gives the same labels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -13,8 +13,6 @@ paper; there is no validation split, since CoOp's is the same images again. File
 CLIP-LoRA and torchvision sort them; CoOp takes them as the file system lists them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

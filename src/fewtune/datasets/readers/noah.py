@@ -9,8 +9,6 @@ all training images comes with OxfordPets alone: elsewhere the training split is
 lists name. The 1-shot lists of OxfordPets name every image twice; one of the two is dropped.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -5,8 +5,6 @@ VTAB's by `fewtune.datasets.vtab_slices`, except Caltech101's, which TFDS drew f
 files in the order of somebody's disk.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial

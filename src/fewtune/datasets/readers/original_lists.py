@@ -5,8 +5,6 @@ folder of the images, as in CoOp's split files. The split of a row is the author
 have none.
 """
 
-from __future__ import annotations
-
 import importlib.util
 from collections import defaultdict
 from collections.abc import Callable, Sequence

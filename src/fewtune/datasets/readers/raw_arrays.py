@@ -4,8 +4,6 @@ CIFAR-100 (binary or Python version), SVHN (.mat), PatchCamelyon (.h5, by h5py) 
 (record files).
 """
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 from collections import defaultdict

@@ -3,8 +3,6 @@
 Labels are derived as VTAB does (`fewtune.datasets.vtab_labels`).
 """
 
-from __future__ import annotations
-
 import json
 import math
 import struct

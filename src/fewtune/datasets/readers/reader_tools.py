@@ -1,7 +1,5 @@
 """What all readers share: where a dataset lies, its class folders, checked labels, its table."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence

@@ -17,8 +17,6 @@ Splits have the sizes of VTAB's (80, 10 and 10 %) but are a draw of their own, w
 VTAB's, by the order of TFDS (`fewtune.datasets.vtab_slices`), are read from the authors' file.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

@@ -8,8 +8,6 @@ through the shards one after the other. (TFDS interleaves shards only within a s
 of reading changes, the set of images does not.)
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

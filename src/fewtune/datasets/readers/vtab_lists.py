@@ -4,8 +4,6 @@ ROOT[/vtab-1k]/NAME/train800.txt val200.txt train800val200.txt test.txt    "PATH
 ROOT[/vtab-1k]/NAME/images/train800/000000.jpg ..
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path

@@ -9,8 +9,6 @@ Shards are not unpacked: an image is read from its place in the archive. They ho
 split (90, 80 or 60 % of the training images) and its test split, never its val split.
 """
 
-from __future__ import annotations
-
 import re
 import tarfile
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Runs that wait for a worker: which is next, and which come again."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path

@@ -7,8 +7,6 @@ stored in the plan. A step's batch stays what the recipe says: its gradient is t
 micro-batches (`Head.loss` says why).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@ Tensors are counted where they are made, so the count is exact, the same on ever
 from a computation that is far too small to be seen in the size of the process.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import resource

@@ -1,7 +1,5 @@
 """Stack of runs: their tensors stacked in front, so that one step is a step of every run."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
