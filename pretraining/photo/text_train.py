@@ -35,11 +35,11 @@ class Lesson:
 
     until: int
     decay: int
-    batch: int = 1024
+    batch: int = 512
     parts: int = 4
     seed: int = 0
-    matrix_rate: float = 0.006
-    other_rate: float = 1e-3
+    matrix_rate: float = 3e-3
+    other_rate: float = 5e-4
 
     def rate_factor(self, step: int) -> float:
         """Warm up, hold, fall linearly."""
