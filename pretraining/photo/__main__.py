@@ -33,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     text = steps.add_parser("text-train", help="train the text tower, one leg")
     text.add_argument("--until", type=int, required=True, help="step at which the leg ends")
     text.add_argument("--decay", type=int, default=0, help="steps of falling rate at the end")
+    steps.add_parser("text-evaluate", help="score the text tower on development photos")
     joined = steps.add_parser("assemble", help="put both towers into WORK/model")
     joined.add_argument("--trunk", default="trunk", help="checkpoint of the image tower")
     evaluate = steps.add_parser("evaluate", help="score a model folder, write its card")
@@ -99,6 +100,14 @@ def _text_train(options: argparse.Namespace) -> None:
     text.export()
 
 
+def _text_evaluate(options: argparse.Namespace) -> None:
+    from pretraining.photo.text_development import development
+    from pretraining.photo.text_recipe import TextWork
+
+    for name, score in TextWork(options.work).evaluate(development(options.work)).items():
+        print(f"{name}: {score:.3f}")
+
+
 def _assemble(options: argparse.Namespace) -> None:
     from pretraining.photo.export import assemble, write_folder
     from pretraining.photo.teacher import load_teacher
@@ -146,6 +155,7 @@ def main() -> None:
         "train": _train,
         "text-targets": _text_targets,
         "text-train": _text_train,
+        "text-evaluate": _text_evaluate,
         "assemble": _assemble,
         "evaluate": _evaluate,
         "export": _export,

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch.nn import functional
 from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
+from pretraining.photo.text_development import labelled, tiny_rows
 from pretraining.photo.text_evaluate import Development, embed, scores
 from pretraining.photo.text_export import export_text
 from pretraining.photo.text_map import KernelMap, anchor_texts, class_means
@@ -219,6 +220,20 @@ def test_development_photos_are_read_back(tmp_path: Path) -> None:
     again = Development.read(tmp_path / "photos.safetensors")
     assert again.names == photos.names
     assert again.accuracy(torch.eye(3).roll(1, 0)) == 0
+
+
+def test_every_second_validation_photo_of_a_class_is_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "val").mkdir()
+    lines = [f"val_{at}.JPEG\tn0000000{2 - at % 2}\t0\t0\t9\t9" for at in range(8)]
+    (tmp_path / "val" / "val_annotations.txt").write_text("\n".join(lines), encoding="utf-8")
+    rows = tiny_rows(tmp_path)
+    assert [(synset, path.name) for synset, path in rows] == [
+        (1, "val_1.JPEG"),
+        (1, "val_5.JPEG"),
+        (2, "val_0.JPEG"),
+        (2, "val_4.JPEG"),
+    ]
+    assert labelled([2, 2, 7], [7, 1, 2], ["Tench", "Cock", "Hen"]) == ([1, 1, 0], ["tench", "hen"])
 
 
 def test_plain_transformers_loads_the_export(tokenizer: CLIPTokenizer, tmp_path: Path) -> None:
