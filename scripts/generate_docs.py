@@ -248,8 +248,8 @@ def shape_of_vit_b16() -> Any:
     net = copy.deepcopy(_net_of_vit_b16())
     return DualEncoder(
         net,
-        ClipImageTower(net.vision_model, net.visual_projection),
-        ClipTextTower(net.text_model, net.text_projection),
+        ClipImageTower(net),
+        ClipTextTower(net),
         Tokens(),
         dim=net.config.projection_dim,
         logit_scale=100.0,

@@ -106,7 +106,7 @@ class FitsInOrder(Sound):
         def prepare(self, z: Tensor, labels: Tensor) -> None:
             self.means.copy_(z.mean(1)[: len(self.means)])
 
-        def text(self, w: Tensor) -> Tensor:
+        def text(self, w: Tensor, names: tuple[str, ...]) -> Tensor:
             return w + self.means
 
     recipe = Recipe(length=0)

@@ -20,7 +20,7 @@ from fewtune.core.task import ClassSet
 from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.head import Classifier, Head
 from fewtune.model.towers import Activations, Prompts
-from fewtune.training.cut import Cuts, find_cuts
+from fewtune.training.cut import Cuts, find_cuts, with_image
 
 TowerName = Literal["text", "image", "both"]
 HEAD = "head"
@@ -203,7 +203,8 @@ def _batches(head: Head, classes: ClassSet) -> Iterator[tuple[TowerName, Activat
     model, size = head.model, head.model.preprocess.size_px
     if head.classifier == "text":
         prompts = head.prompts(classes)
-        yield "text", model.encode(Prompts(prompts.texts[:1], prompts.owner[:1], prompts.classes))
+        one = model.encode(Prompts(prompts.texts[:1], prompts.owner[:1], prompts.classes))
+        yield "text", with_image(head, one)
     yield "image", model.pixels(_noise(1, 3, size, size))
 
 
@@ -265,7 +266,7 @@ def _trace_head(head: Head, classes: ClassSet, own: Tensors, uses: Uses) -> None
         prompts = model.encode(head.prompts(classes))
         w = _noise(len(prompts.x), model.dim).to(model.device)
         text = replace(prompts, x=w, at=len(model.text.stages()))
-        _note(head.text(text.embeddings()), _Use("text", HEAD), own, uses)
+        _note(head.text(text.embeddings(), classes.names), _Use("text", HEAD), own, uses)
     _note(head.image(z), _Use("image", HEAD), own, uses)
     rest = {name: tensor for name, tensor in own.items() if name not in uses}
     images = Activations(model.image, z, len(model.image.stages()))

@@ -30,10 +30,11 @@ class _ClipTower(Tower):
 
     model: Any  # transformers' modules are not typed
 
-    def __init__(self, model: nn.Module, projection: nn.Linear) -> None:
+    def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.model = model
-        self.projection = projection
+        self.net = net
+        self.model = net.get_submodule(self.prefix)
+        self.positions = f"{self.prefix}.embeddings.position_embedding"
         self.width = self.model.config.hidden_size
         count = len(self.model.encoder.layers)
         self.blocks = tuple(f"{self.prefix}.encoder.layers.{i}" for i in range(count))
@@ -61,7 +62,7 @@ class _ClipTower(Tower):
         """Return what the last block makes of the pooled token: (B, L, W) -> (B, 1, W)."""
 
     def _project(self, x: Tensor, rows: TokenBatch | None) -> Tensor:
-        projected: Tensor = self.projection(x)
+        projected: Tensor = self.net.get_submodule(self.projection)(x)
         return projected
 
 
@@ -72,9 +73,11 @@ class ClipImageTower(_ClipTower):
     """
 
     prefix = "vision_model"
+    projection = "visual_projection"
+    tokens = "vision_model.embeddings.patch_embedding"
 
-    def __init__(self, model: nn.Module, projection: nn.Linear) -> None:
-        super().__init__(model, projection)
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__(net)
         self.patch_px = self.model.config.patch_size
 
     def stages(self) -> list[Stage]:
@@ -103,6 +106,8 @@ class ClipTextTower(_ClipTower):
     """
 
     prefix = "text_model"
+    projection = "text_projection"
+    tokens = "text_model.embeddings.token_embedding"
 
     def stages(self) -> list[Stage]:
         """Return embed, the causal blocks, pool (last norm) and project."""
@@ -215,8 +220,8 @@ def build(checkpoint: Checkpoint) -> DualEncoder:
     net: Any = checkpoint.model
     return DualEncoder(
         net,
-        ClipImageTower(net.vision_model, net.visual_projection),
-        ClipTextTower(net.text_model, net.text_projection),
+        ClipImageTower(net),
+        ClipTextTower(net),
         checkpoint.tokenizer,
         dim=net.config.projection_dim,
         logit_scale=float(net.logit_scale.detach().exp()),

@@ -62,18 +62,32 @@ OPTIONS = (
     click.Argument(["what"], required=False, metavar=f"[{'|'.join((*LISTS, 'runs'))}]"),
     click.Argument(["where"], required=False, metavar="[DIR|NAME]"),
     Option(["--verbose", "-v"], is_flag=True, help="Show more of each."),
+    Option(
+        ["--parameters"],
+        is_flag=True,
+        help="Stages, modules and parameters of a backbone, by the names that strategies use.",
+    ),
     Option(["machine", "--json"], is_flag=True, help="Print one JSON object on stdout."),
 )
 
 
-def run(what: str | None, where: str | None, verbose: bool, machine: bool) -> None:
+def run(
+    what: str | None, where: str | None, verbose: bool, parameters: bool, machine: bool
+) -> None:
     """Print a list."""
     console = Console(machine=machine)
     if what is not None and what not in (*LISTS, "runs"):
         raise ConfigError(f"There is no list {what!r}.", hint=did_you_mean(what, [*LISTS, "runs"]))
     if where is not None and what not in ("runs", "backbones"):
         raise ConfigError(f"{where!r} is one argument too many.", hint="See `fewtune list --help`.")
-    if what == "runs":
+    if parameters and not (what == "backbones" and where):
+        raise ConfigError(
+            "--parameters needs a backbone.",
+            hint=f"fewtune list backbones {DEFAULT_BACKBONE} --parameters",
+        )
+    if parameters:
+        _parameters(str(where), console)
+    elif what == "runs":
         _runs(Path(where) if where else RUNS, console)
     elif what == "backbones" and (verbose or where):
         _backbones((where,) if where else backbone_names(), console)
@@ -110,6 +124,35 @@ def _backbones(names: Sequence[str], console: Console) -> None:
     for name, values in facts.items():
         console.line(name)
         _pairs(values, console)
+
+
+def _parameters(name: str, console: Console) -> None:
+    from fewtune.backbones import clip
+
+    model = clip.load(name)
+    towers = {
+        which: {
+            "stages": [stage.name for stage in tower.stages()],
+            "blocks": list(tower.blocks),
+            **{key: getattr(tower, key) for key in ("projection", "tokens", "positions")},
+        }
+        for which, tower in (("image", model.image), ("text", model.text))
+    }
+    modules = {
+        module: {key: list(p.shape) for key, p in part.named_parameters(recurse=False)}
+        for module, part in model.net.named_modules()
+    }
+    modules = {module: shapes for module, shapes in modules.items() if shapes}
+    if console.machine:
+        console.json({"towers": towers, "modules": modules})
+        return
+    for which, facts in towers.items():
+        console.line(f"{which} tower")
+        _pairs(facts, console)
+    console.line("modules and their parameters")
+    for module, shapes in modules.items():
+        listed = ", ".join(f"{key} {tuple(shape)}" for key, shape in shapes.items())
+        console.line(f"  {module or '(top)'}: {listed}")
 
 
 def _pairs(values: dict[str, Any], console: Console) -> None:

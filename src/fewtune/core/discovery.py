@@ -5,10 +5,10 @@ add strategies through the entry-point group "fewtune.strategies".
 """
 
 import ast
-import importlib
+import importlib.util
 import inspect
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,9 +29,32 @@ def plugins(folder: str) -> dict[str, str]:
 def strategy_names() -> dict[str, str]:
     """Return {name: one-line description} of all strategies, the installed plug-ins included."""
     names = plugins("strategies")
-    for entry in entry_points(group=ENTRY_POINTS):
-        names.setdefault(entry.name, f"plug-in {entry.value}")
+    for name, entries in strategy_entries().items():
+        if name not in names:
+            file = _file_of(entries[0].module)
+            names[name] = (_first_line(file) if file else "") or f"plug-in {entries[0].value}"
     return names
+
+
+def strategy_entries() -> dict[str, list[EntryPoint]]:
+    """Return what installed packages offer as strategies, by name."""
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in entry_points(group=ENTRY_POINTS):
+        found.setdefault(entry.name, []).append(entry)
+    return found
+
+
+def _file_of(module: str) -> Path | None:
+    """Return the file of a module without importing it or a package above it; None if unknown."""
+    top, *inner = module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None:
+        return None
+    if not inner:
+        return Path(spec.origin) if spec.origin else None
+    places = spec.submodule_search_locations or ()
+    files = (Path(place, *inner).with_suffix(".py") for place in places)
+    return next((file for file in files if file.is_file()), None)
 
 
 def defined_in(module: ModuleType, base: type[Any]) -> list[Any]:

@@ -82,6 +82,8 @@ def refuse(tuned: Tuned) -> None:
     reason = ""
     if type(head).forward is not Head.forward:
         reason = "its own way to compute class scores"
+    elif head.conditional:
+        reason = "class prompts that depend on the image"
     elif type(head).image is not Head.image:
         reason = "what it adds behind the image tower"
     elif any(head.model.image.hooks.values()):
@@ -233,7 +235,8 @@ def write_classes(tuned: Tuned, folder: Path) -> None:
             weight, bias = head.linear.weight * head.model.dim**0.5, head.linear.bias
             tensors = {"weight": weight, "bias": bias}
         else:
-            tensors = {"embeddings": F.normalize(head.text(encoded.embeddings()), dim=-1)}
+            w = head.text(encoded.embeddings(), classes.names)
+            tensors = {"embeddings": F.normalize(w, dim=-1)}
     write_tensors(folder / CLASSES, tensors, {})
     write_json(folder / "preprocessor_config.json", processor_settings(head.model.preprocess))
     shutil.copyfile(inspect.getfile(pixels), folder / "pixels.py")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from fewtune.core.errors import AdapterError, ConfigError
+from fewtune.core.errors import AdapterError, ConfigError, did_you_mean
 from fewtune.core.preprocess import Preprocess
+from fewtune.core.task import ClassSet
+from fewtune.model.injected import Injected
 from fewtune.model.towers import (
     PROMPT_CHUNK,
     Activations,
@@ -116,6 +118,14 @@ class DualEncoder:
         x = torch.cat([part.x for part in parts])[order]
         return replace(parts[0], x=x, rows=rows.to(self.device))
 
+    def class_embeddings(self, classes: ClassSet) -> Tensor:
+        """Return what the untouched text tower makes of class names and templates: (C, D).
+
+        Every prompt is L2-normalised, then those of a class are averaged, as for zero-shot CLIP.
+        """
+        with self.original():
+            return self.encode_frozen(Prompts.of(classes)).embeddings()
+
     def _tokenised(self, prompts: Prompts) -> tuple[Tensor, TokenBatch]:
         """Return ids (P, L) and what the rows are, on the CPU."""
         ids, end = self.tokenize(prompts.texts)
@@ -138,7 +148,10 @@ class DualEncoder:
         for glob in globs:
             matching = fnmatch.filter(parameters, glob)
             if not matching:
-                raise ConfigError(f"No parameter of {self.name} matches {glob!r}.")
+                raise ConfigError(
+                    f"No parameter of {self.name} matches {glob!r}.",
+                    hint=self._near(glob, parameters),
+                )
             chosen.update((name, parameters[name]) for name in matching)
         for name, parameter in chosen.items():
             self.initial.setdefault(name, parameter.detach().clone())
@@ -153,15 +166,29 @@ class DualEncoder:
     def inject(self, name: str, make: Callable[[nn.Module], nn.Module]) -> None:
         """Put `make(module)` in the place of the module called `name`.
 
+        Args:
+            make: Returns the new module, an `Injected`.
+
         Raises:
-            ConfigError: The module was replaced before, or a parameter of it is unfrozen.
+            ConfigError: There is no such module, it was replaced before, a parameter of it is
+                unfrozen, or `make` returns no module.
         """
         if any(
             used == name or used.startswith(f"{name}.") for used in (*self.initial, *self._injected)
         ):
             raise ConfigError(f"{name} of {self.name} was changed before it was replaced.")
-        module = self.net.get_submodule(name)
-        replacement = make(module).to(self.device).eval()
+        modules = dict(self.net.named_modules())
+        if name not in modules:
+            raise ConfigError(
+                f"{self.name} has no module {name!r}.", hint=self._near(name, modules)
+            )
+        module = modules[name]
+        made: nn.Module | None = make(module)
+        if not isinstance(made, nn.Module):
+            raise ConfigError(
+                f"What `make` returned for {name} must be a module, found {type(made).__name__}."
+            )
+        replacement = made.to(self.device).eval()
         self._injected[name] = (module, replacement)
         self._place(name, replacement)
 
@@ -172,18 +199,21 @@ class DualEncoder:
             AdapterError: An injected module has no `merged()`, which returns that layer.
         """
         for name, (_, replacement) in self._injected.items():
-            merged = getattr(replacement, "merged", None)
-            if merged is None:
+            plain = _plain(replacement)
+            if plain is None:
                 raise AdapterError(
                     f"{type(replacement).__name__} at {name} cannot be merged into plain weights."
                 )
-            self._place(name, merged())
+            self._place(name, plain)
         self._injected.clear()
 
     def add_hook(self, tower: Tower, stage: str, hook: StageFunction) -> None:
         """Let `hook` change what enters `stage` ("block.0") of one of the two towers."""
-        if stage not in [s.name for s in tower.stages()]:
-            raise ConfigError(f"{self.name} has no stage {stage!r}.")
+        stages = [s.name for s in tower.stages()]
+        if stage not in stages:
+            raise ConfigError(
+                f"{self.name} has no stage {stage!r}.", hint=did_you_mean(stage, stages)
+            )
         tower.hooks.setdefault(stage, []).append(hook)
 
     def set_attention(self, how: Literal["sdpa", "eager-text", "eager"]) -> None:
@@ -213,14 +243,10 @@ class DualEncoder:
         One thread at a time is in it, or in `original`.
         """
         with self._exclusive:
-            plain = {
-                name: merged()
-                for name, (_, replacement) in self._injected.items()
-                if callable(merged := getattr(replacement, "merged", None))
-            }
+            plain = {name: _plain(new) for name, (_, new) in self._injected.items()}
             try:
                 for name, layer in plain.items():
-                    self._place(name, layer)
+                    self._place(name, layer or self._injected[name][1])
                 yield
             finally:
                 for name in plain:
@@ -247,6 +273,19 @@ class DualEncoder:
                 for name, (_, replacement) in self._injected.items():
                     self._place(name, replacement)
 
+    def _near(self, wanted: str, names: Iterable[str]) -> str:
+        """Return the name that is closest to the end of a name or a glob, and how to see all."""
+        tail = wanted.replace("*", "").strip(".")
+        parts = tail.count(".") + 1
+        ends = {".".join(name.split(".")[-parts:]) for name in names if name}
+        listed = f"All: `fewtune list backbones {self.name} --parameters`"
+        return f"{did_you_mean(tail, ends)} {listed}"
+
     def _place(self, name: str, module: nn.Module) -> None:
         parent, _, attribute = name.rpartition(".")
         setattr(self.net.get_submodule(parent), attribute, module)
+
+
+def _plain(replacement: nn.Module) -> nn.Module | None:
+    """Return a plain module in the place of an injected one, None where there is none."""
+    return replacement.merged() if isinstance(replacement, Injected) else None

@@ -12,8 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fewtune.core.errors import ConfigError
 from fewtune.core.task import ClassSet
+from fewtune.model.conditional import embeddings_of_each
 from fewtune.model.dual_encoder import DualEncoder
+from fewtune.model.shape_checks import same_shape
 from fewtune.model.towers import Activations, Prompts
 
 Classifier = Literal["text", "linear"]
@@ -26,7 +29,8 @@ class Output:
     Attributes:
         logits: (B, C) in fp32.
         image: (B, D) image embeddings after `Head.image`.
-        text: (C, D) class embeddings after `Head.text`; None for a linear classifier.
+        text: (C, D) class embeddings after `Head.text`, (B, C, D) of a conditional head; None for
+            a linear classifier.
     """
 
     logits: Tensor
@@ -47,10 +51,13 @@ class Head(nn.Module):
     Attributes:
         class_bound: Whether the head only knows its training classes.
         divisible: Whether the loss of a batch is the weighted sum of the losses of its parts.
+        conditional: Whether class prompts depend on the image: `condition` says what it gives to
+            them, and hooks in the text tower find that in `TokenBatch.given`.
     """
 
     class_bound = False
     divisible = True
+    conditional = False
 
     def __init__(
         self, model: DualEncoder, classes: ClassSet, classifier: Classifier = "text"
@@ -67,9 +74,7 @@ class Head(nn.Module):
 
     def prompts(self, classes: ClassSet) -> Prompts:
         """Return the texts that stand for each class: names x templates, or descriptions."""
-        pairs = [(t, label) for label in range(len(classes)) for t in classes.texts(label)]
-        texts, owner = zip(*pairs, strict=True)
-        return Prompts(texts, owner, classes.names)
+        return Prompts.of(classes)
 
     def prepare(self, z: Tensor, labels: Tensor) -> None:
         """Fill tensors that `attach` made from support embeddings.
@@ -83,9 +88,21 @@ class Head(nn.Module):
         """Transform image embeddings: (B, D) -> (B, D)."""
         return z
 
-    def text(self, w: Tensor) -> Tensor:
-        """Transform class embeddings: (C, D) -> (C, D)."""
+    def text(self, w: Tensor, names: tuple[str, ...]) -> Tensor:
+        """Transform class embeddings: (C, D) -> (C, D), or (B, C, D) of a conditional head.
+
+        Args:
+            names: C class names, those of training or others.
+        """
         return w
+
+    def condition(self, z: Tensor) -> Tensor:
+        """Return what images give to the prompts of a conditional head: (B, D) -> (B, K).
+
+        Args:
+            z: Image embeddings after `image`, not normalised.
+        """
+        return z
 
     def forward(self, images: Activations, classes: Activations | None) -> Output:
         """Score images: logits = scale * cos(z, w), or a linear layer on z; all of it in fp32.
@@ -94,16 +111,24 @@ class Head(nn.Module):
         every backbone.
         """
         # Text first: backward then frees what the images kept before it comes to the text.
-        w = None if classes is None else classes.embeddings()
+        w = None if classes is None or self.conditional else classes.embeddings()
         z = images.embeddings()
-        with torch.autocast(z.device.type, enabled=False):
-            w, z = None if w is None else self.text(w), self.image(z.float())
+        kind = z.device.type
+        with torch.autocast(kind, enabled=False):
+            z = same_shape("image", self.image, z.float())
+            given = self.condition(z) if self.conditional else None
+        if classes is not None and given is not None:
+            w = embeddings_of_each(classes, given, images.first)
+        with torch.autocast(kind, enabled=False):
             direction = F.normalize(z.float(), dim=-1)
-            if self.classifier == "linear":
+            if classes is None or w is None or classes.rows is None:
                 return Output(self.linear(direction * self.model.dim**0.5), z)
-            assert w is not None
-            logits = self.model.logit_scale * direction @ F.normalize(w.float(), dim=-1).T
-        return Output(logits, z, w)
+            w = same_shape("text", self.text, w, classes.rows.classes)
+            directions = F.normalize(w.float(), dim=-1)
+            cosines = direction @ directions.T if w.dim() == 2 else None
+            if cosines is None:
+                cosines = (directions @ direction[..., None])[..., 0]
+            return Output(self.model.logit_scale * cosines, z, w)
 
     def loss(self, output: Output, labels: Tensor) -> Tensor:
         """Return the training loss, a scalar: cross-entropy over the classes; labels are (B,).
@@ -152,3 +177,18 @@ class Head(nn.Module):
         state: dict[str, Tensor] = {f"head.{k}": v for k, v in self.state_dict().items()}
         state.update((f"model.{k}", v.data) for k, v in self.model.tuned().items())
         return state
+
+
+def score(head: Head, images: Activations, classes: Activations | None) -> Output:
+    """Return the scores of B images for C classes.
+
+    Raises:
+        ConfigError: `forward` returned anything else than an Output with logits (B, C).
+    """
+    output: Output | None = head(images, classes)
+    names = head.classes.names if classes is None or not classes.rows else classes.rows.classes
+    expected = (len(images.x), len(names))
+    found = tuple(output.logits.shape) if isinstance(output, Output) else type(output).__name__
+    if isinstance(output, Output) and found == expected:
+        return output
+    raise ConfigError(f"`forward` must return an Output with logits {expected}, found {found}.")

@@ -6,19 +6,21 @@ import ast
 import contextlib
 import importlib
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from functools import cache
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from fewtune.core.discovery import ENTRY_POINTS, defined_in, plugins, strategy_names
+from fewtune.core.discovery import defined_in, plugins, strategy_entries, strategy_names
 from fewtune.core.errors import ConfigError, did_you_mean
 from fewtune.core.naming import dashed
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from fewtune.core.spec import Spec
     from fewtune.model.strategy import Strategy
 
@@ -47,11 +49,12 @@ def load_strategy(name: str) -> type[Strategy]:
     """Import a strategy by name (case and "_" do not matter).
 
     Raises:
-        ConfigError: No such strategy, or its file does not define exactly one.
+        ConfigError: No such strategy, two packages offer it, its file cannot be imported, or does
+            not define exactly one.
     """
     if _fold(name) in _offered:
         return _offered[_fold(name)]
-    return _only_strategy(importlib.import_module(_module_of(name)), name)
+    return _only_strategy(_imported(_module_of(name), name), name)
 
 
 def declared_strategy(name: str) -> type[Strategy]:
@@ -84,15 +87,22 @@ def strategies_with(option: str) -> str:
 
 def _module_of(name: str) -> str:
     folded = _fold(name)
-    if folded in plugins("strategies"):
+    entries = strategy_entries().get(folded, [])
+    own = folded in plugins("strategies")
+    if own + len(entries) > 1:
+        owners = ["FewTune"] * own + [package_of(entry) for entry in entries]
+        raise ConfigError(
+            f"{' and '.join(owners)} each have a strategy {folded!r}.",
+            hint=f"Uninstall one: pip uninstall {package_of(entries[-1])}",
+        )
+    if own:
         return STRATEGIES + folded.replace("-", "_")
-    found = [e for e in entry_points(group=ENTRY_POINTS) if e.name == folded]
-    if not found:
+    if not entries:
         raise ConfigError(
             f"There is no strategy {name!r}.",
             hint=did_you_mean(name, strategy_names()) + " See `fewtune list strategies`.",
         )
-    return found[0].value.partition(":")[0]
+    return entries[0].module
 
 
 def _only_strategy(module: ModuleType, name: str) -> type[Strategy]:
@@ -149,6 +159,38 @@ def _execute(node: ast.stmt, module: ModuleType) -> None:
 def _is_light(node: ast.Import | ast.ImportFrom) -> bool:
     names = [n.name for n in node.names] if isinstance(node, ast.Import) else [str(node.module)]
     return all(n == LIGHT_MODEL or f"{n}.".startswith(tuple(f"{m}." for m in LIGHT)) for n in names)
+
+
+def _imported(module_name: str, name: str) -> ModuleType:
+    """Import the file of a strategy.
+
+    Raises:
+        ConfigError: It cannot be imported; says in which line of which file.
+    """
+    try:
+        return importlib.import_module(module_name)
+    except Exception as error:
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.lineno]
+        at = f"{frames[-1].filename}, line {frames[-1].lineno}"
+        if isinstance(error, SyntaxError) and error.filename:
+            at = f"{error.filename}, line {error.lineno}"
+        elif isinstance(error, ModuleNotFoundError) and error.name == module_name:
+            at = module_name
+        raise ConfigError(
+            f"The strategy {name!r} cannot be imported ({at}): {type(error).__name__}: {error}",
+            hint="Mend or uninstall the package that offers it.",
+        ) from error
+
+
+def package_of(entry: EntryPoint) -> str:
+    """Return the name of the package that an entry point belongs to."""
+    return entry.dist.name if entry.dist else entry.module
+
+
+def plugin_version(name: str) -> dict[str, str]:
+    """Return {package: version} of what offers a strategy, {} for FewTune's own."""
+    entries = () if name in plugins("strategies") else strategy_entries().get(name, ())
+    return {entry.dist.name: entry.dist.version for entry in entries if entry.dist}
 
 
 def zero_shot_of(spec: Spec) -> Spec:

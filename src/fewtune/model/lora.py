@@ -1,7 +1,7 @@
 """A linear layer with a low-rank update (Hu et al., LoRA, 2022, eq. 3)."""
 
 import math
-from typing import Any, Self
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from fewtune.model.dropout import keep_mask, rounded
+from fewtune.model.injected import Injected
 
 
-class LoraLinear(nn.Module):
+class LoraLinear(Injected):
     """y = W x + b + s * B A drop(x), with W and b frozen.
 
     A starts as U(-1/sqrt(in), 1/sqrt(in)) (Kaiming with a = sqrt(5)) and B as zero, so the layer
@@ -26,18 +27,13 @@ class LoraLinear(nn.Module):
     """
 
     def __init__(self, base: nn.Linear, rank: int, scale: float, dropout: float) -> None:
-        super().__init__()
-        self.base = base
+        super().__init__(base, dropout)
+        self.base: nn.Linear
         self.scale = scale
-        self.dropout = dropout
         device = base.weight.device
         self.A = nn.Parameter(torch.empty(rank, base.in_features, device=device))
         self.B = nn.Parameter(torch.zeros(base.out_features, rank, device=device))
         nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
-
-    def train(self, mode: bool = True) -> Self:
-        """Switch dropout; a layer without any has no training mode."""
-        return super().train(mode and self.dropout > 0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer: (..., in) -> (..., out)."""

@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fewtune.core.errors import ConfigError
+from fewtune.core.task import ClassSet
 from fewtune.model.dropout import rows_from
 from fewtune.model.recomputation import in_chunks
+from fewtune.model.shape_checks import failing_stage, kept_rows
 
 PROMPT_CHUNK = 64  # prompts sent through the text tower at a time where no gradient is wanted
 
@@ -37,6 +38,13 @@ class Prompts:
     owner: tuple[int, ...]
     classes: tuple[str, ...]
 
+    @classmethod
+    def of(cls, classes: ClassSet) -> Prompts:
+        """Return names x templates, or the descriptions where a class has any."""
+        pairs = [(t, label) for label in range(len(classes)) for t in classes.texts(label)]
+        texts, owner = zip(*pairs, strict=True)
+        return cls(texts, owner, classes.names)
+
 
 @dataclass(frozen=True)
 class TokenBatch:
@@ -47,16 +55,19 @@ class TokenBatch:
         end: (P,) position of the end-of-text token, where the tower pools.
         classes: C class names, in column order.
         common: Tokens that all prompts begin with, fewer than any prompt has.
+        given: (P, K) what the image of each row gives to it (`Head.condition`), or None.
     """
 
     owner: Tensor
     end: Tensor
     classes: tuple[str, ...]
     common: int = 0
+    given: Tensor | None = None
 
     def part(self, rows: slice | Tensor) -> TokenBatch:
         """Return the same of some of the prompts."""
-        return replace(self, owner=self.owner[rows], end=self.end[rows])
+        given = None if self.given is None else self.given[rows]
+        return replace(self, owner=self.owner[rows], end=self.end[rows], given=given)
 
     def to(self, device: torch.device) -> TokenBatch:
         """Return the same on a device."""
@@ -77,11 +88,15 @@ class Tower(ABC):
     """One encoder as a list of stages.
 
     A hook (`DualEncoder.add_hook`) receives what enters a stage and returns what enters it instead;
-    hooks of a stage run in the order in which they were added.
+    hooks of a stage run in the order in which they were added, in backward once more where prompts
+    go in pieces. A hook keeps the rows, their width and, for texts, their tokens.
 
     Attributes:
         prefix: Start of the names of this tower's parameters in the backbone.
         blocks: Names of its transformer blocks, first to last.
+        projection: Name of the linear layer into the joint space, without bias.
+        tokens: Name of the embedding of patches, or of tokens by id.
+        positions: Name of the embedding of positions.
         width: W.
         patch_px: Side of an image patch; 0 for text.
         attention: How its blocks attend where a gradient is wanted: in one step, or in plain ones.
@@ -92,6 +107,9 @@ class Tower(ABC):
 
     prefix: str
     blocks: tuple[str, ...]
+    projection: str
+    tokens: str
+    positions: str
     width: int
     patch_px: int = 0
     attention: Literal["sdpa", "eager"] = "sdpa"
@@ -123,41 +141,23 @@ class Tower(ABC):
         Args:
             x: What enters the first stage: (B, 3, H, W) or (P, L).
             rows: What the rows are, for texts.
+
+        Raises:
+            ConfigError: A stage fails, with its name.
         """
         stages = self.stages()
         with torch.enable_grad():
             for index, stage in enumerate(stages):
-                x = self._step(stage, x, rows)
+                with failing_stage(stage.name, self.prefix):
+                    x = self._step(stage, x, rows)
                 if x.requires_grad:
                     return index
         return len(stages)
 
     def _step(self, stage: Stage, x: Tensor, rows: TokenBatch | None) -> Tensor:
         for hook in self.hooks.get(stage.name, ()):
-            x = _kept_rows(hook, stage.name, x, hook(x, rows), rows is not None)
+            x = kept_rows(hook, stage.name, x, hook(x, rows), rows is not None)
         return stage.run(x, rows)
-
-
-def _kept_rows(
-    hook: StageFunction, stage: str, before: Tensor, after: Tensor | None, texts: bool
-) -> Tensor:
-    """Return what a hook has made of a batch, if it has kept the rows.
-
-    Raises:
-        ConfigError: It returned no tensor, or one of another shape.
-    """
-    found = tuple(after.shape) if isinstance(after, Tensor) else type(after).__name__
-    expected, size = tuple(before.shape), before.shape
-    if isinstance(after, Tensor):
-        free = before.dim() == 3 and not texts  # images may get tokens: (B, L, W)
-        same = after.dim() == before.dim() and after.shape[0] == size[0]
-        if same and (after.shape == size or (free and after.shape[2] == size[2])):
-            return after
-    name = getattr(getattr(hook, "func", hook), "__qualname__", repr(hook))
-    raise ConfigError(
-        f"The hook {name} at {stage} returned {found} in the place of {expected}.",
-        hint="It must keep the rows, their width and, for texts, their tokens.",
-    )
 
 
 @dataclass(frozen=True)

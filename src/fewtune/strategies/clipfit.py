@@ -123,7 +123,7 @@ class ClipFit(Strategy):
         with_text = self.type == "vision-language"
         head = ClipFitHead(model, classes, self, None)
         if with_text and self.regulariser == "cosine":
-            head.teacher = model.encode_frozen(head.prompts(classes)).embeddings()  # t^0
+            head.teacher = model.class_embeddings(classes)  # t^0
         towers = {"image": model.image, "text": model.text} if with_text else {"image": model.image}
         norms = [towers[name] for name in TOWERS[self.norms] if name in towers]
         biased = [towers[name] for name in TOWERS[self.bias_towers] if name in towers]

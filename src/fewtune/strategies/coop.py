@@ -46,7 +46,7 @@ class ContextHead(Head):
         nn.init.normal_(context, std=0.02)
         if strategy.starts_with_words:
             ids = model.tokenize([WORDS])[0][0, 1:-1][: self.count]
-            context[..., : len(ids), :] = self._embedding("token")[ids]
+            context[..., : len(ids), :] = self._embedding(model.text.tokens)[ids]
         self.context = nn.Parameter(context)
         model.add_hook(model.text, "block.0", self._insert)
 
@@ -70,16 +70,19 @@ class ContextHead(Head):
         index = torch.arange(self.count, device=end.device)
         return torch.where(index < self.leading, index + 1, end[:, None] - 1 - self.count + index)
 
+    def vectors(self, rows: TokenBatch) -> Tensor:
+        """Return the context of each prompt: (M, W), or (P, M, W)."""
+        return self.context[rows.owner] if self.class_bound else self.context
+
     def _insert(self, x: Tensor, rows: TokenBatch | None) -> Tensor:
         assert rows is not None
         positions = self.positions(rows.end)  # of [V]_1 ... [V]_M in each prompt
-        context = self.context[rows.owner] if self.class_bound else self.context
-        vectors = (context + self._embedding("position")[positions]).to(x.dtype)
+        embedded = self._embedding(self.model.text.positions)[positions]
+        vectors = (self.vectors(rows) + embedded).to(x.dtype)
         return x.scatter(1, positions[..., None].expand_as(vectors), vectors)
 
-    def _embedding(self, kind: str) -> Tensor:
-        prefix = f"{self.model.text.prefix}.embeddings"
-        return self.model.net.get_parameter(f"{prefix}.{kind}_embedding.weight")
+    def _embedding(self, name: str) -> Tensor:
+        return self.model.net.get_parameter(f"{name}.weight")
 
 
 def placeholder_glue(model: DualEncoder, count: int) -> str:

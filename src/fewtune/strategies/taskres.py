@@ -37,7 +37,7 @@ class ResidualHead(Head):
         self.residual = nn.Parameter(torch.zeros(len(classes), model.dim, device=model.device))
         self.register_buffer("norms", embedding_norms(model.encode_frozen(self.prompts(classes))))
 
-    def text(self, w: Tensor) -> Tensor:
+    def text(self, w: Tensor, names: tuple[str, ...]) -> Tensor:
         """Return |t| w + alpha * x, where w (C, D) are zero-shot CLIP's embeddings: eq. 5."""
         return self.norms * w + self.alpha * self.residual
 

@@ -12,6 +12,7 @@ from fewtune.reports.model_card import write_card
 from fewtune.strategies.zero_shot import ZeroShot
 from fewtune.testing.contract_case import ContractCase, Interrupt, difference, scores_of, some
 from fewtune.testing.tiny import CONTEXT, tiny_task
+from fewtune.training.cut import with_image
 from fewtune.training.load_run import load_run
 from fewtune.training.run import run
 from fewtune.training.run_folder import RunFolder
@@ -56,7 +57,7 @@ def rows_are_their_own(case: ContractCase) -> None:
         f"{difference(whole[:4], alone):.2g} (allowed: 1e-3). `image`, hooks and layers must treat "
         "every row by itself"
     )
-    if head.classifier == "linear":
+    if head.classifier == "linear" or head.conditional:
         return
     prompts = head.prompts(task.classes)
     together = _embedded(head, prompts)
@@ -80,7 +81,7 @@ def prompts_keep_their_end(case: ContractCase) -> None:
     if head.classifier == "linear":
         return
     model = head.model
-    batch = model.encode(head.prompts(tiny_task().classes))
+    batch = with_image(head, model.encode(head.prompts(tiny_task().classes)))
     assert batch.rows is not None, "class prompts must have rows"
     ends = batch.rows.end
     spare = min(1, CONTEXT - batch.x.shape[1])

@@ -8,6 +8,7 @@ What does not fit is streamed from the images.
 import functools
 import hashlib
 import itertools
+import time
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -68,11 +69,16 @@ class FeatureCache:
         if self.views != 1:  # images are read again
             images.keep_bytes = budget_bytes - self.kept * view_bytes
         self._kept: dict[int, Tensor] = {}
+        self._view_s = 0.0
 
     @property
     def finished(self) -> bool:
         """Whether the embeddings of all views are cached, so that a batch costs no computing."""
         return 0 < self.views == self.kept and self.at == len(self.model.image.stages())
+
+    def coming_s(self, epochs: int) -> float:
+        """Return the seconds that views take which these many first epochs are going to encode."""
+        return max(0, min(self.kept, epochs) - len(self._kept)) * self._view_s
 
     def batch(self, indices: Sequence[int], epoch: int = 0) -> Activations:
         """Return the batch (B, ...) that an epoch sees of these images, on the model's device."""
@@ -130,7 +136,9 @@ class FeatureCache:
     def _whole(self, slot: int) -> Tensor:
         """Return one view of all images from the cache: activations or uint8 pixels (N, ...)."""
         if slot not in self._kept:
+            started = time.perf_counter()
             self._kept[slot] = self._placed(self._fetch(self._view(slot)))
+            self._view_s = time.perf_counter() - started
             if len(self._kept) == self.views:
                 self.images.forget()
         return self._kept[slot]

@@ -7,7 +7,6 @@ resume from.
 
 import contextlib
 import functools
-import hashlib
 import math
 import time
 from collections.abc import Callable
@@ -20,40 +19,17 @@ from torch import Tensor
 from fewtune.core.errors import ConfigError, RunError
 from fewtune.core.spec import Plan, Precision, Recipe
 from fewtune.core.task import Support
-from fewtune.model.head import Head
-from fewtune.model.towers import PROMPT_CHUNK, Activations
+from fewtune.model.head import Head, score
+from fewtune.model.towers import Activations
 from fewtune.training.checkpoints import Checkpoints
-from fewtune.training.cut import Cuts, find_cuts, training_mode
+from fewtune.training.cut import Cuts, find_cuts, prompts_at, share_prefix, training_mode
 from fewtune.training.device import autocast, held_in, read_later, rows_of
 from fewtune.training.disk_cache import DiskCache
 from fewtune.training.feature_cache import FeatureCache
 from fewtune.training.image_loader import ImageLoader
 from fewtune.training.interrupt import interrupt_later
+from fewtune.training.seeding import epoch_order, seed_step
 from fewtune.training.tracking import Step, Tracker
-
-
-def seed_step(seed: int, phase: int, step: int) -> None:
-    """Reseed torch for one step of one phase."""
-    number = _stream(seed, phase, step)
-    # `torch.manual_seed` records a stack trace for each device that is not in use: 0.2 ms a step.
-    torch.default_generator.manual_seed(number)
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.manual_seed_all(number)
-    if torch.backends.mps.is_available():
-        torch.mps.manual_seed(number)
-
-
-def _stream(*names: object) -> int:
-    """Return a seed below 2^63 that belongs to these names alone."""
-    text = "\0".join(map(str, names))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1
-
-
-@functools.lru_cache(maxsize=64)
-def epoch_order(seed: int, epoch: int, count: int) -> tuple[int, ...]:
-    """Return the order in which an epoch visits the training images."""
-    generator = torch.Generator().manual_seed(_stream(seed, "order", epoch))
-    return tuple(torch.randperm(count, generator=generator).tolist())
 
 
 class Training:
@@ -100,7 +76,7 @@ class Training:
             )
         self.optimizer = make_optimizer(recipe, head.groups(self.parameters))
         cuts = find_cuts(head, support.classes)
-        self._share_prefix(cuts)
+        share_prefix(self.model.text, recipe.shared_prefix, cuts)
         self.cuts = cuts if plan.cache else Cuts(0, cuts.text and 0)
         self.class_set = support.classes
         self._examples, self._disk_cache = support.train, disk_cache
@@ -122,41 +98,14 @@ class Training:
             encoding_batch=plan.encoding_batch,
         )
 
-    def _share_prefix(self, cuts: Cuts) -> None:
-        """Let dropout have one mask for the prefix of all prompts, if the recipe says so.
-
-        Raises:
-            ConfigError: No gradient goes through the text tower, or a hook there sees the rows.
-        """
-        text = self.model.text
-        text.share_prefix_dropout = self.recipe.shared_prefix
-        if not text.share_prefix_dropout:
-            return
-        if cuts.text is None or cuts.text == len(text.stages()):
-            raise ConfigError(
-                "--shared-prefix has no effect here: nothing in the text tower is trained.",
-                hint="Leave it out.",
-            )
-        if text.hooks:
-            raise ConfigError(
-                "--shared-prefix cannot be used: this strategy changes prompts inside the text "
-                f"tower (before {min(text.hooks)}), where they must then be whole.",
-                hint="Leave it out.",
-            )
-
     @functools.cached_property
     def classes(self) -> Activations | None:
         """The class prompts (P, ...) as they enter the text tower at its cut; None without one."""
         if self.cuts.text is None:
             return None
-        with torch.no_grad(), autocast(self.model.device, self.precision):
-            prompts = replace(
-                self.model.encode(self.head.prompts(self.class_set)), chunk=PROMPT_CHUNK
-            )
-            # Embedded tokens take a thousand times the memory of ids, and no time.
-            if any(stage.name == "block.0" for stage in self.model.text.stages()[: self.cuts.text]):
-                prompts = prompts.advance(self.cuts.text)
-            return replace(prompts, chunk=self.plan.text_chunk)
+        with autocast(self.model.device, self.precision):
+            prompts = prompts_at(self.head, self.class_set, self.cuts.text)
+        return replace(prompts, chunk=self.plan.text_chunk)
 
     def batch(self, step: int) -> tuple[list[int], int]:
         """Return the indices of a step's images (at most `batch_size`), and its epoch."""
@@ -178,7 +127,7 @@ class Training:
         with autocast(self.model.device, self.precision):
             images = self.features.batch(batch, epoch)
             self._prefetch(step + 1)
-            output = self.head(images, self.classes)
+            output = score(self.head, images, self.classes)
             return self.head.loss(output, rows_of(self.labels, batch))
 
     def gradients(self, step: int) -> Callable[[], float]:
@@ -207,14 +156,18 @@ class Training:
             self.save_plan(smaller)
 
     def _in_micro_batches(self, step: int) -> Callable[[], float]:
-        """Add up the gradients of micro-batches, which share one pass of the class prompts."""
+        """Add up the gradients of micro-batches, which share one pass of the class prompts.
+
+        Prompts that depend on the image have a pass for each image anyway.
+        """
         batch, epoch = self.batch(step)
         training_mode(self.head, True)
         seed_step(self.seed, self.phase, step)
         mixed = functools.partial(autocast, self.model.device, self.precision)
         with mixed():
-            classes = self.classes and self.classes.encoded()
-        shared = classes and classes.as_leaf()
+            one_pass = self.classes and not self.head.conditional
+            classes = self.classes.encoded() if self.classes and one_pass else self.classes
+        shared = classes.as_leaf() if classes and one_pass else classes
         drawn = torch.get_rng_state()
         self._prefetch(step + 1)
         losses = []
@@ -223,7 +176,7 @@ class Training:
             part = batch[start : start + self.plan.micro_batch]
             with mixed():
                 images = replace(self.features.batch(part, epoch), first=start)
-                loss = self.head.loss(self.head(images, shared), rows_of(self.labels, part))
+                loss = self.head.loss(score(self.head, images, shared), rows_of(self.labels, part))
                 loss = loss * (len(part) / len(batch))
             self.head.backward(loss)
             losses.append(loss.detach())

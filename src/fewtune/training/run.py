@@ -172,7 +172,7 @@ class Execution:
             "spec": self.spec.model_dump(mode="json"),
             "hash": self.spec.hash(),
             "plan": plan.model_dump(mode="json"),
-            "environment": environment(),
+            "environment": environment(self.spec.strategy),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "task": {
                 "classes": list(self.task.classes.names),

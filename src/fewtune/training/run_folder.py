@@ -33,6 +33,7 @@ from fewtune.core.files import read_json, write_atomic, write_sealed, write_text
 from fewtune.core.naming import counted
 from fewtune.core.spec import Plan, Spec
 from fewtune.core.task import ClassSet, Example, Task
+from fewtune.model.load_strategy import plugin_version
 
 if TYPE_CHECKING:  # what is read for tables needs no torch
     from torch import Tensor
@@ -289,13 +290,14 @@ def _validated(kind: type[F], value: Any, path: Path) -> F:
 
 
 @functools.cache
-def environment() -> dict[str, str]:
-    """Return the versions and the machine that a record names."""
+def environment(strategy: str) -> dict[str, str]:
+    """Return the versions and the machine that a record names, with the package of a plug-in."""
     import torch
 
     packages = ("fewtune", "torch", "torchvision", "transformers", "numpy", "pillow")
     return {
         **{package: version(package) for package in packages},
+        **plugin_version(strategy),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
         "processor": str(torch.cpu.get_capabilities().get("cpu_name", platform.processor())),

@@ -14,8 +14,8 @@ from fewtune.model.head import Head
 from fewtune.model.strategy import Phase, Strategy
 from fewtune.training.device import choose_device
 from fewtune.training.job import Job
-from fewtune.training.loop import seed_step
 from fewtune.training.memory.memory_probe import keep_freed_memory
+from fewtune.training.seeding import seed_step
 from fewtune.training.tracking import Tracker
 
 

@@ -8,8 +8,9 @@ from torch import Tensor
 from fewtune.core.errors import RunError
 from fewtune.core.spec import Precision
 from fewtune.core.task import ClassSet
-from fewtune.model.head import Head
+from fewtune.model.head import Head, score
 from fewtune.model.towers import Activations
+from fewtune.training.cut import find_cuts, prompts_at
 from fewtune.training.device import autocast
 from fewtune.training.feature_cache import FeatureCache
 from fewtune.training.image_loader import ImageLoader
@@ -20,10 +21,16 @@ Metrics = dict[str, float | None]
 
 
 def encode_classes(head: Head, classes: ClassSet, precision: Precision) -> Activations | None:
-    """Return all class prompts (P, D), encoded once for many images; None for a linear head."""
+    """Return all class prompts (P, D), encoded once for many images; None for a linear head.
+
+    Those of a conditional head are (P, ...), as they enter the text tower at its cut.
+    """
     if head.classifier == "linear":
         return None
+    cut = find_cuts(head, classes).text if head.conditional else None
     with torch.inference_mode(), autocast(head.model.device, precision):
+        if cut is not None:
+            return prompts_at(head, classes, cut)
         return head.model.encode_frozen(head.prompts(classes))
 
 
@@ -49,7 +56,7 @@ def scores(
         if text is None:
             text = encode_classes(head, classes, precision)
         for batch in inputs.batches():
-            parts.append(head(batch, text).logits.float().cpu())
+            parts.append(score(head, batch, text).logits.float().cpu())
     logits = torch.cat(parts) if parts else torch.empty(0, len(classes))
     require_finite(logits)
     return logits

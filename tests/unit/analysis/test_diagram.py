@@ -108,7 +108,7 @@ class Unseen(Head):
     def _move(self, x: Tensor, rows: TokenBatch | None) -> Tensor:
         return x + self.shift
 
-    def text(self, w: Tensor) -> Tensor:
+    def text(self, w: Tensor, names: tuple[str, ...]) -> Tensor:
         return w * self.scale
 
     def forward(self, images: object, classes: object) -> object:

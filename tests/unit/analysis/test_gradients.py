@@ -18,7 +18,7 @@ from fewtune.strategies.clip_lora import ClipLora
 from fewtune.strategies.clipfit import ClipFit
 from fewtune.testing import tiny_clip, tiny_task
 from fewtune.training.image_loader import ImageLoader
-from fewtune.training.loop import epoch_order
+from fewtune.training.seeding import epoch_order
 
 
 def test_the_first_step_is_that_of_autograd(tuned: Tuned, backbone: Path) -> None:

@@ -67,8 +67,8 @@ def backbone(name: str) -> DualEncoder:
         net: Any = CLIPModel(config)
     return DualEncoder(
         net,
-        ClipImageTower(net.vision_model, net.visual_projection),
-        ClipTextTower(net.text_model, net.text_projection),
+        ClipImageTower(net),
+        ClipTextTower(net),
         NoTokens(),
         dim=joint,
         logit_scale=100.0,

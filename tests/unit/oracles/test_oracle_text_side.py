@@ -1,4 +1,4 @@
-"""CoOp by building every prompt by hand, TaskRes by its formula."""
+"""CoOp and CoCoOp by building every prompt by hand, TaskRes by its formula."""
 
 from __future__ import annotations
 
@@ -35,11 +35,14 @@ from torch import Tensor
 from fewtune.backbones.tokenizer import load_tokenizer
 from fewtune.core.errors import ConfigError
 from fewtune.core.task import ClassSet
+from fewtune.strategies.cocoop import CoCoOp
 from fewtune.strategies.coop import WORDS, CoOp, placeholder_glue
 from fewtune.strategies.taskres import TaskRes
 from fewtune.testing import tiny_clip, tiny_clip_folder, tiny_task
+from fewtune.training.image_loader import ImageLoader
 from fewtune.training.job import Job
 from fewtune.training.named_recipes import configure
+from fewtune.training.scoring import encode_classes, scores
 
 TASK = tiny_task()
 
@@ -56,10 +59,10 @@ def image_side(folder: Path) -> tuple[Tensor, float]:
     return z, float(model.logit_scale.exp())
 
 
-def prompted(folder: Path, strategy: CoOp) -> Callable[[Leaves], Tensor]:
-    """A function of the context: logits with prompts put together token by token, one per class."""
+def embedder(folder: Path, strategy: CoOp) -> Callable[[str, Tensor], Tensor]:
+    """A function of class name and context: the embedding of a prompt put together by tokens."""
     model, words = stock(folder), tokenizer(folder)
-    text, (z, scale) = model.text_model, image_side(folder)
+    text = model.text_model
     table = text.embeddings.token_embedding.weight
 
     def embedding(name: str, context: Tensor) -> Tensor:
@@ -79,6 +82,13 @@ def prompted(folder: Path, strategy: CoOp) -> Callable[[Leaves], Tensor]:
             h = layer(h, mask)
         projected: Tensor = model.text_projection(text.final_layer_norm(h[0, -1]))
         return projected
+
+    return embedding
+
+
+def prompted(folder: Path, strategy: CoOp) -> Callable[[Leaves], Tensor]:
+    """A function of the context: logits, of one prompt per class."""
+    embedding, (z, scale) = embedder(folder, strategy), image_side(folder)
 
     def logits(values: Leaves) -> Tensor:
         context = values["head.context"]
@@ -116,6 +126,54 @@ def test_context_by_hand(folder: Path, strategy: CoOp) -> None:
         sgd(lr, 0.9, 5e-4),
         lr,
     )
+
+
+def conditioned(folder: Path, strategy: CoCoOp) -> Callable[[Leaves], Tensor]:
+    """Logits image by image: prompts are shifted by what a network says of the image."""
+    embedding, (z, scale) = embedder(folder, strategy), image_side(folder)
+
+    def logits(values: Leaves) -> Tensor:
+        rows = []
+        for image in z:
+            inner = values["head.down.weight"] @ (image / image.norm()) + values["head.down.bias"]
+            shift = values["head.up.weight"] @ inner.clamp(min=0) + values["head.up.bias"]
+            context = values["head.context"] + shift
+            w = torch.stack([embedding(name, context) for name in TASK.classes.names])
+            rows.append(similarity(image[None], w, scale))
+        return torch.cat(rows)
+
+    return logits
+
+
+@pytest.mark.parametrize("chunk", [0, 5])
+def test_context_of_each_image_by_hand(folder: Path, chunk: int) -> None:
+    strategy = CoCoOp(reduction=4)
+    training = start(strategy, folder, TASK)
+    training.use_plan(training.plan.model_copy(update={"text_chunk": chunk}))
+    values, logits = leaves(training), conditioned(folder, strategy)
+    assert values["head.context"].shape == (4, 32)
+    assert values["head.down.weight"].shape == (4, 16)
+    with torch.no_grad():
+        close(logits_now(training, pixels(TASK.train)), logits(values), "logits", 1e-5)
+    lr = training.recipe.lr
+    loss = lambda v: cross_entropy(logits(v), labels(TASK.train))  # noqa: E731
+    check(training, values, loss, sgd(lr, 0.9, 5e-4), lr)
+
+
+def test_prompts_of_each_image_are_scored_as_in_training(folder: Path) -> None:
+    """In evaluation and prediction, with several prompts of a class, and for other classes."""
+    classes = ClassSet(("ox", "zebra", "elk"), ("a photo of {}.",))
+    head = CoCoOp().attach(tiny_clip(folder), TASK.classes).eval()
+    text = encode_classes(head, classes, "fp32")
+    assert text is not None
+    assert text.at == 1  # embedded tokens, no block
+    x = pixels(TASK.train)
+    with torch.no_grad():
+        together = head(head.model.pixels(x), text).logits
+        each = [head(head.model.pixels(image[None]), text).logits for image in x]
+    torch.testing.assert_close(torch.cat(each), together, atol=1e-4, rtol=0)
+    found = scores(head, classes, ImageLoader(TASK.train, head.model.preprocess), "fp32")
+    torch.testing.assert_close(found, together, atol=1e-4, rtol=0)
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from fewtune.strategies.clip_adapter import ClipAdapter
 from fewtune.strategies.vpt_deep import VptDeep
 from fewtune.testing import tiny_clip, tiny_clip_folder, tiny_task
 from fewtune.training import loop
+from fewtune.training.estimate import estimate_cost
+from fewtune.training.feature_cache import FeatureCache
 from fewtune.training.job import Job
 from fewtune.training.loop import Training
 from fewtune.training.run import Execution
@@ -104,3 +107,20 @@ def test_the_head_is_told_of_every_end_of_an_epoch(backbone: Path) -> None:
     for step in range(subject.total):
         subject.step(step)
     assert head.epochs == [(0, 2), (1, 2)]
+
+
+def test_the_estimate_counts_views_that_are_encoded_on_the_way(
+    backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute = FeatureCache._compute
+
+    def slowly(self: FeatureCache, view: int | None) -> torch.Tensor:
+        time.sleep(0.2)
+        return compute(self, view)
+
+    monkeypatch.setattr(FeatureCache, "_compute", slowly)
+    views = {"views": 5, "crop_scale": 0.5, "length": 20, "length_unit": "epochs"}
+    estimate = estimate_cost(training(backbone, ClipAdapter(), **views), probes=2)
+    assert 0.8 <= estimate.seconds < 2.4  # four views are still to come
+    short = estimate_cost(training(backbone, ClipAdapter(), **views | {"length": 2}), probes=2)
+    assert 0.2 <= short.seconds < 0.6

@@ -17,7 +17,7 @@ from fewtune.core.spec import Recipe
 from fewtune.core.task import Example
 from fewtune.data.decode import InMemory
 from fewtune.training.image_loader import ImageLoader, random_crop, view_rng
-from fewtune.training.loop import epoch_order
+from fewtune.training.seeding import epoch_order
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 

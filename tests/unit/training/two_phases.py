@@ -30,7 +30,7 @@ class ProbeHead(Head):
     def prepare(self, z: Tensor, labels: Tensor) -> None:
         self.means.index_add_(0, labels, F.normalize(z.mean(1), dim=-1))
 
-    def text(self, w: Tensor) -> Tensor:
+    def text(self, w: Tensor, names: tuple[str, ...]) -> Tensor:
         return w + self.offset + 0.1 * self.means
 
     def loss(self, output: Output, labels: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.towers import PROMPT_CHUNK, Activations, Prompts
 from fewtune.training.cut import training_mode
 from fewtune.training.device import autocast, free_memory_mib
-from fewtune.training.loop import Training, seed_step
+from fewtune.training.loop import Training
 from fewtune.training.memory.memory_probe import (
     MIB,
     Need,
@@ -29,6 +29,7 @@ from fewtune.training.memory.memory_probe import (
     release_freed_memory,
     used_mib,
 )
+from fewtune.training.seeding import seed_step
 
 SPREAD = 1.3  # resident size over the size of live tensors: the allocator leaves gaps
 WORKSPACE_MIB = 64.0  # of matrix libraries and of threads that read images
@@ -156,7 +157,9 @@ def probes(training: Training) -> tuple[Callable[[int], None], Callable[[int], N
 
     def images(rows: int) -> None:
         stand_in = None
-        if classes is not None:
+        if classes is not None and head.conditional:
+            stand_in = classes  # goes in pieces with the images
+        elif classes is not None:
             shape = (len(classes.x), training.model.dim)
             x = torch.ones(shape, device=classes.x.device, requires_grad=True)
             stand_in = replace(classes, x=x, at=len(classes.tower.stages()))
@@ -164,7 +167,7 @@ def probes(training: Training) -> tuple[Callable[[int], None], Callable[[int], N
         head.backward(head.loss(output, training.labels[:rows]))
 
     def texts(rows: int) -> None:
-        if classes is not None:
+        if classes is not None and not head.conditional:
             x = next(classes.parts(rows)).encoded().x
             if x.requires_grad:
                 x.sum().backward()  # type: ignore[no-untyped-call]

@@ -16,8 +16,9 @@ from fewtune.model.head import Head
 from fewtune.model.towers import Activations
 from fewtune.training.cut import training_mode
 from fewtune.training.device import autocast, rows_of
-from fewtune.training.loop import Training, epoch_order, make_optimizer
+from fewtune.training.loop import Training, make_optimizer
 from fewtune.training.run import Execution
+from fewtune.training.seeding import epoch_order
 from fewtune.training.tracking import Step
 
 TOLERANCE = 1e-3  # of the first losses, stacked against alone
