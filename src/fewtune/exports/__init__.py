@@ -71,6 +71,13 @@ def export_run(
         raise ConfigError(f"There is no export format {to!r}.", hint=did_you_mean(to, FORMATS))
     refuse_used(out)
     tuned = load_run(run, "cpu", "fp32", threads, backbone)
+    if tuned.head.conditional:
+        raise AdapterError(
+            f"{run.name} cannot be exported: its class prompts depend on the image, so every image "
+            "goes through the text tower, too.",
+            hint="It serves through `fewtune predict` and fewtune.Classifier.load. Other "
+            "strategies can be written, with --to hf or --to onnx.",
+        )
     FORMATS[to].refuse(tuned)
     probe = Probe.make(tuned.head.model.preprocess, images)
     wanted = tuned.scores(probe.examples)

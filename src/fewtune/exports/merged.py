@@ -82,8 +82,6 @@ def refuse(tuned: Tuned) -> None:
     reason = ""
     if type(head).forward is not Head.forward:
         reason = "its own way to compute class scores"
-    elif head.conditional:
-        reason = "class prompts that depend on the image"
     elif type(head).image is not Head.image:
         reason = "what it adds behind the image tower"
     elif any(head.model.image.hooks.values()):

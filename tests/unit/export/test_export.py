@@ -169,9 +169,9 @@ def can_be_expressed(folder: Path) -> dict[str, bool]:
     saved = [name for name in head.saved() if name.startswith("model.")]
     rules = ("image", "forward")
     own = any(getattr(type(head), rule) is not getattr(Head, rule) for rule in rules)
-    weights = not own and not any(head.model.image.hooks.values())
+    weights = not (own or head.conditional or any(head.model.image.hooks.values()))
     low_rank = bool(saved) and all(name.endswith((".A", ".B")) for name in saved)
-    return {"hf": weights, "peft": weights and low_rank, "onnx": True}
+    return {"hf": weights, "peft": weights and low_rank, "onnx": not head.conditional}
 
 
 @pytest.mark.parametrize("strategy", sorted(strategy_names()))
