@@ -16,7 +16,6 @@ from fewtune.core.errors import ConfigError
 from fewtune.core.task import ClassSet
 from fewtune.model.conditional import embeddings_of_each
 from fewtune.model.dual_encoder import DualEncoder
-from fewtune.model.shape_checks import same_shape
 from fewtune.model.towers import Activations, Prompts
 
 Classifier = Literal["text", "linear"]
@@ -115,7 +114,7 @@ class Head(nn.Module):
         z = images.embeddings()
         kind = z.device.type
         with torch.autocast(kind, enabled=False):
-            z = same_shape("image", self.image, z.float())
+            z = self.image(z.float())
             given = self.condition(z) if self.conditional else None
         if classes is not None and given is not None:
             w = embeddings_of_each(classes, given, images.first)
@@ -123,12 +122,11 @@ class Head(nn.Module):
             direction = F.normalize(z.float(), dim=-1)
             if classes is None or w is None or classes.rows is None:
                 return Output(self.linear(direction * self.model.dim**0.5), z)
-            w = same_shape("text", self.text, w, classes.rows.classes)
-            directions = F.normalize(w.float(), dim=-1)
-            cosines = direction @ directions.T if w.dim() == 2 else None
-            if cosines is None:
-                cosines = (directions @ direction[..., None])[..., 0]
-            return Output(self.model.logit_scale * cosines, z, w)
+            w = self.text(w, classes.rows.classes)
+            directions, scaled = F.normalize(w.float(), dim=-1), self.model.logit_scale * direction
+            if self.conditional:
+                return Output((directions @ scaled[..., None])[..., 0], z, w)
+            return Output(scaled @ directions.T, z, w)
 
     def loss(self, output: Output, labels: Tensor) -> Tensor:
         """Return the training loss, a scalar: cross-entropy over the classes; labels are (B,).

@@ -33,7 +33,9 @@ def failing_stage(stage: str, tower: str) -> Iterator[None]:
 def kept_rows(
     hook: Callable[..., Any], stage: str, before: Tensor, after: Tensor | None, texts: bool
 ) -> Tensor:
-    """Return what a hook has made of a batch, of `before`'s shape but for the tokens of images.
+    """Return what a hook has made of a batch (B, L, W), if it has kept its shape.
+
+    Images may have got more or fewer tokens (L).
 
     Raises:
         ConfigError: It returned no tensor, or one of another shape.
@@ -50,18 +52,3 @@ def kept_rows(
         f"The hook {name} at {stage} returned {found} in the place of {expected}.",
         hint="It must keep the rows, their width and, for texts, their tokens.",
     )
-
-
-def same_shape(
-    name: str, transform: Callable[..., Tensor | None], x: Tensor, *more: object
-) -> Tensor:
-    """Return what a head makes of embeddings x (B, D), (C, D) or (B, C, D).
-
-    Raises:
-        ConfigError: It is no tensor of the same shape.
-    """
-    y = transform(x, *more)
-    if isinstance(y, Tensor) and y.shape == x.shape:
-        return y
-    found = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
-    raise ConfigError(f"`Head.{name}` must return embeddings {tuple(x.shape)}, found {found}.")

@@ -1,8 +1,10 @@
 """Cuts: where the frozen part of each tower ends. Below its cut everything may be computed once."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from fewtune.core.errors import ConfigError
 from fewtune.core.task import ClassSet
@@ -26,8 +28,10 @@ def find_cuts(head: Head, classes: ClassSet) -> Cuts:
     (random code in a hook): then the cut is 0.
 
     Raises:
-        ConfigError: A stage fails on what a strategy has put there.
+        ConfigError: A stage fails on what a strategy has put there, or the head changes the shape
+            of embeddings.
     """
+    _keep_shapes(head, classes)
     model = head.model
     size = model.preprocess.size_px
     image = _cut(head, model.pixels(torch.zeros(1, 3, size, size)))
@@ -36,6 +40,24 @@ def find_cuts(head: Head, classes: ClassSet) -> Cuts:
     prompts = head.prompts(classes)
     one = model.encode(Prompts(prompts.texts[:1], prompts.owner[:1], prompts.classes))
     return Cuts(image, _cut(head, with_image(head, one)))
+
+
+@torch.no_grad()
+def _keep_shapes(head: Head, classes: ClassSet) -> None:
+    """Refuse a head whose `image` or `text` returns no embeddings."""
+    z = torch.randn(2, head.model.dim, generator=torch.Generator().manual_seed(0))
+    z = z.to(head.model.device)
+    made: dict[str, tuple[Tensor, Any]] = {"image": (z, head.image(z))}
+    if head.classifier == "text":
+        w = z[:1].expand(len(classes), -1)
+        w = w.expand(2, *w.shape) if head.conditional else w
+        made["text"] = (w, head.text(w, classes.names))
+    for name, (x, y) in made.items():
+        found = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+        if found != x.shape:
+            raise ConfigError(
+                f"`Head.{name}` must return embeddings {tuple(x.shape)}, found {found}."
+            )
 
 
 def with_image(head: Head, prompts: Activations) -> Activations:

@@ -132,17 +132,29 @@ class NoForward(Head):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (WrongImage, r"`Head.image` must return embeddings \(2, 16\), found \(2, 3\)"),
-        (WrongText, r"`Head.text` must return embeddings \(3, 16\), found NoneType"),
         (WrongForward, r"logits \(2, 3\), found \(2, 2\)"),
         (NoForward, r"logits \(2, 3\), found NoneType"),
     ],
 )
-def test_a_wrong_head_is_named(model: DualEncoder, kind: type[Head], message: str) -> None:
+def test_a_wrong_forward_is_named(model: DualEncoder, kind: type[Head], message: str) -> None:
     head = kind(model, CLASSES)
     text = model.encode_frozen(head.prompts(CLASSES))
     with pytest.raises(ConfigError, match=message):
         score(head, model.pixels(torch.zeros(2, 3, 32, 32)), text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (WrongImage, r"`Head.image` must return embeddings \(2, 16\), found \(2, 3\)"),
+        (WrongText, r"`Head.text` must return embeddings \(3, 16\), found NoneType"),
+    ],
+)
+def test_a_wrong_transformation_is_named(
+    model: DualEncoder, kind: type[Head], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        find_cuts(kind(model, CLASSES), CLASSES)
 
 
 def test_attach_must_return_a_head(model: DualEncoder) -> None:
