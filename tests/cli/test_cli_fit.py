@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -177,6 +178,12 @@ def test_prompts_longer_than_the_context(cli: Cli, images: Path, backbone: Path)
     outcome = cli("fit --template", "a" * 100 + " {}.", *short(images, backbone))
     assert outcome.status == 2
     assert "tokens, but this backbone takes at most" in outcome.err
+
+
+def test_a_run_without_its_zero_shot_run_says_so(cli: Cli, tuned: Path, place: Path) -> None:
+    moved = shutil.copytree(tuned, place / "elsewhere" / tuned.name)
+    assert "Zero-shot is missing: its run is not next to this one." in cli("evaluate", moved).out
+    assert "Zero-shot is missing" not in cli("evaluate", tuned).out
 
 
 def test_a_final_model_is_trained_on_all_images(

@@ -100,7 +100,8 @@ class ClassSet:
 
     def word(self, label: int) -> str:
         """Return what stands for a class in a template."""
-        return (self.words or self.names)[label].replace("_", " ")
+        text = (self.words or self.names)[label]
+        return " ".join(text.replace("_", " ").split()) if "_" in text else text
 
     def select(self, labels: Sequence[int]) -> ClassSet:
         """Return the classes with these labels, renumbered in this order."""

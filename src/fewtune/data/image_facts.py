@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fewtune.data.decode import Unreadable, open_stored, to_rgb
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ class ImageFacts:
         width: Pixels, with the EXIF orientation applied.
         height: Pixels, with the EXIF orientation applied.
         bits: Bits per channel as stored: 8 or 16.
+        peak: Brightest value of an image with 16 bits; 0 for others.
         transparent: True if transparency was dropped.
         digest: Hash of size and decoded RGB pixels.
     """
@@ -32,6 +35,7 @@ class ImageFacts:
     height: int = 0
     frames: int = 1
     bits: int = 8
+    peak: int = 0
     transparent: bool = False
     digest: str = ""
     error: str | None = None
@@ -52,6 +56,7 @@ def inspect_image(source: Any) -> ImageFacts:
         height=image.height,
         frames=_frames(stored),
         bits=bits,
+        peak=_peak(stored) if bits == 16 else 0,
         transparent=_is_transparent(stored),
         digest=pixel_digest(image),
     )
@@ -68,6 +73,12 @@ def _is_transparent(image: Image) -> bool:
         return image.has_transparency_data
     except Exception:  # a palette that is missing
         return False
+
+
+def _peak(image: Image) -> int:
+    """Return the brightest of 16-bit values, of which Pillow keeps 8 bits in colour images."""
+    brightest = max(float(np.asarray(band).max()) for band in image.split())
+    return int(brightest * (1 if image.mode.startswith("I") else 257))
 
 
 def _frames(image: Image) -> int:

@@ -19,6 +19,7 @@ _COUNT = re.compile(r"(\d+)[ _.)-]+(?=[^\W\d_])")
 _WORD_END = re.compile(r"(?<=[a-z][a-z])(?=[A-Z][a-z])")  # not in "iPhone" or "McDonald"
 
 _NUMBER = re.compile(r"-?\d+([.,]\d+)?|n\d{8}")
+_WORD = re.compile(r"[^\W_]")
 _NUMBERED = re.compile(r"([^\W\d_]+)[ _-]?\d+")  # "class_3", "c7"
 
 
@@ -57,7 +58,8 @@ def refuse_same_prompts(classes: ClassSet) -> None:
 def without_words(classes: ClassSet) -> tuple[str, ...]:
     """Return the names of the classes whose prompts have a number or a code instead of words.
 
-    These are numbers, WordNet numbers, and names that differ only in a number ("c0", "c1").
+    These are numbers, WordNet numbers, names without a letter ("__"), and names that differ only in
+    a number ("c0", "c1").
     """
     described = classes.descriptions or ((),) * len(classes)
     words = {
@@ -68,7 +70,9 @@ def without_words(classes: ClassSet) -> tuple[str, ...]:
     stems = {match and match[1].lower() for match in map(_NUMBERED.fullmatch, words.values())}
     if len(words) > 1 and len(stems) == 1 and None not in stems:
         return tuple(words)
-    return tuple(name for name, word in words.items() if _NUMBER.fullmatch(word))
+    return tuple(
+        name for name, word in words.items() if _NUMBER.fullmatch(word) or not _WORD.search(word)
+    )
 
 
 def _uncounted(names: Sequence[str]) -> list[str]:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from fewtune.core.discovery import plugins, strategy_names
 from fewtune.core.errors import ConfigError, did_you_mean
+from fewtune.core.fields import keys_of
 from fewtune.core.naming import dashed
 from fewtune.core.protocol import Protocol, load_protocol
 from fewtune.core.run_config import FIELDS, RunConfig, split_options
 from fewtune.core.toml import read_toml
+from fewtune.model.load_strategy import load_strategy
 from fewtune.sweeps.grid import Grid, expand, overridden, strategies_of
 
 if TYPE_CHECKING:
@@ -108,7 +110,30 @@ class SweepFile:
         Raises:
             ConfigError: A key or a value is wrong.
         """
+        self._check_tables()
         return self._grid(chosen) if self.protocol is None else self._protocol(chosen)
+
+    def _check_tables(self) -> None:
+        """Refuse an unknown key in a strategy's table, before any image is opened."""
+        tables = self.values if self.protocol is None else self.values.get("options", {})
+        for name in strategy_names():
+            table = tables.get(name, [])
+            for one in table if isinstance(table, list) else [table]:
+                of_data = (value for value in one.values() if isinstance(value, dict))
+                flat = {key: value for key, value in one.items() if not isinstance(value, dict)}
+                for values in (flat, *of_data):
+                    self._check_keys(name, values)
+
+    def _check_keys(self, strategy: str, values: Mapping[str, Any]) -> None:
+        kind = load_strategy(strategy)
+        models = [kind, type(kind.recipe)] if kind.recipe else [kind]
+        known = {k for m in models for n, f in m.model_fields.items() for k in keys_of(n, f)}
+        for key in map(dashed, split_options(values)[1]):
+            if key not in known:
+                raise ConfigError(
+                    f"{self.where}: [{strategy}] has the unknown key {key!r}.",
+                    hint=did_you_mean(key, [*known, *FIELDS]),
+                )
 
     def _protocol(self, chosen: Mapping[str, Any]) -> Protocol:
         assert self.protocol is not None

@@ -85,7 +85,14 @@ def configure(
     if default is None:
         return strategy, None
     changed = {key: value for key, value in given.items() if key not in kind.model_fields}
-    return strategy, type(default)(**{**default.model_dump(), **changed})
+    recipe = type(default)(**{**default.model_dump(), **changed})
+    if bool(recipe.length) != bool(default.length):
+        does = "makes no gradient step" if recipe.length else "learns by gradient steps"
+        raise ConfigError(
+            f"{kind.name()} {does}: its length cannot be {recipe.length:g}.",
+            hint="Leave out --epochs, --steps and --length, or choose another.",
+        )
+    return strategy, recipe
 
 
 @cache

@@ -70,6 +70,13 @@ def test_names_without_words(names: tuple[str, ...], found: tuple[str, ...]) -> 
     assert without_words(ClassSet(names)) == found
 
 
+def test_underscores_leave_no_spaces_in_prompts() -> None:
+    classes = ClassSet(("__init__", "a__b", "cat"))
+    prompts = tuple(classes.texts(label)[0] for label in range(3))
+    assert prompts == ("a photo of a init.", "a photo of a a b.", "a photo of a cat.")
+    assert without_words(ClassSet(("__", "cat"))) == ("__",)
+
+
 def test_described_classes_need_no_words() -> None:
     assert without_words(ClassSet(("0", "1"), descriptions=(("a cat.",), ()))) == ("1",)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -359,3 +360,21 @@ def test_sizes_are_compared_with_the_declared_ones(
     task = Task("t", ClassSet(("a", "b")), **splits)
     found = [f.level for f in size_findings(task, {"train": 10, "val": 5, "test": 20})]
     assert found == ([] if level is None else [level])
+
+
+@pytest.mark.parametrize(("peak", "bits"), [(4095, 12), (1000, 10), (255, 8)])
+def test_bits_that_all_images_leave_unused_are_refused(
+    tmp_path: Path, peak: int, bits: int
+) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for index in range(2):
+            pixels = np.full((9, 9), peak - index, np.uint16)
+            Image.fromarray(pixels).save(tmp_path / name / f"{index}.png")
+    task = open_task(tmp_path)
+    with pytest.raises(DataError, match=rf"4 images .* use {bits} of them: .* {peak} of 65535"):
+        repair(task, verify(task))
+    # One bright image shows that the others are dark, not stretched wrongly.
+    Image.fromarray(np.full((9, 9), 60000, np.uint16)).save(tmp_path / "cat" / "bright.png")
+    task = open_task(tmp_path)
+    assert repair(task, verify(task)).train == task.train

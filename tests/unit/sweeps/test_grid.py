@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fewtune.core.errors import ConfigError
 from fewtune.sweeps.grid import Grid, expand, overridden
+from fewtune.sweeps.sources import SweepFile
 
 STRATEGIES = ("clip-lora", "linear-probe")
 
@@ -96,3 +98,20 @@ def test_cells_are_cases_and_what_is_no_number_stays_a_flag() -> None:
     assert odd.settings()["shots"] == "two"
     with pytest.raises(ConfigError, match="needs data"):
         Grid(({"strategy": "clip-lora"},)).cases()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'strategy = ["clip-lora"]\n[clip-lora]\nrank = [2, 4]\nrnk = 2\n',
+        'protocol = "own"\n[options.clip-lora]\nrnk = 2\n',
+        'protocol = "own"\n[options.clip-lora.photos]\nrnk = 2\n',
+    ],
+)
+def test_a_wrong_key_in_a_table_is_named_with_its_table_before_images_are_looked_for(
+    tmp_path: Path, text: str
+) -> None:
+    file = tmp_path / "sweep.toml"
+    file.write_text('data = "nowhere"\n' + text)
+    with pytest.raises(ConfigError, match=r"\[clip-lora\] has the unknown key 'rnk'.*'rank'"):
+        SweepFile.of(file).source({})

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 
 import pytest
 
+import fewtune
 from fewtune.core.errors import ConfigError
 from fewtune.datasets import catalog
 from fewtune.training.named_recipes import RECIPES, configure, named_recipe
@@ -132,3 +134,18 @@ def test_zero_shot_has_no_recipe_to_change() -> None:
 def test_wrong_options_are_named(options: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         configure("clip-lora", options)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "length", "message"),
+    [
+        ("clip-adapter", {"epochs": 0}, "clip-adapter learns by gradient steps.*be 0.*--epochs"),
+        ("tip-adapter", {"steps": 5}, "tip-adapter makes no gradient step.*be 5.*--steps"),
+    ],
+)
+def test_a_length_that_trains_nothing_is_refused_before_anything_is_made(
+    tmp_path: Path, strategy: str, length: dict[str, int], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        fewtune.fit(tmp_path / "nowhere", strategy, runs=tmp_path / "runs", **length)
+    assert not (tmp_path / "runs").exists()

@@ -52,6 +52,8 @@ def show_results(
         gains = gain_cells(record["metrics"], zero_shot["metrics"], classes)
         rows.append(["gain", *gains, *[""] * 4])
     console.table(["", *METRICS.values(), *COSTS], rows, parts=[1 + len(METRICS)])
+    if len(rows) == 1 and not is_baseline:
+        console.line("Zero-shot is missing: its run is not next to this one.")
     top1 = {of["spec"]["strategy"]: of["metrics"]["top1"] for of in records}
     show_intervals(console, top1, record["task"]["images"]["test"])
     console.note(f"{LEGEND} share: of the backbone.")
