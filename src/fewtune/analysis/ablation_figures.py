@@ -128,7 +128,7 @@ def _settings(ablation: Ablation) -> Figure:
     axis = figure.subplots()
     for place, (setting, score) in enumerate(ranked):
         colour = COLOURS[1] if setting == ablation.reference else COLOURS[0]
-        axis.errorbar(100 * score.mean, place, xerr=100 * (score.spread or 0), color=colour,
+        axis.errorbar(100 * score.mean, place, xerr=100 * _drawn(score.spread), color=colour,
                       marker="o", markersize=3.5, elinewidth=0.7)  # fmt: skip
     axis.set_yticks(range(len(ranked)), [name or "reference" for name in names], size=7)
     axis.set_ylim(len(ranked) - 0.5, -0.5)
@@ -160,7 +160,7 @@ def _line(
     axis.errorbar(
         [place for place, _ in known],
         [100 * score.mean for _, score in known],
-        yerr=[100 * (score.spread or 0) for _, score in known],
+        yerr=[100 * _drawn(score.spread) for _, score in known],
         label=label, color=colour, marker=marker, markersize=3.5, linewidth=1.1, elinewidth=0.7,
         linestyle=linestyle,
     )  # fmt: skip
@@ -206,3 +206,8 @@ def _heat(ablation: Ablation, a: str, b: str) -> Figure:
     axis.set_ylabel(a)
     axis.set_title(f"{ablation.heading()}\n{UNIT}", size=9)
     return figure
+
+
+def _drawn(spread: float | None) -> float:
+    """Return a spread; NaN, which is not drawn, for a single seed."""
+    return math.nan if spread is None else spread

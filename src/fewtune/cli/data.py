@@ -41,7 +41,7 @@ def verify(
     from fewtune.training.prepare import Preparation
 
     console = Console(machine=machine)
-    check = Preparation(ShownOnConsole(console)).check
+    check = Preparation(ShownOnConsole(console, worst="error")).check
     name = benchmark_listing.declared(location, root)
     if name is None:
         task = resolve(location, root=root)

@@ -131,16 +131,26 @@ def read_json(path: Path) -> Any:
     try:
         value = load_json(path)
     except FileNotFoundError as error:
-        raise RunError(f"{path} does not exist.") from error
+        raise RunError(f"{path} does not exist.", hint=_again(path)) from error
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} is not a readable JSON file: {error}.") from error
+        empty = path.is_file() and not path.stat().st_size
+        reason = "it is empty" if empty else error
+        raise RunError(
+            f"{path} is not a readable JSON file: {reason}.", hint=_again(path)
+        ) from error
     seal = value.pop(SEAL, None) if isinstance(value, dict) else None
     if seal is not None and seal != digest(value):
         raise RunError(
-            f"{path} is not what was written: it was changed or damaged.",
-            hint="Restore it, or remove the folder and make it again.",
+            f"{path} is not what was written: it was changed or damaged.", hint=_again(path)
         )
     return value
+
+
+def _again(path: Path) -> str:
+    """Return what to do about a file that FewTune has written and that cannot be read."""
+    run = path.name == "spec.json" or (path.parent / "spec.json").is_file()
+    command = "its `fewtune fit` or `sweep` command" if run else "the command that made it"
+    return f"Restore it, or remove the folder {path.parent} and type {command} again."
 
 
 def load_json(source: Path | str | bytes) -> Any:

@@ -7,7 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fewtune.reports import reproduction, study_classes, study_plots, study_tables
+from fewtune.reports import (
+    reproduction,
+    study_classes,
+    study_mistakes,
+    study_plots,
+    study_tables,
+)
 from fewtune.reports.figures import ALONE, alone, data_uri, is_svg
 from fewtune.reports.protocol_tables import protocol_tables
 from fewtune.reports.reproduction import Comparison
@@ -157,7 +163,7 @@ def _accuracy(study: Study, tolerance: float) -> list[SectionPart]:
         "Means and sample deviations over seeds; the dashed line is zero-shot.",
         study_plots.accuracy_curves(study),
     )
-    tables = [study_tables.accuracy(study, s, tolerance) for s in reversed(study.shots)]
+    tables = [study_tables.accuracy(study, s, tolerance) for s in _shots(study)]
     return _largest_first(figure, tables)
 
 
@@ -168,7 +174,7 @@ def _gains(study: Study, groups: Mapping[str, str]) -> list[SectionPart]:
         "A dot is a task, hollow where a linear head decides; the bar is their mean.",
         study_plots.gains(study, groups),
     )
-    tables = [study_tables.gains(study, groups, s) for s in reversed(study.shots)]
+    tables = [study_tables.gains(study, groups, s) for s in _shots(study)]
     modalities = SectionPart("", (study_tables.modalities(study, groups),))
     return [*_largest_first(figure, tables), modalities]
 
@@ -201,7 +207,13 @@ def _classes(study: Study, task: str) -> SectionPart:
         "Means over seeds.",
         study_classes.recalls(study, task),
     )
-    shown: tuple[Shown, ...] = (recalls,)
+    pictures = Figure(
+        f"mistakes-{task}",
+        f"Mistakes: {task}{_largest(study)}",
+        "What the best method is surest of and wrong about: the class, and what it is taken for.",
+        study_mistakes.mistakes(study, task),
+    )
+    shown: tuple[Shown, ...] = (pictures, recalls)
     if found := study_classes.confusions_on(study, task):
         drawn = Figure(
             f"confusion-{task}",
@@ -209,7 +221,7 @@ def _classes(study: Study, task: str) -> SectionPart:
             "Rows are classes, columns what their images are taken for; means over seeds.",
             study_classes.matrices(found),
         )
-        shown = (recalls, study_classes.largest(study, task, found), drawn)
+        shown = (pictures, recalls, study_classes.largest(study, task, found), drawn)
     return SectionPart(task, shown, folded=len(study.tasks) > 1)
 
 
@@ -234,6 +246,11 @@ def _analyses(places: Sequence[Path]) -> list[SectionPart]:
     ]
 
 
+def _shots(study: Study) -> list[int | None]:
+    """Return the numbers of shots: the one with the most runs, then the others from the largest."""
+    return sorted(reversed(study.shots), key=lambda shots: shots != study.main_shots)
+
+
 def _largest_first(figure: Figure, tables: Sequence[ReportTable]) -> list[SectionPart]:
     """Return the figure and the first table, and the others folded up."""
     return [
@@ -243,5 +260,5 @@ def _largest_first(figure: Figure, tables: Sequence[ReportTable]) -> list[Sectio
 
 
 def _largest(study: Study) -> str:
-    """Return the largest number of shots, and the length of training, for titles."""
-    return f", {shots_text(study.shots[-1])}{study.length}" if study.shots else ""
+    """Return the number of shots with the most runs, and the length of training, for titles."""
+    return f", {shots_text(study.main_shots)}{study.length}" if study.shots else ""

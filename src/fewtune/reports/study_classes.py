@@ -35,12 +35,11 @@ class TaskConfusions:
 
 
 def confusions_on(study: Study, task: str) -> TaskConfusions | None:
-    """Return the confusions of a task at the largest number of shots; None without predictions."""
-    shots = study.shots[-1] if study.shots else None
-    known = [(m, c) for m in study.tuned() if (c := study.cell(m, task, shots))]
-    if not known:
+    """Return the confusions of a task at the main number of shots; None without predictions."""
+    found = study.best(task)
+    if found is None:
         return None
-    method, best = max(known, key=lambda pair: pair[1].mean)
+    method, best = found
     after = _confusions(best)
     if after is None:
         return None
@@ -61,6 +60,7 @@ def _confusions(of: Cell) -> Confusions | None:
 
 def largest(study: Study, task: str, found: TaskConfusions) -> ReportTable:
     """Return the pairs of classes that the best method confuses most."""
+    shots = shots_text(study.main_shots)
     rows = [
         TableRow(
             " → ".join(found.names[label] for label in pair),
@@ -73,7 +73,7 @@ def largest(study: Study, task: str, found: TaskConfusions) -> ReportTable:
         f"Largest confusions: {task}",
         ("class → taken for", "zero-shot", found.method.title),
         tuple(rows),
-        (f"In percent of the class' test images, {shots_text(study.shots[-1])}, mean over seeds.",),
+        (f"In percent of the class' test images, {shots}, mean over seeds.",),
     )
 
 
@@ -97,8 +97,8 @@ def matrices(found: TaskConfusions) -> str:
 
 
 def recalls(study: Study, task: str) -> str:
-    """Draw the recall of each class by each method at the largest number of shots."""
-    shots = study.shots[-1] if study.shots else None
+    """Draw the recall of each class by each method at the main number of shots."""
+    shots = study.main_shots
     cells = {m.title: c for m in study.methods if (c := study.cell(m, task, shots))}
     rows = [
         [

@@ -104,13 +104,17 @@ def _dashed(axis: Axes, top1: float, method: Method) -> None:
 
 
 def _mean_spread(cells: Sequence[Cell]) -> float:
-    """Return the standard deviation of the mean over tasks, whose seeds are independent."""
-    return math.sqrt(sum((cell.spread or 0) ** 2 for cell in cells)) / len(cells)
+    """Return the standard deviation of the mean over tasks, whose seeds are independent.
+
+    NaN, which is not drawn, where a cell has one seed.
+    """
+    squares = (math.nan if cell.spread is None else cell.spread**2 for cell in cells)
+    return math.sqrt(sum(squares)) / len(cells)
 
 
 def efficiency(study: Study) -> str:
-    """Mean accuracy at the largest number of shots against what it cost; zero-shot is dashed."""
-    shots = study.shots[-1] if study.shots else None
+    """Mean accuracy at the main number of shots against what it cost; zero-shot is dashed."""
+    shots = study.main_shots
     with panels(len(COSTS)) as (figure, axes):
         drawn = False
         for index, method in enumerate(study.methods):
@@ -141,7 +145,7 @@ def gains(study: Study, groups: Mapping[str, str]) -> str:
 
     Dots of methods with a linear head are hollow.
     """
-    shots, methods = study.shots[-1] if study.shots else None, study.tuned()
+    shots, methods = study.main_shots, study.tuned()
     tasks = by_group(study, groups)
     height_in = 1.0 + 0.22 * max(2, len(methods))
     names_in = CHARACTER_IN * max((len(method.title) for method in methods), default=0)
@@ -166,7 +170,7 @@ def gains(study: Study, groups: Mapping[str, str]) -> str:
 
 def retention(study: Study) -> str:
     """Gain on the tuned task against the change on the others: a dot a method and task."""
-    shots = study.shots[-1] if study.shots else None
+    shots = study.main_shots
     with panels(1, panel_in=(6.6, 3.4)) as (figure, axes):
         axis, drawn = axes[0], False
         for index, method in enumerate(study.methods):

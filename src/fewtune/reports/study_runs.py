@@ -3,7 +3,7 @@
 Everything here is a pure function of records, so a report says the same wherever it is made.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -118,6 +118,24 @@ class Study:
         """Return the methods but zero-shot."""
         return tuple(method for method in self.methods if method.strategy != ZERO_SHOT)
 
+    @cached_property
+    def main_shots(self) -> int | None:
+        """Number of shots with the most runs, the largest of several; None is all images."""
+        counts = Counter(
+            shots
+            for method in self.tuned()
+            for shots in self.shots
+            for task in self.tasks
+            if (cell := self.cell(method, task, shots))
+            for _ in cell.runs
+        )
+        return max(self.shots, key=lambda s: (counts[s], self.shots.index(s)), default=None)
+
+    def best(self, task: str) -> tuple[Method, Cell] | None:
+        """Return the best method on a task, zero-shot apart, and its runs."""
+        found = ((m, cell) for m in self.tuned() if (cell := self.cell(m, task, self.main_shots)))
+        return max(found, key=lambda pair: pair[1].mean, default=None)
+
     @property
     def length(self) -> str:
         """Share of the recipes' length that all were trained for: ", × 0.1 steps", or ""."""
@@ -197,7 +215,9 @@ def load_runs(places: Iterable[Path]) -> tuple[list[Run], list[str]]:
     if not runs:
         where = ", ".join(map(str, places))
         raise RunError(
-            f"There are no complete runs in {where}.", hint="`fewtune fit` and `sweep` make runs."
+            f"There are no complete runs in {where}.",
+            hint="If yours are elsewhere: fewtune report DIR. To make some: fewtune quickstart, or "
+            "fewtune fit --data DIR",
         )
     return [runs[key] for key in sorted(runs)], notes
 
@@ -226,11 +246,12 @@ def refuse_mixed(runs: Sequence[Run]) -> None:
 
 
 def group(runs: Sequence[Run], notes: Sequence[str] = ()) -> list[Study]:
-    """Return a study for each backbone, in alphabetical order."""
+    """Return a study for each backbone, the one with the most runs first."""
     by_backbone: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         by_backbone[run.spec["backbone"]].append(run)
-    return [_study(name, of, notes) for name, of in sorted(by_backbone.items())]
+    most_first = sorted(by_backbone.items(), key=lambda item: (-len(item[1]), item[0]))
+    return [_study(name, of, notes) for name, of in most_first]
 
 
 def _study(backbone: str, runs: Sequence[Run], notes: Sequence[str]) -> Study:

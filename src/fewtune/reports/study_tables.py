@@ -151,9 +151,9 @@ def modalities(study: Study, groups: Mapping[str, str]) -> ReportTable:
 def efficiency(study: Study) -> ReportTable:
     """Trained parameters, minutes of training and peak memory next to accuracy.
 
-    Means over tasks and seeds at the largest number of shots.
+    Means over tasks and seeds at the number of shots with the most runs.
     """
-    shots = study.shots[-1] if study.shots else None
+    shots = study.main_shots
     rows = []
     for method in study.methods:
         costs = [run.record["cost"] for run in study.runs(method, shots)]

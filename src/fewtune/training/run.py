@@ -40,6 +40,7 @@ from fewtune.training.job import Job, Result
 from fewtune.training.loop import Training, prepare, tune
 from fewtune.training.memory.memory_plan import budget_mib, plan_encoding, plan_training
 from fewtune.training.memory.memory_probe import peak_mib, used_mib
+from fewtune.training.mistakes import store_mistakes
 from fewtune.training.run_folder import RunFolder, environment
 from fewtune.training.run_model import attach, attach_phase, load_backbone, used_classes
 from fewtune.training.seen_images import store_seen
@@ -167,6 +168,8 @@ class Execution:
         self.folder.save_adapter(head)
         with test_guard.allowed():
             results = self._results(head, plan)
+            if self.task.test and self.job.write_card:
+                store_mistakes(self.folder.path, self.task.test)
         store_stamp(self.folder.path, self.learned, self.task.test)
         record = {
             "spec": self.spec.model_dump(mode="json"),

@@ -10,6 +10,7 @@ seen.json            what the training and validation images are known by
 adapter.safetensors  the tensors that differ from the backbone, nothing frozen
 predictions.csv      key, label, prediction, confidence and names of classes of every test image
 metrics.jsonl        loss and rate of every step
+mistakes.json        small pictures of wrongly classified test images
 README.md summary.png  a card and a picture for people
 """
 

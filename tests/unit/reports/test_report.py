@@ -60,8 +60,8 @@ def test_several_backbones_analyses_and_differences_have_their_places(
     write_text(folder / "analysis" / "drift.svg", DRAWING)
     write_text(folder / "analysis" / "broken.svg", "<svg><g></svg>")
     page = write_report([write.folder], tmp_path / "out", GROUPS).read_text(encoding="utf-8")
-    titles = ("Published scores", "Benchmarks", "All backbones", "Accuracy with ViT-B16",
-              "Accuracy with tiny", "Analyses")  # fmt: skip
+    titles = ("Published scores", "Benchmarks", "All backbones", "Accuracy with tiny",
+              "Accuracy with ViT-B16", "Analyses")  # fmt: skip
     places = [page.index(f">{title}</h2>") for title in titles]
     assert places == sorted(places)
     assert "Few-shot classification, 4 shots" in page

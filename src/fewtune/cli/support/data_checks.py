@@ -14,10 +14,15 @@ PROMPTS_OF_MANY = 5
 
 
 class ShownOnConsole(DataListener):
-    """Prints what is found about images."""
+    """Prints what is found about images.
 
-    def __init__(self, console: Console) -> None:
+    Args:
+        worst: What findings of level "error" are called; a run leaves such images out and goes on.
+    """
+
+    def __init__(self, console: Console, worst: str = "problem") -> None:
         self.console = console
+        self.worst = worst
 
     @contextmanager
     def checking(self, images: int) -> Iterator[Progress | None]:
@@ -31,7 +36,7 @@ class ShownOnConsole(DataListener):
 
     def checked(self, report: DataReport) -> None:
         """Print what is wrong."""
-        show_findings(report, self.console)
+        show_findings(report, self.console, self.worst)
 
     def usable(self, task: Task) -> None:
         """Print the prompts."""
@@ -72,11 +77,11 @@ def _prompt(task: Task, label: int) -> str:
     return texts[0] if len(texts) == 1 else f"{texts[0]} (and {len(texts) - 1} more)"
 
 
-def show_findings(report: DataReport, console: Console) -> None:
-    """Print one line per error and warning, and one line of information."""
+def show_findings(report: DataReport, console: Console, worst: str = "error") -> None:
+    """Print one line per error, which is called `worst`, and warning, and one of information."""
     for finding in report.findings:
         if finding.level == "error":
-            console.line(f"  error: {finding.message}. {finding.hint}".rstrip())
+            console.line(f"  {worst}: {finding.message}. {finding.hint}".rstrip())
         elif finding.level == "warning":
             console.note(_warning(finding))
     info = [f.message.partition(": ")[0] for f in report.findings if f.level == "info"]

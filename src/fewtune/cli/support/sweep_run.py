@@ -35,7 +35,7 @@ def sweep_and_show(file: SweepFile, settings: Mapping[str, Any], values: Mapping
 
     console = Console(quiet=values["quiet"])
     sweep = plan_sweep(file, settings, ShownOnConsole(console), cards=values["cards"])
-    show_plan(sweep, console)
+    show_plan(sweep, console, quietly=console.quiet and not values["dry_run"])
     if values["dry_run"]:
         list_runs(sweep, console)
         return 0
@@ -50,6 +50,8 @@ def sweep_and_show(file: SweepFile, settings: Mapping[str, Any], values: Mapping
     show_failures(sweep.scheduler.failed, console)
     show_missing(sweep.scheduler, console)
     show_searches(sweep, console)
+    made = len(sweep.progress.every) - len(sweep.progress.left())
+    console.line(f"{counted(len(sweep.progress.every), 'run')}, {made} complete")
     console.line(f"next  fewtune report {sweep.place.folder}")
     return 0 if sweep.complete else EXIT_FAILED
 
@@ -109,8 +111,12 @@ def show_table(table: ReportTable, console: Console) -> None:
     console.table(narrow[0], narrow[1:])
 
 
-def show_plan(sweep: Sweep, console: Console) -> None:
-    """Print how many runs there are, how long those that are left may take, and what is missing."""
+def show_plan(sweep: Sweep, console: Console, *, quietly: bool = False) -> None:
+    """Print how many runs there are, how long those that are left may take, and what is missing.
+
+    Args:
+        quietly: Leave out how many there are, which is said at the end.
+    """
     scheduler, progress, jobs = sweep.scheduler, sweep.progress, sweep.jobs
     left, estimate = len(progress.left()), progress.remaining_s()
     without = [scheduler.cases[key] for key in scheduler.missing]
@@ -118,7 +124,8 @@ def show_plan(sweep: Sweep, console: Console) -> None:
         estimate += sum(progress.seconds(c.strategy, jobs.steps(c)) or 0.0 for c in without)
     every, complete = len(progress.every) + len(without), len(progress.every) - left
     about = f", about {duration(estimate)} left" if every > complete and estimate else ""
-    console.line(f"{counted(every, 'run')}, {complete} complete{about}")
+    if not quietly:
+        console.line(f"{counted(every, 'run')}, {complete} complete{about}")
     more = scheduler.remaining()
     if more:
         console.line(f"{counted(more, 'more follows', 'more follow')} from their scores")
