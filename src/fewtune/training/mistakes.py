@@ -11,6 +11,7 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -33,7 +34,7 @@ def store_mistakes(run: Path, examples: Sequence[Example]) -> None:
         rows = list(csv.DictReader(file))
     wrong = [index for index, row in enumerate(rows) if row["label"] != row["prediction"]]
     wrong.sort(key=lambda index: -float(rows[index]["confidence"]))
-    shown, taken = [], Counter[str]()
+    shown, taken = list[dict[str, Any]](), Counter[str]()
     for index in wrong:
         row = rows[index]
         if len(shown) < MOST and taken[row["label"]] < OF_A_CLASS:
