@@ -1,5 +1,6 @@
 """FewTune: tune CLIP on a handful of labelled images."""
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from fewtune.training.load_run import load_run
 
     __version__: str
+
+# Threads of torch that wait for each other sleep instead of spinning: on a busy machine that is ten
+# and more times as fast (docs/speed.md). libgomp reads this when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Public names and the modules that they live in.
 _HOMES = {

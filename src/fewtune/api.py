@@ -20,7 +20,7 @@ from fewtune.core.defaults import DEFAULT_STRATEGY
 from fewtune.core.errors import ConfigError, DataError
 from fewtune.core.fields import parse_values
 from fewtune.core.protocol import Protocol
-from fewtune.core.run_config import AskedPrecision, RunConfig
+from fewtune.core.run_config import AskedPrecision, RunConfig, for_python
 from fewtune.core.task import Task
 from fewtune.core.toml import read_toml
 from fewtune.data.verify import DataListener, repair
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from fewtune.training.prediction import Prediction
 
 
+@for_python
 def fit(
     data: str | Path | Task,
     strategy: str = DEFAULT_STRATEGY,
@@ -76,6 +77,7 @@ def fit(
     return every[0]
 
 
+@for_python
 def fit_seeds(
     data: str | Path | Task,
     strategy: str = DEFAULT_STRATEGY,
@@ -141,6 +143,7 @@ def _write_card(*what: Any) -> None:
     write_card(*what)
 
 
+@for_python
 def predict(
     run: str | Path,
     images: Iterable[Any],
@@ -180,6 +183,7 @@ def predict(
     return list(prediction.predict(tuned, images, batch, top))
 
 
+@for_python
 def evaluate(
     run: str | Path,
     data: str | Path | Task,
@@ -216,6 +220,7 @@ def evaluate(
     return evaluate_run(tuned, folder, task, new_classes)
 
 
+@for_python
 def export(
     run: str | Path,
     to: str,
@@ -246,6 +251,7 @@ class SweepResult:
     tables: tuple[ReportTable, ...]
 
 
+@for_python
 def sweep(
     what: str | Path,
     *,
@@ -298,6 +304,7 @@ def plan_sweep(
     return Sweep.plan(file, own, shared, place, preparation)
 
 
+@for_python
 def report(
     places: str | Path | Iterable[str | Path],
     out: str | Path = "report",

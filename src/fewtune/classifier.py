@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from fewtune.core.defaults import DEFAULT_BACKBONE
 from fewtune.core.errors import DataError, RunError
 from fewtune.core.files import read_json, write_folder, write_sealed
-from fewtune.core.run_config import AskedPrecision, RunConfig
+from fewtune.core.run_config import AskedPrecision, RunConfig, for_python
 from fewtune.core.spec import Spec
 from fewtune.core.task import DEFAULT_TEMPLATES, ClassSet, Example, Task
 from fewtune.data.arrays import (
@@ -116,6 +116,7 @@ class Classifier:
                 self.options = self.options | {name: value}
         return self
 
+    @for_python
     def fit(self, X: Iterable[Any], y: Iterable[Any]) -> Self:
         """Train on images X and their labels y, all texts or all whole numbers.
 
@@ -138,6 +139,7 @@ class Classifier:
         write_sealed(folder / LABELS, {"labels": values.tolist()})
         return self._take(folder)
 
+    @for_python
     def predict_proba(self, X: Iterable[Any]) -> NDArray[np.float64]:
         """Return probabilities (N, C); rows sum to 1.
 
@@ -164,6 +166,7 @@ class Classifier:
             raise DataError(f"X holds {len(predicted)} images, but y {len(labels)} labels.")
         return float((predicted == labels).mean())
 
+    @for_python
     def save(self, path: Path | str) -> Path:
         """Copy the run's folder to the new folder `path`: `load` and `fewtune predict` read it.
 
@@ -179,6 +182,7 @@ class Classifier:
         )
 
     @classmethod
+    @for_python
     def load(
         cls,
         path: Path | str,

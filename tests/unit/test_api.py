@@ -193,7 +193,7 @@ def test_the_scratch_folder_goes_with_the_classifier(make: Make) -> None:
 
 
 def test_it_refuses_less_memory_than_it_takes_and_says_how_much(make: Make) -> None:
-    with pytest.raises(ConfigError, match="--memory"):
+    with pytest.raises(ConfigError, match="memory_mib"):
         make(memory_mib=1).fit(*images())
 
 
@@ -301,7 +301,7 @@ def test_wrong_class_names_are_named(make: Make, classes: Any, message: str) -> 
 def test_wrong_arguments_are_named(make: Make, name: str, value: Any) -> None:
     known = inspect.signature(Classifier).parameters
     (argument,) = (one for one in known if one.startswith(name.replace("-", "_")))
-    with pytest.raises(ConfigError, match=name):
+    with pytest.raises(ConfigError, match=argument):
         make(**{argument: value}).fit([GOOD, GOOD + 1], ["a", "b"])
 
 

@@ -100,13 +100,13 @@ def test_a_protocol_and_its_report(images: Path, backbone: str, tmp_path: Path) 
     ("values", "message"),
     [
         ({"shot": 4}, r"clip-lora has no option 'shot'\. Did you mean"),
-        ({"shots": 0}, "--shots must be a whole number at least 1, found '0'"),
-        ({"precision": "fp16"}, "--precision has no 'fp16'"),
-        ({"rank": "many"}, "--rank must be a whole number from 1 to 1024, found 'many'"),
+        ({"shots": 0}, "^shots must be a whole number at least 1, found '0'"),
+        ({"precision": "fp16"}, "^precision has no 'fp16'"),
+        ({"rank": "many"}, "^rank must be a whole number from 1 to 1024, found 'many'"),
         ({"epochs": 2, "length": 3}, "length of training is given twice"),
     ],
 )
-def test_wrong_values_are_refused_as_flags_are(
+def test_wrong_values_are_refused_as_keywords(
     values: dict[str, object], message: str, backbone: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):

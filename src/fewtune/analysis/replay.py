@@ -14,7 +14,7 @@ from fewtune.core.errors import DataError
 from fewtune.core.spec import Plan, Spec
 from fewtune.core.task import Task
 from fewtune.model.head import Head
-from fewtune.training.device import choose_device
+from fewtune.training.device import choose_device, use_threads
 from fewtune.training.job import Job, config_of
 from fewtune.training.load_run import Tuned, load_run, strategy_of
 from fewtune.training.loop import Training, prepare
@@ -87,7 +87,7 @@ class Opened:
         execution = self.execution
         if plan is None or recipe is None or execution is None:
             return None
-        torch.set_num_threads(plan.threads)
+        use_threads(plan.threads)
         phase = execution.job.strategy.phases(recipe)[0]
         head = execution.attached(phase, 0, None)
         here = plan.model_copy(update={"device": str(execution.model.device)})

@@ -5,21 +5,25 @@ A new field of a run is one line in one of the classes below. It is then a flag 
 row in the docs. A field of `TrainingSettings` is hashed and recorded as well.
 """
 
-from collections.abc import Mapping
+import functools
+import keyword
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, ParamSpec, Self, TypeVar
 
 from pydantic import BeforeValidator, Field
 
 from fewtune.core.defaults import DEFAULT_BACKBONE, DEFAULT_STRATEGY
 from fewtune.core.draws import DEFAULT_DRAW, Draw
-from fewtune.core.errors import ConfigError
+from fewtune.core.errors import ConfigError, FewTuneError
 from fewtune.core.fields import (
     Flag,
     Former,
     Frozen,
     Mebibytes,
     Seconds,
+    flag_name,
     keys_of,
     parse_values,
 )
@@ -31,6 +35,10 @@ EXECUTION = "Execution"
 AskedPrecision = Literal["auto", "fp32", "bf16"]
 RENAMED = Former(values=tuple(FORMER.items()))
 DEVICES = ("auto", "cpu", "cuda", "mps", "xpu", "hpu", "mtia", "npu", "xla")
+Given = ParamSpec("Given")
+Returned = TypeVar("Returned")
+# A command keeps its flags: in backticks, or from "fewtune" to the end of a sentence.
+COMMAND_OR_FLAG = re.compile(r"`[^`]*`|\bfewtune .*?(?=\. |$)|(?<![\w-])--(?P<flag>[a-z][a-z-]*)")
 LENGTHS = ("epochs", "steps")  # fields that are units of a length too
 
 
@@ -176,6 +184,10 @@ class RunConfig(ExecutionSettings, TrainingSettings, DataChoice):
     strategy: Annotated[str, Flag(hidden=True)] = DEFAULT_STRATEGY
     options: Annotated[dict[str, Any], Flag(hidden=True)] = Field(default_factory=dict)
 
+    def __init__(self, **values: Any) -> None:
+        parsed = for_python(parse_values)(values, [type(self)], "A run has no field")
+        super().__init__(**parsed)
+
     @classmethod
     def of(cls, values: Mapping[str, Any], unknown: str = "") -> Self:
         """Return the run that these values ask for.
@@ -219,6 +231,34 @@ class RunConfig(ExecutionSettings, TrainingSettings, DataChoice):
         return dict(self.options)
 
 
+def for_python(function: Callable[Given, Returned]) -> Callable[Given, Returned]:
+    """Let the errors of a function name keywords: --time-budget is time_budget_s.
+
+    Everywhere else messages name flags.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*args: Given.args, **kwargs: Given.kwargs) -> Returned:
+        try:
+            return function(*args, **kwargs)
+        except FewTuneError as error:
+            error.what, error.hint = map(_with_keywords, (error.what, error.hint))
+            error.args = (f"{error.what} {error.hint}".strip(),)
+            raise
+
+    return wrapped
+
+
+def _with_keywords(text: str) -> str:
+    def spelled(match: re.Match[str]) -> str:
+        if (flag := match["flag"]) is None:
+            return match[0]
+        name = KEYWORDS.get(flag, flag.replace("-", "_"))
+        return f"{name}_" if keyword.iskeyword(name) else name
+
+    return COMMAND_OR_FLAG.sub(spelled, text)
+
+
 def split_options(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what is said of a run's fields among these values, and the options by their name."""
     own = {key: value for key, value in values.items() if dashed(key) in FIELDS}
@@ -232,3 +272,4 @@ FIELDS = {
     if name != "options"
     for key in keys_of(name, field)
 }
+KEYWORDS = {flag_name(name, how)[2:]: name for name, how in RunConfig.model_fields.items()}

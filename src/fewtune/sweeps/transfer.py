@@ -38,9 +38,7 @@ def measure(job: Job, run: Path, tasks: Sequence[Task], tracker: Tracker) -> Non
     if not unmeasured(run, tasks):
         return
     with locked(run, wait=False):
-        tuned = load_run(run, job.config.device)
-        if job.config.threads:
-            torch.set_num_threads(job.config.threads)
+        tuned = load_run(run, job.config.device, threads=job.config.threads)
         for task in unmeasured(run, tasks):
             tracker.status(f"scoring on {task.name}")
             seen = SeenImages.read(run)

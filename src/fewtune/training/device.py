@@ -47,6 +47,32 @@ def choose_precision(device: torch.device, asked: AskedPrecision = "auto") -> Pr
     return "bf16" if has.get("amx_bf16") or has.get("avx512_bf16") else "fp32"
 
 
+PROCESS = os.getpid()  # a fork of it has another number
+_CHANGED: dict[int, int] = {}  # threads that a run set: those before
+
+
+def chosen_threads() -> int:
+    """Return the CPU threads that torch or its user chose, whatever an earlier run has set."""
+    threads = torch.get_num_threads()
+    return _CHANGED.get(threads, threads)
+
+
+def use_threads(threads: int | None) -> None:
+    """Let this process compute with so many CPU threads; None for as many as torch chose.
+
+    A fork keeps one: the threads of libgomp are not in it, and it would wait for them for ever.
+    """
+    chosen = chosen_threads()
+    if os.getpid() == PROCESS:
+        torch.set_num_threads(threads or chosen)
+        _CHANGED.clear()
+        _CHANGED[torch.get_num_threads()] = chosen
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
+
 def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager[None]:
     """Return the context in which forward passes run."""
     if precision == "fp32":

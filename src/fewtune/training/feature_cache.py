@@ -58,6 +58,7 @@ class FeatureCache:
         encoding_batch: int = ENCODING_BATCH,
     ) -> None:
         self.encoding_batch = encoding_batch
+        self.cut = cut
         self.model = model
         self.images = images
         self.precision: Precision = precision
@@ -84,17 +85,19 @@ class FeatureCache:
         """Return the batch (B, ...) that an epoch sees of these images, on the model's device."""
         slot = self._slot(epoch)
         if slot >= self.kept:
-            return self.model.pixels(self.images.batch(indices, self._view(slot)))
+            return self._streamed(self.images.batch(indices, self._view(slot)))
         x = rows_of(self._whole(slot), indices)
         if self.at == 0:
-            return self.model.pixels(self.images.normalise(x))
+            return self._streamed(self.images.normalise(x))
         return Activations(self.model.image, send(x, self.model.device), self.at)
 
-    def prefetch(self, indices: Sequence[int], epoch: int = 0) -> None:
-        """Begin to read the images of a coming batch, if it is streamed to another device.
+    def _streamed(self, pixels: Tensor) -> Activations:
+        """Send pixels (B, 3, S, S) to the cut without gradient, so that bf16 rounds as cached."""
+        parts = [self._advance(part, self.cut) for part in torch.split(pixels, self.encoding_batch)]
+        return Activations(self.model.image, torch.cat(parts), self.cut)
 
-        On a CPU, reading would take the cores from what is computed meanwhile.
-        """
+    def prefetch(self, indices: Sequence[int], epoch: int = 0) -> None:
+        """Begin to read the images of a coming batch; a CPU's cores are needed for computing."""
         slot = self._slot(epoch)
         if slot >= self.kept and self.model.device.type != "cpu":
             self.images.prefetch(indices, self._view(slot))

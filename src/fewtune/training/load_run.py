@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from fewtune.backbones import clip
@@ -21,7 +20,7 @@ from fewtune.model.load_strategy import load_strategy
 from fewtune.model.strategy import Strategy
 from fewtune.strategies.zero_shot import ZeroShot
 from fewtune.training import scoring
-from fewtune.training.device import choose_device, choose_precision
+from fewtune.training.device import choose_device, choose_precision, use_threads
 from fewtune.training.image_loader import ImageLoader
 from fewtune.training.run_folder import RunFolder
 from fewtune.training.run_model import attach, set_preprocessing, used_classes
@@ -73,7 +72,7 @@ def load_run(
     Args:
         precision: "auto" is that in which the run was evaluated. On a CPU with bf16 units a
             probability differs by up to 0.02 between the two.
-        threads: CPU threads of this process from now on; None leaves them.
+        threads: CPU threads of this process from now on; None for as many as torch chose.
         backbone: Where the backbone is now, if it has moved; its contents must be the same.
 
     Raises:
@@ -153,9 +152,3 @@ def zero_shot(
     model.net.to(choose_device(device))
     head = ZeroShot().attach(model, classes).eval()
     return Tuned(head, classes, choose_precision(model.device, precision))
-
-
-def use_threads(threads: int | None) -> None:
-    """Let this process compute with so many CPU threads; None leaves them."""
-    if threads:
-        torch.set_num_threads(threads)

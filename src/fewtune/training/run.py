@@ -29,7 +29,9 @@ from fewtune.training.device import (
     autocast,
     choose_attention,
     choose_precision,
+    chosen_threads,
     free_memory_mib,
+    use_threads,
 )
 from fewtune.training.disk_cache import DiskCache, activations_dir
 from fewtune.training.estimate import estimate_cost
@@ -153,7 +155,7 @@ class Execution:
         store_seen(self.folder.path, self.learned)
         store_stamp(self.folder.path, self.learned)
         plan = self.folder.plan() or self._plan()
-        torch.set_num_threads(plan.threads)
+        use_threads(plan.threads)
         return plan
 
     def finish(
@@ -217,7 +219,7 @@ class Execution:
         left = memory - used_mib(device) if memory else free_memory_mib()
         plan = Plan(
             device=str(device),
-            threads=self.job.config.threads or torch.get_num_threads(),
+            threads=self.job.config.threads or chosen_threads(),
             cache=not self.job.config.no_cache,
             cache_mib=max(0, int(left / 2)),
             steps_scale=self.job.config.steps_scale,

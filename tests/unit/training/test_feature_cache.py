@@ -26,6 +26,7 @@ from fewtune.strategies.linear_probe import LinearProbe
 from fewtune.testing import tiny_clip, tiny_clip_folder, tiny_task
 from fewtune.training import disk_cache
 from fewtune.training.cache_key import image_identity
+from fewtune.training.device import autocast
 from fewtune.training.disk_cache import FILE, DiskCache, entries, prune
 from fewtune.training.feature_cache import FeatureCache
 from fewtune.training.image_loader import ImageLoader
@@ -183,7 +184,8 @@ def test_kept_equals_streamed(backbone: Path, cut: int, fits: int) -> None:
         kept.prefetch([5, 2], epoch)
         for batch in ([5, 2, 7], range(3, 6)):
             one, two = kept.batch(batch, epoch), streamed.batch(batch, epoch)
-            assert (one.at == cut) == (epoch % 3 < fits)
+            assert (epoch % 3 in kept._kept) == (epoch % 3 < fits)
+            assert one.at == two.at == cut
             torch.testing.assert_close(one.embeddings(), two.embeddings(), rtol=0, atol=1e-5)
 
 
@@ -283,3 +285,16 @@ def test_runs_share_what_the_backbone_computes(
     shutil.rmtree(tmp_path / "lora")
     run(lora.changed(runs=tmp_path / "lora"), Tracker())
     assert encoded == [None, 0, 1, None]
+
+
+def test_a_streamed_batch_rounds_as_a_cached_one_in_bf16(backbone: Path) -> None:
+    model = tiny_clip(backbone)
+    model.set_attention("eager")
+    images = ImageLoader(TASK.train, model.preprocess)
+    cached = FeatureCache(model, images, END, "bf16", budget_bytes=1e9)
+    streamed = FeatureCache(model, images, END, "bf16")
+    assert (cached.kept, streamed.kept) == (1, 0)
+    everything = range(len(TASK.train))
+    with autocast(torch.device("cpu"), "bf16"):
+        found, wanted = (cache.batch(everything).encoded().x for cache in (streamed, cached))
+    assert torch.equal(found, wanted)
