@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import CLASSES, Cli, short
 
 from fewtune.core.files import read_json, write_json
+from fewtune.data.decode import open_image
 from fixtures import class_folders, split_folders, write_image
 
 
@@ -178,3 +180,17 @@ def test_evaluate_writes_classes_confusions_and_predictions(
         assert images_of == int(row["images"]) == 3
         assert float(row["recall clip-lora"]) == round(int(counts[row["class"]]) / 3, 4)
     assert len(read("predictions.csv")) == 9
+
+
+def test_evaluate_reads_an_image_once_for_both_rows(
+    cli: Cli, tuned: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[object] = []
+
+    def counted(source: Any) -> Any:
+        read.append(source)
+        return open_image(source)
+
+    monkeypatch.setattr("fewtune.training.image_loader.open_image", counted)
+    assert cli("evaluate", tuned, "--data", images).status == 0
+    assert len(read) == 9

@@ -124,9 +124,9 @@ class TrainingSettings(Frozen):
     steps_scale: float = Field(
         1.0, gt=0, le=1000, description="factor on training steps and schedule"
     )
-    time_budget_s: Annotated[Seconds | None, Flag("--time-budget", shown="none")] = Field(
-        None, gt=0, description="shorten training to this time: 90s, 10m or 1h30m"
-    )
+    time_budget_s: Annotated[
+        Seconds | None, Flag("--time-budget", shown="none; a number is in seconds")
+    ] = Field(None, gt=0, description="shorten training to this time: 90s, 10m or 1h30m")
 
 
 class ExecutionSettings(Frozen):

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +10,11 @@ from fewtune.core.errors import DataError, did_you_mean
 from fewtune.core.task import Example, Task
 from fewtune.data.text_files import fold_name
 from fewtune.strategies.zero_shot import ZeroShot
+from fewtune.training import scoring
+from fewtune.training.cut import find_cuts
+from fewtune.training.device import free_memory_mib
+from fewtune.training.feature_cache import FeatureCache
+from fewtune.training.image_loader import ImageLoader
 from fewtune.training.load_run import Tuned
 from fewtune.training.run_folder import RunFolder
 from fewtune.training.scoring import Metrics, metrics
@@ -135,7 +139,14 @@ def new_images(folder: RunFolder, examples: tuple[Example, ...]) -> DividedImage
 
 def score_rows(tuned: Tuned, examples: tuple[Example, ...]) -> dict[str, Tensor]:
     """Return {row: logits (N, C)}: zero-shot with the same prompts first, then the run."""
-    with tuned.head.model.original():
-        untouched: Any = ZeroShot().attach(tuned.head.model, tuned.classes).eval()
-        rows = {"zero-shot": replace(tuned, head=untouched).scores(examples)}
-    return rows | {tuned.spec.strategy if tuned.spec else "zero-shot": tuned.scores(examples)}
+    head, classes, precision = tuned.head, tuned.classes, tuned.precision
+    model, budget_bytes = head.model, free_memory_mib() / 2 * 2**20
+    loader = ImageLoader(examples, model.preprocess, device=model.device)
+    cut = find_cuts(head, classes).image
+    # Both need what the frozen layers make of the images: each is read and encoded once.
+    images = FeatureCache(model, loader, cut, precision, budget_bytes=budget_bytes)
+    with model.original():
+        untouched = ZeroShot().attach(model, classes).eval()
+        rows = {"zero-shot": scoring.scores(untouched, classes, images, precision)}
+    name = tuned.spec.strategy if tuned.spec else "zero-shot"
+    return rows | {name: scoring.scores(head, classes, images, precision)}

@@ -199,7 +199,7 @@ class LiveTable:
         strategies = list(dict.fromkeys(run.spec.strategy for run in self.progress.every))
         grid = Grid(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
         for name in ("", *tasks):
-            grid.add_column(rich_text(name), justify="right" if name else "left")
+            grid.add_column(rich_text(name), justify="right" if name else "left", no_wrap=not name)
         for strategy in strategies:
             grid.add_row(strategy, *(self._cell(strategy, task) for task in tasks))
         return grid
