@@ -74,6 +74,7 @@ def fake(made: list[SweepRun], stop_after: int = 1000) -> Runner:
                 "metrics": {"top1": top1},
                 "cost": {"total_s": 5.0, "training_s": 3.0, "steps": 3},
                 "plan": {"steps_scale": 1.0},
+                "task": {"images": {"test": 100}},
                 "spec": run.spec.model_dump(mode="json"),
             }
             write_json(run.folder / "spec.json", {"format": 1, **record["spec"]})
