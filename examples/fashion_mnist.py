@@ -21,7 +21,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from fewtune.datasets.fashion import CLASSES  # in the official label order
+from fewtune.datasets.samples import FASHION
 
 SOURCE = Path("/usr/share/datasets/fashion-mnist")
 FILES = {"train": "train", "test": "t10k"}
@@ -56,14 +56,14 @@ def write_split(folder: Path, images: Path, labels: Path) -> int:
     """Write one PNG per image into the folder of its class and return the number of images."""
     (count, height, width), pixels = read_idx(images, 3)
     (label_count,), values = read_idx(labels, 1)
-    if count != label_count or max(values) >= len(CLASSES):
+    if count != label_count or max(values) >= len(FASHION.classes):
         sys.exit(f"{labels} does not belong to {images}.")
-    for name in CLASSES:
+    for name in FASHION.classes:
         (folder / name).mkdir(parents=True)
     size = height * width
     for index, label in enumerate(values):
         image = Image.frombytes("L", (width, height), pixels[index * size : (index + 1) * size])
-        image.save(folder / CLASSES[label] / f"{index:05d}.png")
+        image.save(folder / FASHION.classes[label] / f"{index:05d}.png")
     return count
 
 

@@ -173,7 +173,7 @@ def declarations() -> dict[str, Any]:
     """Return every declared dataset by name, VTAB first."""
     from fewtune.datasets import catalog
 
-    return {name: catalog.load(name) for name in catalog.summaries() if name != catalog.SAMPLE}
+    return {name: catalog.load(name) for name in catalog.declared()}
 
 
 def _text(value: object) -> str:
@@ -264,9 +264,9 @@ def subjects() -> dict[str, Any]:
     """Return what is drawn of each strategy that changes or adds something, on picto."""
     from fewtune.analysis.diagram import of_model
     from fewtune.backbones import clip
-    from fewtune.backbones.model_names import EMBEDDED
+    from fewtune.backbones.model_names import PICTO
 
-    model = clip.load(EMBEDDED)
+    model = clip.load(PICTO)
     drawn = {n: of_model(c(), copy.deepcopy(model)) for n, c in strategy_classes().items()}
     return {
         n: s

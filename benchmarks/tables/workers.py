@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.harness import Settings
 from benchmarks.result import Row
 from benchmarks.tables import Cases
-from fewtune.datasets.fashion import load
+from fewtune.datasets.samples import FASHION, load
 from fewtune.strategies.clip_lora import ClipLora
 from fewtune.sweeps.place import SweepPlace
 from fewtune.sweeps.ray.cluster import RayRunner
@@ -77,7 +77,7 @@ def _job(folder: Path, settings: Settings, steps: int, seed: int) -> Job:
     tiny = settings.quick
     return Job.of(
         ClipLora(),
-        tiny_task() if tiny else load(),
+        tiny_task() if tiny else load(FASHION),
         str(tiny_clip_folder(folder / "tiny", blocks=1)) if tiny else "picto",
         recipe.model_copy(update={"length": steps, "length_unit": "steps"}),
         shots=SHOTS,

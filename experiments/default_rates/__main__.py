@@ -25,7 +25,7 @@ import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
 
-from fewtune.backbones.model_names import ASSETS, EMBEDDED
+from fewtune.backbones.model_names import ASSETS, PICTO
 from fewtune.core.task import ClassSet, Example, Task, draw
 from fewtune.data.layouts import open_task
 from fewtune.model.load_strategy import load_strategy
@@ -114,7 +114,7 @@ def at_released_scale(folder: Path) -> Path:
     """Return a copy of picto with the logit scale 100."""
     if not folder.exists():
         part = folder.with_name("part")
-        shutil.copytree(ASSETS / EMBEDDED, part, dirs_exist_ok=True)
+        shutil.copytree(ASSETS / PICTO, part, dirs_exist_ok=True)
         tensors = load_file(part / "model.safetensors")
         tensors["logit_scale"] = torch.full_like(tensors["logit_scale"], math.log(100))
         save_file(tensors, part / "model.safetensors", {"format": "pt"})

@@ -27,6 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--views", type=int, help="views to train on  [all that are cached]")
     train.add_argument("--batch", type=int, default=128)
     train.add_argument("--decay", type=int, default=0, help="steps of falling rate at the end")
+    train.add_argument("--rate", type=float, default=1.0, help="factor on all learning rates")
     train.add_argument("--start", default="trunk", help="checkpoint to continue from")
     train.add_argument("--to", default="trunk", help="checkpoint to write")
     steps.add_parser("text-targets", help="compute targets and vocabulary of the text tower")
@@ -75,7 +76,8 @@ def _train(options: argparse.Namespace) -> None:
     targets = read_targets(options.work / "targets.safetensors")
     maps = options.work / "maps"
     pool = read_maps(maps / "pool")
-    leg = Leg(options.until, options.views or len(pool), options.batch, options.decay)
+    views = options.views or len(pool)
+    leg = Leg(options.until, views, options.batch, options.decay, rate=options.rate)
     student = Distillation(start(targets, stem.last, pool), stem.last, targets)
     begin, to = (options.work / f"{n}.safetensors" for n in (options.start, options.to))
     train(student, pool, read_maps(maps / "development"), leg, to if to.exists() else begin, to)

@@ -29,11 +29,13 @@ from pretraining.photo.train import Distillation
 TEMPLATE = "a photo of a {}."
 SHOTS, SEEDS = (1, 4, 16), (1, 2, 3)
 PENALTY = 30.0  # C of the logistic regression on unit features
+# Folders of the clothing set and the names that prompts use. "coat" stands for "outwear", which in
+# sentences is any garment: chosen on photos of the pool.
 CLOTHING = {
     "dress": "dress",
     "hat": "hat",
     "longsleeve": "long-sleeved shirt",
-    "outwear": "outerwear",
+    "outwear": "coat",
     "pants": "pants",
     "shirt": "shirt",
     "shoes": "shoes",
@@ -102,10 +104,11 @@ def _folders(
 @torch.no_grad()
 def image_features(student: Distillation, maps: NDArray[np.float16]) -> Floats:
     """Return unit embeddings (N, D) of cached stem maps (N, 49, 320)."""
-    parts = [
-        student.embed(student.teach(to_maps(maps[start : start + 256]))[0])
-        for start in range(0, len(maps), 256)
-    ]
+    with torch.autocast("cpu", torch.bfloat16):
+        parts = [
+            student.embed(student.teach(to_maps(maps[start : start + 256]))[0])
+            for start in range(0, len(maps), 256)
+        ]
     return torch.cat(parts).numpy()
 
 

@@ -30,6 +30,7 @@ WARM_UP_STEPS = 50
 REPORT_STEPS = 40
 COSINE_WEIGHT = 4.0
 START_SCALE = 20.0
+MATRIX_RATE, OTHER_RATE = 5e-3, 1e-3
 MIX_SHARE = 0.5  # of the rows of a batch
 
 
@@ -39,6 +40,7 @@ class Leg:
 
     Attributes:
         views: Rows of the cached maps that are trained on, from the first.
+        rate: Factor on all learning rates.
     """
 
     until: int
@@ -47,8 +49,7 @@ class Leg:
     decay: int = 0
     seed: int = 0
     save_every_s: float = 120.0
-    matrix_rate: float = 2e-3
-    other_rate: float = 3e-4
+    rate: float = 1.0
 
     def rate_factor(self, step: int) -> float:
         """Warm up, hold, and fall linearly over the last `decay` steps."""
@@ -145,9 +146,7 @@ def train(
 ) -> None:
     """Train until the end of the leg, from the checkpoint `start` if there is one."""
     named = student.named()
-    optimiser = MuonAdam(
-        named, matrix_rate=leg.matrix_rate, other_rate=leg.other_rate, head_rate=3e-3
-    )
+    optimiser = MuonAdam(named, MATRIX_RATE * leg.rate, OTHER_RATE * leg.rate, head_rate=3e-3)
     curve: list[list[float]] = []
     if start.exists():
         groups, facts = checkpoint.load(start)

@@ -8,12 +8,33 @@ import numpy as np
 from PIL import Image
 
 from fewtune.backbones.checkpoint import describe
-from fewtune.quickstart import shortened_options
+from fewtune.training.named_recipes import configure
 from pretraining.picto.evaluate import FASHION_CLASSES, SEEDS, SHOTS, draw, read_fashion
 
 STRATEGIES = ("clip-lora", "clipfit", "clip-adapter")
 THROUGH_TOWERS = ("clip-lora", "clipfit")  # hours on a CPU at full length
 TRAIN_IMAGES = 100  # of each class, for `fewtune` to draw shots from
+
+
+# For CLIP-LoRA in a hundredth of its steps, where its own rate moves nothing: the best of three on
+# validation images (experiments/pictogram-rates.toml).
+SHORT_LORA_RATE = 0.01
+
+
+def shortened_options(name: str, logit_scale: float | None) -> dict[str, float]:
+    """Settings of a method that is shortened, on a model with this logit scale.
+
+    CLIPFit's rate and regulariser are those of the usual scale, 100. The gradient of the
+    cross-entropy grows with the logit scale s, and what a step of SGD does to the logits with s^2:
+    rate * (100 / s)^2 and lambda * s / 100 keep both as they are at 100.
+    """
+    if name == "clip-lora":
+        return {"lr": SHORT_LORA_RATE}
+    strategy, recipe = configure("clipfit", {})
+    assert recipe is not None
+    share = (logit_scale or 100) / 100
+    weight = strategy.model_dump()["lambda_"]
+    return {"lr": round(recipe.lr / share**2, 4), "lambda_": round(weight * share, 2)}
 
 
 def write_folder(fashion_folder: Path, target: Path) -> None:
@@ -59,7 +80,7 @@ def tune(
     """Mean test accuracy in percent by strategy and shots; complete runs are not repeated.
 
     `steps_scale` shortens what trains through the towers, with rates for that length as in
-    `fewtune quickstart`; the row's title says so.
+    `experiments/pictogram-study.toml`; the row's title says so.
     """
     data = work / "fashion"
     write_folder(fashion_folder, data)

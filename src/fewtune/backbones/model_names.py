@@ -12,7 +12,15 @@ from typing import Literal
 from fewtune.core.errors import ConfigError, did_you_mean
 
 ASSETS = Path(__file__).parents[1] / "assets"
-EMBEDDED = "picto"
+PICTO, PHOTO = "picto", "photo"
+LICENCES = {PICTO: "CC-BY-4.0", PHOTO: "Apache-2.0"}  # of the backbones that come with FewTune
+# What a reader of their scores must know.
+CAVEATS = {
+    PICTO: "This is a pictogram model. The backbone picto is small, comes with FewTune and has "
+    "only seen pictograms. What it scores here says nothing about photographs.",
+    PHOTO: "This is a small model. The backbone photo comes with FewTune, and what it knows of "
+    "images is ImageNet's. What it scores here says nothing about CLIP models trained on the web.",
+}
 
 _WEIGHT_SUFFIXES = {".pt", ".pth", ".bin", ".ckpt", ".safetensors"}
 
@@ -54,8 +62,8 @@ CATALOG = (
 
 
 def backbone_names() -> tuple[str, ...]:
-    """Return every short name, the embedded backbone last."""
-    return (*(entry.name for entry in CATALOG), EMBEDDED)
+    """Return every short name, the embedded backbones last."""
+    return (*(entry.name for entry in CATALOG), *LICENCES)
 
 
 def resolve(name: str) -> BackboneSource:
@@ -72,8 +80,8 @@ def resolve(name: str) -> BackboneSource:
     if re.search(r"[/\\]|^[.~]", name) and path.exists():
         return BackboneSource(name, "local", path=path)
     folded = _fold(name)
-    if folded == _fold(EMBEDDED):
-        return BackboneSource(EMBEDDED, "embedded", path=ASSETS / EMBEDDED, licence="CC-BY-4.0")
+    if folded in LICENCES:
+        return BackboneSource(folded, "embedded", path=ASSETS / folded, licence=LICENCES[folded])
     for entry in CATALOG:
         if folded == _fold(entry.name) or name == entry.repo:
             return entry

@@ -124,11 +124,11 @@ def download(
 
 def sample(folder: Annotated[Path, Argument("DIR")]) -> None:
     """Write 1,160 images of clothing into a new folder, to try the other commands on."""
-    from fewtune.datasets.fashion import LICENCE, TITLE, write_sample
+    from fewtune.datasets.samples import FASHION, write_sample
 
-    written = write_sample(folder)
+    written = write_sample(FASHION, folder)
     console = Console()
-    console.line(f"{TITLE} is in {written} ({LICENCE}).")
+    console.line(f"{FASHION.title} is in {written} ({FASHION.licence}).")
     console.line(f"next     fewtune fit --data {folder} --backbone picto --shots 16")
 
 

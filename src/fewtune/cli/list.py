@@ -14,7 +14,8 @@ import click
 
 from fewtune.backbones.model_names import (
     CATALOG,
-    EMBEDDED,
+    PHOTO,
+    PICTO,
     backbone_names,
     resolve,
 )
@@ -39,7 +40,8 @@ def backbones() -> dict[str, str]:
     """Return {name: one line} of the backbones."""
     lines = {e.name: f"{e.repo}, {e.parameters / 1e6:.0f}M, {e.licence}" for e in CATALOG}
     lines[DEFAULT_BACKBONE] += "  (default)"
-    lines[EMBEDDED] = f"embedded pictogram model, {resolve(EMBEDDED).licence}"
+    for name, kind in ((PICTO, "pictogram model"), (PHOTO, "model of photographs")):
+        lines[name] = f"embedded {kind}, {resolve(name).licence}"
     return lines
 
 

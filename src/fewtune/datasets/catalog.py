@@ -17,10 +17,10 @@ from fewtune.core.task import Task
 from fewtune.data.archives import refuse_packed
 from fewtune.data.layouts import open_task
 from fewtune.data.scan import subfolders
-from fewtune.datasets import fashion, loading
+from fewtune.datasets import loading, samples
 from fewtune.datasets.declaration import Dataset, Subset
+from fewtune.datasets.samples import SAMPLES
 
-SAMPLE = "fashion"
 # Folders of this package, and the prefix of the names of their datasets.
 FOLDERS = {"vtab": "vtab/", "fewshot": "fewshot/", "shift": ""}
 # Prefixes that others put before a name; "vtba" is a typing error in common use.
@@ -54,7 +54,7 @@ class NamedDataset:
 
 def summaries() -> dict[str, str]:
     """Return {name: one line} of all datasets, from the first lines of their files."""
-    found = {SAMPLE: (fashion.__doc__ or "").partition("\n")[0]}
+    found = {name: sample.summary for name, sample in SAMPLES.items()}
     for name, path in _files().items():
         with path.open(encoding="utf-8") as file:
             found[name] = tomllib.loads(file.readline())["summary"]
@@ -64,12 +64,12 @@ def summaries() -> dict[str, str]:
 @cache
 def names() -> tuple[str, ...]:
     """Return the names of all datasets, without reading their files."""
-    return tuple(sorted((SAMPLE, *_files())))
+    return tuple(sorted((*SAMPLES, *_files())))
 
 
 def declared() -> tuple[str, ...]:
-    """Return the names of the datasets that have a declaration: all but the sample."""
-    return tuple(name for name in names() if name != SAMPLE)
+    """Return the names of the datasets that have a declaration: all but the samples."""
+    return tuple(name for name in names() if name not in SAMPLES)
 
 
 @cache
@@ -81,8 +81,8 @@ def load(name: str) -> Dataset:
 
 
 def prompt_sources(name: str) -> tuple[str, ...]:
-    """Return the sources whose prompts a dataset has; none for the sample."""
-    return () if name == SAMPLE else tuple(load(name).prompt_sets)
+    """Return the sources whose prompts a dataset has; none for a sample."""
+    return () if name in SAMPLES else tuple(load(name).prompt_sets)
 
 
 def task_name(name: str) -> str:
@@ -163,7 +163,7 @@ def resolve(
     """
     refuse_packed(str(data))
     found = None if root is None and _exists(data) else find(str(data))
-    if found is not None and found.name != SAMPLE:
+    if found is not None and found.name not in SAMPLES:
         how = loading.Choice(prompts, subset, layout, templates, descriptions, few_shot)
         where = data_dir() if root is None else root.expanduser().absolute()
         notes = (found.note,) if found.note else ()
@@ -171,7 +171,7 @@ def resolve(
     given = {"prompts": prompts, "subset": subset, "layout": layout}
     if found is not None:
         _refuse_for_others(data, given)
-        return fashion.load(templates=templates, descriptions=descriptions)
+        return samples.load(SAMPLES[found.name], templates=templates, descriptions=descriptions)
     if _exists(data):
         _refuse_for_others(data, {"root": root, **given})
     if not _exists(data) and not _looks_like_path(str(data)):
@@ -205,7 +205,7 @@ def _keys() -> dict[str, tuple[str, ...]]:
 
 def _keys_of(name: str) -> Iterator[str]:
     group, _, tail = name.rpartition("/")
-    aliases = () if name == SAMPLE else load(name).aliases
+    aliases = () if name in SAMPLES else load(name).aliases
     for alias in (tail, *aliases):
         key = fold(alias)
         yield key

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from fewtune.backbones.model_names import EMBEDDED
+from fewtune.backbones.model_names import CAVEATS
 from fewtune.core.errors import RunError
 from fewtune.core.spec import Spec
 from fewtune.core.task import Task
@@ -70,7 +70,7 @@ def page(results: Sequence[Result], title: str, next_command: str, task: Task | 
         ],
         samples=samples(task, zero_shot, best) if task else [],
         task=task,
-        embedded=zero_shot["spec"]["backbone"] == EMBEDDED,
+        caveat=CAVEATS.get(zero_shot["spec"]["backbone"]),
         scaled=any(row.steps_scale != 1 for row in rows),
     )  # fmt: skip
 

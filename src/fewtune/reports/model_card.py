@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from fewtune.backbones.model_names import EMBEDDED, BackboneSource, resolve
+from fewtune.backbones.model_names import CAVEATS, BackboneSource, resolve
 from fewtune.core.draws import draw_text
 from fewtune.core.errors import ConfigError
 from fewtune.core.files import read_json, write_text
@@ -53,7 +53,7 @@ def model_card(name: str, record: Record, zero_shot: Record | None, task: dict[s
             source.kind
         ],
         paper=paper_of(type(strategy)),
-        embedded=spec["backbone"] == EMBEDDED,
+        caveat=CAVEATS.get(spec["backbone"]),
         steps_scale=summary.steps_scale(record),
         results=_results(scored, zero_shot),
         recipe_changes=_recipe_changes(spec, strategy),

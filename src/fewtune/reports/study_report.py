@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fewtune.backbones.model_names import EMBEDDED
+from fewtune.backbones.model_names import CAVEATS
 from fewtune.core.errors import ConfigError
 from fewtune.core.files import read_json, write_bytes, write_json, write_text
 from fewtune.reports import study_tables, tables
@@ -137,7 +137,9 @@ def _about(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> dict[str, 
         "runs": runs,
         "differences": [one.sentence() for one in comparisons if one.differs],
         "tasks": sorted({run.spec["task"] for run in runs}),
-        "embedded": any(run.spec["backbone"] == EMBEDDED for run in runs),
+        "caveats": [
+            CAVEATS[name] for name in CAVEATS if any(run.spec["backbone"] == name for run in runs)
+        ],
         "scaled": any(steps_scale(run.record) != 1 for run in runs),
         "facts": facts,
     }

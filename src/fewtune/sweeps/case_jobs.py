@@ -10,6 +10,7 @@ from fewtune.core.run_config import RunConfig
 from fewtune.core.task import Task
 from fewtune.core.toml import named_in
 from fewtune.datasets import catalog
+from fewtune.datasets.samples import SAMPLES
 from fewtune.model.load_strategy import declared_strategy
 from fewtune.sweeps.scheduler import PreparedCase
 from fewtune.training.named_recipes import configure
@@ -71,7 +72,7 @@ class CaseJobs:
             config.strategy, config.named_options(), case.shots, load=declared_strategy
         )
         found = catalog.find(case.data)
-        if recipe is None or found is None or found.name == catalog.SAMPLE:
+        if recipe is None or found is None or found.name in SAMPLES:
             return 1
         dataset = catalog.load(found.name)
         every = int(case.subset) if case.subset in ("800", "1000") else dataset.sizes["train"]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from fewtune.backbones.model_names import EMBEDDED
+from fewtune.backbones.model_names import PHOTO, PICTO
 from fewtune.backbones.model_names import resolve as resolve_backbone
 from fewtune.core.draws import DEFAULT_DRAW, few_shot
 from fewtune.core.errors import ConfigError, DataError
@@ -140,10 +140,10 @@ class Preparation:
         else:
             report = self.check(task, config.shots)
             task = self._usable(task, report, config.test_share)
-        if resolve_backbone(config.backbone).name == EMBEDDED and looks_like_photographs(task):
+        if resolve_backbone(config.backbone).name == PICTO and looks_like_photographs(task):
             self.listener.warn(
-                f"{EMBEDDED} is a pictogram model and these images look like photographs. For "
-                "those use --backbone ViT-B16."
+                f"{PICTO} is a pictogram model and these images look like photographs. For those "
+                f"use --backbone ViT-B16, or {PHOTO} without network."
             )
         return task
 

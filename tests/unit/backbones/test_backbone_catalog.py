@@ -30,11 +30,11 @@ def test_metaclip_names_keep_their_data_apart() -> None:
     assert resolve("MetaCLIP-B32-2.5B").licence == "CC-BY-NC-4.0"
 
 
-def test_picto_is_embedded() -> None:
+def test_picto_and_photo_are_embedded() -> None:
     source = resolve("Picto")
     assert source.kind == "embedded"
     assert source.path.parts[-3:] == ("fewtune", "assets", "picto")
-    assert backbone_names()[-1] == "picto"
+    assert backbone_names()[-2:] == ("picto", "photo")
 
 
 def test_other_names_are_paths_or_hub_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

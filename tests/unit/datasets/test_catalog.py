@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ import pytest
 from fewtune.core.errors import ConfigError, DataError
 from fewtune.data.decode import open_image
 from fewtune.data.verify import verify
-from fewtune.datasets import catalog, fashion
+from fewtune.datasets import catalog, samples
+from fewtune.datasets.samples import CLOTHING, FASHION, Sample
 from fixtures import class_folders, fashion_zip
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "fashion_mnist.py"
@@ -51,9 +53,9 @@ def test_unknown_names_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_sample(tmp_path: Path) -> None:
-    archive = fashion_zip(tmp_path / "fashion.zip", fashion.CLASSES)
-    task = fashion.load(archive=archive, templates=["a {}"])
-    assert task.classes.names == fashion.CLASSES
+    archive = fashion_zip(tmp_path / "fashion.zip", FASHION.classes)
+    task = samples.load(replace(FASHION, archive=archive), templates=["a {}"])
+    assert task.classes.names == FASHION.classes
     assert (len(task.train), len(task.test)) == (20, 30)
     assert task.train[0].key == "train/t-shirt/0.png"
     assert {task.classes.names[e.label] for e in task.test if "ankle" in e.key} == {"ankle boot"}
@@ -67,22 +69,25 @@ def test_sample(tmp_path: Path) -> None:
     assert again.read() == task.train[0].source.read()
 
 
-def test_the_sample_in_the_package_is_whole() -> None:
-    task = catalog.resolve("fashion")
+@pytest.mark.parametrize(("sample", "test"), [(FASHION, 100), (CLOTHING, 50)])
+def test_the_samples_in_the_package_are_whole(sample: Sample, test: int) -> None:
+    task = catalog.resolve(sample.name)
     counts = verify(task).counts
-    assert counts["train"] == dict.fromkeys(fashion.CLASSES, 16)
-    assert counts["test"] == dict.fromkeys(fashion.CLASSES, 100)
+    assert counts["train"] == dict.fromkeys(sample.classes, 16)
+    assert counts["test"] == dict.fromkeys(sample.classes, test)
     assert verify(task).errors == ()
+    assert sample.archive.stat().st_size < 6 * 2**20
 
 
 def test_damaged_sample(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot be read.*Reinstall"):
-        fashion.load(archive=tmp_path / "none.zip")
+        samples.load(replace(FASHION, archive=tmp_path / "none.zip"))
     (tmp_path / "bad.zip").write_bytes(b"PK not really")
     with pytest.raises(DataError, match="cannot be read"):
-        fashion.load(archive=tmp_path / "bad.zip")
+        samples.load(replace(FASHION, archive=tmp_path / "bad.zip"))
+    few = fashion_zip(tmp_path / "few.zip", FASHION.classes[:9])
     with pytest.raises(DataError, match="no images of ankle boot"):
-        fashion.load(archive=fashion_zip(tmp_path / "few.zip", fashion.CLASSES[:9]))
+        samples.load(replace(FASHION, archive=few))
 
 
 def idx_gz(path: Path, values: np.ndarray) -> None:
@@ -109,7 +114,7 @@ def test_example_turns_the_package_into_folders(tmp_path: Path) -> None:
     done = run_example(target, "--source", source)
     assert done.returncode == 0, done.stderr
     task = catalog.resolve(target)
-    assert set(task.classes.names) == set(fashion.CLASSES)
+    assert set(task.classes.names) == set(FASHION.classes)
     assert (len(task.train), len(task.test)) == (12, 12)
     first = np.asarray(open_image(target / "test/ankle boot/00000.png"))
     np.testing.assert_array_equal(first[:, :, 0], pictures[0])

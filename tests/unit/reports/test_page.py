@@ -151,7 +151,7 @@ def test_the_quickstart_writes_runs_and_a_page_and_repeats_itself(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(quickstart, "STEPS_SCALE", {"clip-lora": 1e-4, "clipfit": 0.01})
+    monkeypatch.setattr(quickstart, "STEPS_SCALE", {"linear-probe": 0.1, "clip-lora": 1e-4})
     monkeypatch.setattr("fewtune.quickstart.resolve", lambda name: task)
     run_quickstart(tmp_path, 5, backbone)
     out = capsys.readouterr().out
@@ -159,12 +159,12 @@ def test_the_quickstart_writes_runs_and_a_page_and_repeats_itself(
     assert str(tmp_path / quickstart.PAGE) in out
     assert out.splitlines()[-1].endswith(NEXT)
     names = sorted(p.name.rpartition("-")[0] for p in (tmp_path / quickstart.RUNS).iterdir())
-    assert names == ["clip-lora-tiny", "clipfit-tiny", "zero-shot-tiny"]
-    table = [line for line in out.splitlines() if line.startswith(("Zero-shot", "CLIP"))]
+    assert names == ["clip-lora-tiny", "linear-probe-tiny", "zero-shot-tiny"]
+    table = [line for line in out.splitlines() if line.startswith(("Zero-shot", "Linear", "CLIP-"))]
     assert [line.split("  ")[0].split(" (")[0] for line in table] == [
-        "Zero-shot CLIP", "CLIP-LoRA", "CLIPFit",
+        "Zero-shot CLIP", "Linear probe", "CLIP-LoRA",
     ]  # fmt: skip
-    assert "x0.0001" in table[1]
+    assert "x0.0001" in table[2]
     run_quickstart(tmp_path, 5, backbone)
     assert (tmp_path / quickstart.PAGE).read_text(encoding="utf-8") == html
 

@@ -15,6 +15,7 @@ from fewtune.datasets import catalog
 from fewtune.datasets.declaration import Dataset
 from fewtune.datasets.download.download_plan import size_bytes, targets
 from fewtune.datasets.loading import places, words
+from fewtune.datasets.samples import SAMPLES
 
 if TYPE_CHECKING:
     from fewtune.datasets.download.fetch_dataset import Tell
@@ -89,7 +90,7 @@ def declared(data: str, root: Path | None) -> str | None:
         if root is None and Path(data).expanduser().exists():
             return None
     found = _find(data)
-    return None if found is None or found.name == catalog.SAMPLE else found.name
+    return None if found is None or found.name in SAMPLES else found.name
 
 
 def _find(data: str) -> catalog.NamedDataset | None:
@@ -110,9 +111,9 @@ def require(data: str) -> str:
             f"There is no dataset called {data!r}.",
             hint=f"{did_you_mean(data, catalog.declared())} `fewtune data list` shows all.",
         )
-    if found.name == catalog.SAMPLE:
+    if found.name in SAMPLES:
         raise ConfigError(
-            f"{catalog.SAMPLE!r} comes with FewTune.", hint="Write it out: fewtune data sample DIR"
+            f"{found.name!r} comes with FewTune.", hint="Write it out: fewtune data sample DIR"
         )
     return found.name
 
