@@ -42,9 +42,7 @@ CLOTHING = Sample(
     "Photographs of clothing, a sample that comes with FewTune: 10 classes, 16 + 50 images each.",
     "CC0 1.0",
     "Grigorev, Clothing dataset, github.com/alexeygrigorev/clothing-dataset-small, 2020",
-    tuple(
-        "dress,hat,long-sleeved shirt,coat,pants,shirt,shoes,shorts,skirt,t-shirt".split(",")
-    ),
+    tuple("dress,hat,long-sleeved shirt,coat,pants,shirt,shoes,shorts,skirt,t-shirt".split(",")),
     FOLDER / "clothing.zip",
 )
 FASHION = Sample(
