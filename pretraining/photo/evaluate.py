@@ -140,6 +140,7 @@ def probe(train: Floats, train_labels: NDArray[np.int64], test: Floats) -> NDArr
     """Return the labels that logistic regression gives to `test`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", message="The number of unique classes is greater")
         model = LogisticRegression(C=PENALTY, max_iter=300).fit(train, train_labels)
     found: NDArray[np.int64] = model.predict(test)
     return found
