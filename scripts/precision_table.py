@@ -19,7 +19,7 @@ import fewtune
 from fewtune.core.discovery import strategy_names
 from fewtune.core.draws import few_shot
 from fewtune.core.task import Task
-from fewtune.datasets.fashion import write_sample
+from fewtune.datasets.samples import FASHION, write_sample
 from fewtune.training.device import autocast
 from fewtune.training.image_loader import ImageLoader
 from fewtune.training.load_run import Tuned, load_run
@@ -34,7 +34,7 @@ SCALES = {"clip-lora": 0.05, "coop": 0.05, "clipfit": 0.1, "vpt-deep": 0.1, "vpt
 def main() -> None:
     """Print the table."""
     with tempfile.TemporaryDirectory() as scratch:
-        folder = write_sample(Path(scratch) / "clothes")
+        folder = write_sample(FASHION, Path(scratch) / "clothes")
         task = few_shot(fewtune.open_task(folder), shots=4, seed=0)
         print(HEADER)
         for name in strategy_names():
