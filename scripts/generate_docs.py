@@ -173,7 +173,8 @@ def declarations() -> dict[str, Any]:
     """Return every declared dataset by name, VTAB first."""
     from fewtune.datasets import catalog
 
-    return {name: catalog.load(name) for name in catalog.declared()}
+    declared = catalog.declared()
+    return {name: catalog.load(name) for name in catalog.summaries() if name in declared}
 
 
 def _text(value: object) -> str:

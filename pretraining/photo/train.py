@@ -70,7 +70,7 @@ class Distillation(nn.Module):
         super().__init__()
         vision: Any = model.vision_model
         self.last, self.targets = last, targets
-        self.tower = ClipImageTower(vision, model.visual_projection)
+        self.tower = ClipImageTower(model)
         self.tower.attention = "eager"
         self.vision, self.projection = vision, model.visual_projection
         vision.embeddings.image_size = GRID

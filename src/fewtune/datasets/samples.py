@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parents[1] / "assets" / "sample"
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampleArchive:
     """A sample and where it is from; its members are `SPLIT/CLASS/NAME`.
 
     Attributes:
@@ -36,7 +36,7 @@ class Sample:
     archive: Path
 
 
-CLOTHING = Sample(
+CLOTHING = SampleArchive(
     "clothing",
     "Clothing dataset (small), a sample",
     "Photographs of clothing, a sample that comes with FewTune: 10 classes, 16 + 50 images each.",
@@ -45,7 +45,7 @@ CLOTHING = Sample(
     tuple("dress,hat,long-sleeved shirt,coat,pants,shirt,shoes,shorts,skirt,t-shirt".split(",")),
     FOLDER / "clothing.zip",
 )
-FASHION = Sample(
+FASHION = SampleArchive(
     "fashion",
     "Fashion-MNIST (sample)",
     "Fashion-MNIST, a sample of it that comes with FewTune: 10 classes, 16 + 100 images each.",
@@ -73,7 +73,7 @@ class ZipMember:
 
 
 def load(
-    sample: Sample,
+    sample: SampleArchive,
     *,
     templates: Sequence[str] | None = None,
     descriptions: Path | None = None,
@@ -113,7 +113,7 @@ def load(
     )
 
 
-def write_sample(sample: Sample, folder: Path) -> Path:
+def write_sample(sample: SampleArchive, folder: Path) -> Path:
     """Write the images to the new folder `folder` as SPLIT/CLASS/NAME, with their licence.
 
     Raises:

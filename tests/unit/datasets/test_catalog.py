@@ -18,7 +18,7 @@ from fewtune.core.errors import ConfigError, DataError
 from fewtune.data.decode import open_image
 from fewtune.data.verify import verify
 from fewtune.datasets import catalog, samples
-from fewtune.datasets.samples import CLOTHING, FASHION, Sample
+from fewtune.datasets.samples import CLOTHING, FASHION, SampleArchive
 from fixtures import class_folders, fashion_zip
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "fashion_mnist.py"
@@ -70,7 +70,7 @@ def test_sample(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("sample", "test"), [(FASHION, 100), (CLOTHING, 50)])
-def test_the_samples_in_the_package_are_whole(sample: Sample, test: int) -> None:
+def test_the_samples_in_the_package_are_whole(sample: SampleArchive, test: int) -> None:
     task = catalog.resolve(sample.name)
     counts = verify(task).counts
     assert counts["train"] == dict.fromkeys(sample.classes, 16)
