@@ -31,12 +31,13 @@ MARKED = re.compile(
 
 
 def strategies() -> str:
-    """Name, what is trained, parameters on ViT-B/16, paper: a row for each strategy."""
+    """What is trained, parameters on ViT-B/16, labels and text used, paper, by strategy."""
     rows = [
-        [f"`{name}`", _what(cls), _parameters(cls), _paper(cls)]
+        [f"`{name}`", _what(cls), _parameters(cls), cls.uses, _paper(cls)]
         for name, cls in strategy_classes().items()
     ]
-    return markdown_rows(["strategy", "what is trained", "parameters, ViT-B/16", "paper"], rows)
+    columns = ["parameters, ViT-B/16", "labels and text used", "paper"]
+    return markdown_rows(["strategy", "what is trained", *columns], rows)
 
 
 def recipes() -> str:

@@ -181,6 +181,7 @@ def _strategies(console: Console) -> None:
                 name: {
                     "title": kind.title,
                     "paper": kind.citation_key(),
+                    "uses": kind.uses,
                     "types": kind.types,
                     "fields": {
                         flag_name(field, info): {"default": info.default, "help": info.description}
@@ -195,6 +196,7 @@ def _strategies(console: Console) -> None:
         return
     for name, kind in kinds.items():
         console.line(f"{name}: {lines[name]}")
+        console.line(f"  {'labels and text used':<34} {kind.uses}")
         for field, info in kind.model_fields.items():
             flag = f"{flag_name(field, info)} [{show(info.default)}]"
             console.line(f"  {flag:<34} {info.description}")

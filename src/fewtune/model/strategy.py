@@ -46,6 +46,7 @@ class Strategy(Frozen, ABC):
         recipe: The default recipe, None for a strategy that trains nothing.
         source: Where the recipe is from: "paper", "authors' code" or "ours".
         ours: Recipe fields that are ours although `source` names another.
+        uses: Labels and texts that it learns from; in brackets, what published numbers needed more.
         types: The inference types that the strategy offers.
         starts_as_zero_shot: Whether the untrained strategy gives zero-shot CLIP's scores.
     """
@@ -56,6 +57,7 @@ class Strategy(Frozen, ABC):
     recipe: ClassVar[Recipe | None] = None
     source: ClassVar[str] = "ours"
     ours: ClassVar[tuple[str, ...]] = ()
+    uses: ClassVar[str] = "training labels, class prompts"
     types: ClassVar[tuple[InferenceType, ...]] = ("vision-language", "vision")
     starts_as_zero_shot: ClassVar[bool] = True
 

@@ -1,7 +1,7 @@
 """CoCoOp: learned vectors around the class name, shifted by what a small network sees in the image.
 
-Zhou et al., "Conditional Prompt Learning for Vision-Language Models", CVPR 2022, eq. 3: the prompt
-of class i for image x is [V]_1 + pi ... [V]_M + pi [CLASS] and a full stop, where
+Zhou et al., "Conditional Prompt Learning for Vision-Language Models", CVPR 2022, section 3.2: the
+prompt of class i for image x is [V]_1 + pi ... [V]_M + pi [CLASS] and a full stop, where
 pi = W2 ReLU(W1 z + b1) + b2 for the normalised image embedding z, with a hidden layer of a
 sixteenth of its width. Each image has class embeddings of its own.
 
@@ -44,7 +44,7 @@ class ConditionalHead(ContextHead):
     def vectors(self, rows: TokenBatch) -> Tensor:
         """Return the context of each prompt, shifted by its image's pi: (P, M, W)."""
         assert rows.given is not None
-        return super().vectors(rows) + rows.given[:, None]  # eq. 3
+        return super().vectors(rows) + rows.given[:, None]
 
 
 class CoCoOp(CoOp):

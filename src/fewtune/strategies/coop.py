@@ -125,6 +125,7 @@ class CoOp(Strategy):
         length=200,
     )
     source = "authors' code"
+    uses = "training labels, class names"
     types = ("vision-language",)
     starts_as_zero_shot = False
 

@@ -22,6 +22,7 @@ class LinearProbe(Strategy):
     title = "Linear probe"
     citation = ZeroShot.citation
     recipe = Recipe(batch_size=32, lr=1e-2, weight_decay=1e-2, length=50, views=8, crop_scale=0.5)
+    uses = "training labels (published: few validation labels)"
     types = ("vision",)
 
     type: InferenceType = Field("vision", description="a linear head is the method itself")

@@ -116,6 +116,10 @@ class TipAdapter(Strategy):
 }"""
     recipe = Recipe(length=0, views=10, crop_scale=0.5)
     source = "authors' code"
+    uses = (
+        "training labels, drawn validation labels, class prompts (published: whole "
+        "validation split; ImageNet: test labels)"
+    )
     types = ("vision-language",)
     starts_as_zero_shot = False
 

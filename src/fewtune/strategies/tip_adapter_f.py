@@ -37,6 +37,10 @@ class TipAdapterF(TipAdapter):
     title = "Tip-Adapter-F"
     recipe = Recipe(batch_size=256, lr=1e-3, weight_decay=1e-2, length=20, views=10, crop_scale=0.5)
     ours = ("views",)
+    uses = (
+        "training labels, drawn validation labels, class prompts (published: best epoch "
+        "on test labels)"
+    )
 
     def attach(self, model: DualEncoder, classes: ClassSet) -> Head:
         """Make room for the cache, which is trained."""

@@ -23,6 +23,7 @@ class ZeroShot(Strategy):
   year = {2021},
 }"""
     source = "paper"
+    uses = "class prompts"
     types = ("vision-language",)
 
     def attach(self, model: DualEncoder, classes: ClassSet) -> Head:

@@ -1,4 +1,4 @@
-"""CoOp and CoCoOp by building every prompt by hand, TaskRes by its formula."""
+"""CoOp, CoCoOp and KgCoOp by building every prompt by hand, TaskRes by its formula."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from oracle_clip import (
     labels,
     leaves,
     logits_now,
+    normal,
     pixels,
     sgd,
     similarity,
@@ -37,6 +38,7 @@ from fewtune.core.errors import ConfigError
 from fewtune.core.task import ClassSet
 from fewtune.strategies.cocoop import CoCoOp
 from fewtune.strategies.coop import WORDS, CoOp, placeholder_glue
+from fewtune.strategies.kgcoop import KgCoOp
 from fewtune.strategies.taskres import TaskRes
 from fewtune.testing import tiny_clip, tiny_clip_folder, tiny_task
 from fewtune.training.image_loader import ImageLoader
@@ -126,6 +128,23 @@ def test_context_by_hand(folder: Path, strategy: CoOp) -> None:
         sgd(lr, 0.9, 5e-4),
         lr,
     )
+
+
+def test_context_that_stays_near_the_hand_prompts(folder: Path) -> None:
+    strategy = KgCoOp(lambda_=3.0)
+    training = start(strategy, folder, TASK)
+    values, logits = leaves(training), prompted(folder, strategy)
+    embedding, model = embedder(folder, strategy), stock(folder)
+    with torch.no_grad():
+        hand = normal(embeddings(model.get_text_features(**tokens(folder, texts(TASK)))))
+
+    def loss(v: Leaves) -> Tensor:
+        w = torch.stack([embedding(name, v["head.context"]) for name in TASK.classes.names])
+        away = 1 - (normal(w) * hand).sum(1).mean()
+        return cross_entropy(logits(v), labels(TASK.train)) + 3 * away
+
+    lr = training.recipe.lr
+    check(training, values, loss, sgd(lr, 0.9, 5e-4), lr)
 
 
 def conditioned(folder: Path, strategy: CoCoOp) -> Callable[[Leaves], Tensor]:
