@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fewtune.core import discovery
 from fewtune.core.discovery import strategy_names
 from fewtune.core.errors import ConfigError
 from fewtune.model.load_strategy import load_strategy
@@ -42,6 +43,7 @@ def install(root: Path, package: str, module: str, name: str, source: str = SOUR
     info = root / f"{package}-1.2.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.2\n")
+    discovery._entries_on.cache_clear()
     (info / "entry_points.txt").write_text(f"[fewtune.strategies]\n{name} = {module}\n")
     return file
 
@@ -98,3 +100,13 @@ def test_a_package_that_lost_its_module_is_named(site: Path) -> None:
     assert strategy_names()["lost"] == "plug-in lost_methods"
     with pytest.raises(ConfigError, match=r"\(lost_methods\): ModuleNotFoundError"):
         load_strategy("lost")
+
+
+def test_packages_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    discovery._entries_on.cache_clear()
+    read: list[str] = []
+    monkeypatch.setattr(discovery, "entry_points", lambda group: read.append(group) or ())
+    for _ in range(3):
+        load_strategy("zero-shot")
+    assert len(read) == 1
+    discovery._entries_on.cache_clear()
