@@ -23,6 +23,7 @@ from fewtune.strategies.clip_lora import ClipLora
 from fewtune.strategies.clipfit import ClipFit
 from fewtune.strategies.vpt_deep import VptDeep
 from fewtune.testing import tiny_clip, tiny_task
+from fewtune.training.run_model import attach
 
 PINNED = tomllib.loads((Path(__file__).parents[2] / "values.toml").read_text(encoding="utf-8"))
 CLASSES = tiny_task().support().classes
@@ -38,7 +39,7 @@ def test_every_tensor_has_one_place_and_counts_are_the_pinned_ones(
 ) -> None:
     kind = load_strategy(name)
     model = tiny_clip(backbone)
-    head = kind().attach(model, CLASSES).eval()
+    head = attach(kind(), model, CLASSES, kind.recipe, 0)  # all phases
     required = {n: p.requires_grad for n, p in model.net.named_parameters()}
     found = map_parameters(head, CLASSES)
     assert sum(part.elements for part in found.tuned) == PINNED[name]["parameters"]
