@@ -22,12 +22,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from fewtune.core.spec import Recipe
 from fewtune.core.task import ClassSet
 from fewtune.model.dual_encoder import DualEncoder
 from fewtune.model.head import Head, Output
 from fewtune.model.strategy import Strategy
 from fewtune.model.towers import Activations
+from fewtune.strategies.tip_adapter import TipAdapter
 
 ALPHAS = tuple(10.0**power for power in range(-4, 3))
 
@@ -89,12 +89,9 @@ class Gda(Strategy):
   booktitle = {International Conference on Learning Representations},
   year = {2024},
 }"""
-    recipe = Recipe(length=0, views=10, crop_scale=0.5)
+    recipe = TipAdapter.recipe
     source = "authors' code"
-    uses = (
-        "training labels, drawn validation labels, class prompts (published: whole "
-        "validation split; ImageNet: test labels)"
-    )
+    uses = TipAdapter.uses
     types = ("vision-language",)
 
     alpha: float = Field(
