@@ -6,13 +6,21 @@ from pathlib import Path
 
 import pytest
 from acts import ACTS, Act
+from bit_flips import flips
 from kills import Tally, fill_often, kill_often
 
 pytestmark = pytest.mark.slow
+KILLED = ("fit, two phases", "sweep, 2 processes", "cache filling", "export --to hf", "report",
+          "download")  # fmt: skip
+FULL = ("fit", "predict -o", "download")
+
+
+def named(*names: str) -> list[Act]:
+    return [act for act in ACTS if act.name in names]
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("act", ACTS, ids=lambda act: act.name.replace(" ", "-"))
+@pytest.mark.parametrize("act", named(*KILLED), ids=lambda act: act.name.replace(" ", "-"))
 def test_what_a_kill_leaves_is_whole_and_the_next_run_ends_in_the_same_bytes(
     act: Act, tmp_path: Path
 ) -> None:
@@ -22,8 +30,14 @@ def test_what_a_kill_leaves_is_whole_and_the_next_run_ends_in_the_same_bytes(
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("act", [ACTS[0], *ACTS[-6:]], ids=lambda act: act.name.replace(" ", "-"))
+@pytest.mark.parametrize("act", named(*FULL), ids=lambda act: act.name.replace(" ", "-"))
 def test_a_full_disk_leaves_what_the_next_run_ends(act: Act, tmp_path: Path) -> None:
     tally = Tally()
     fill_often(act, 1, 1, tmp_path, tally)
     assert not tally.faults
+
+
+def test_turned_bits_are_found_or_harmless(tmp_path: Path) -> None:
+    counts = flips(tmp_path, 60, seed=1)
+    assert counts.total() == 60
+    assert {outcome for _, outcome in counts} <= {"found", "harmless"}

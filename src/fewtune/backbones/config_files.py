@@ -1,5 +1,6 @@
 """JSON files of a checkpoint: which model it is, and how it wants its pixels."""
 
+import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
+# Files next to the weights; they are fetched first.
+SMALL_FILES = ("config.json", OPEN_CLIP_CONFIG, *PREPROCESSOR_FILES, *TOKENIZER_FILES)
 
 CLIP_MEAN: Channels = POLICIES["clip"]["mean"]
 CLIP_STD: Channels = POLICIES["clip"]["std"]
@@ -41,6 +44,18 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise AdapterError(f"{path} holds a JSON {type(value).__name__}, not an object.")
     return value
+
+
+def digest_small_files(checkpoint: Path) -> dict[str, str]:
+    """Return the SHA-256 of the files next to the weights, by name: they decide predictions, too.
+
+    Args:
+        checkpoint: A folder, or the file of the weights.
+    """
+    folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
+    names = [*SMALL_FILES, f"{checkpoint.name}.json"]
+    found = {name: folder / name for name in names if (folder / name).is_file()}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in found.items()}
 
 
 def holds_clip_config(folder: Path) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from fewtune.backbones.config_files import (
     OPEN_CLIP_CONFIG,
     PREPROCESSOR_FILES,
-    TOKENIZER_FILES,
+    SMALL_FILES,
     holds_clip_config,
 )
 from fewtune.backbones.model_names import CATALOG, BackboneSource
@@ -26,8 +26,6 @@ from fewtune.backbones.weight_files import (
 from fewtune.core.errors import AdapterError
 
 PROBE_TIMEOUT_S = 10.0
-# What is fetched before the weights.
-SMALL_FILES = ("config.json", OPEN_CLIP_CONFIG, *PREPROCESSOR_FILES, *TOKENIZER_FILES)
 
 
 def cached_snapshot(source: BackboneSource) -> Path | None:

@@ -83,7 +83,11 @@ def load_run(
     folder.record()
     spec = folder.spec()
     strategy = strategy_of(spec)
-    model = clip.load(backbone or find_backbone(folder, spec))
+    name = backbone or find_backbone(folder, spec)
+    source = resolve_backbone(name)
+    if source.kind == "local":
+        folder.refuse_changed_backbone(source.path)
+    model = clip.load(name)
     if model.revision != spec.revision:
         raise AdapterError(
             f"The run was trained on {spec.backbone} at {spec.revision}, "

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
+from fewtune.backbones.config_files import digest_small_files
 from fewtune.core.csv_text import csv_text
 from fewtune.core.errors import AdapterError, RunError
 from fewtune.core.fields import Frozen
@@ -82,14 +83,31 @@ class RunFolder:
     def write_backbone(self, found_at: Path, revision: str) -> None:
         """Store where a backbone in files was found: its name may be a relative path."""
         where = {"path": str(found_at.absolute()), "revision": revision}
-        write_sealed(self.path / "backbone.json", where)
+        write_sealed(self.path / "backbone.json", {**where, "files": digest_small_files(found_at)})
 
     def backbone_path(self) -> str | None:
         """Return where the backbone was found; None where its name says it."""
+        found = self._backbone().get("path")
+        return found if isinstance(found, str) else None
+
+    def refuse_changed_backbone(self, path: Path) -> None:
+        """Refuse a backbone with other files next to its weights than the run was trained with.
+
+        Raises:
+            AdapterError: A file differs; it is named.
+        """
+        stored = self._backbone().get("files", {})
+        found = digest_small_files(path)
+        for name in (name for name in stored if found.get(name) != stored[name]):
+            raise AdapterError(
+                f"{name} of the backbone {path} is not what the run was trained with.",
+                hint="Say where that one is: --backbone PATH. Or train again.",
+            )
+
+    def _backbone(self) -> dict[str, Any]:
         path = self.path / "backbone.json"
         value = read_json(path) if path.exists() else {}
-        found = value.get("path") if isinstance(value, dict) else None
-        return found if isinstance(found, str) else None
+        return value if isinstance(value, dict) else {}
 
     def plan(self) -> Plan | None:
         """Return the plan that an interrupted run was started with."""

@@ -91,6 +91,18 @@ def test_a_changed_description_of_a_run_is_refused(run: Path, name: str) -> None
             load_run(run, "cpu")
 
 
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "preprocessor_config.json"])
+def test_a_changed_file_next_to_the_weights_is_named(
+    made: Path, run: Path, tmp_path: Path, name: str
+) -> None:
+    backbone = Path(shutil.copytree(made.parents[1] / "clip", tmp_path / "clip"))
+    load_run(run, "cpu", backbone=str(backbone))
+    with (backbone / name).open("a") as file:
+        file.write(" ")
+    with pytest.raises(AdapterError, match=f"{name} of the backbone .* is not what"):
+        load_run(run, "cpu", backbone=str(backbone))
+
+
 def test_changed_predictions_are_refused(run: Path) -> None:
     table = run / "predictions.csv"
     table.write_text(table.read_text().replace(",0,", ",1,", 1))
