@@ -38,7 +38,7 @@ CONTEXT.set_forkserver_preload(["kills", "matplotlib.pyplot", "fewtune.reports.s
 FILE_EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.utime")
 # Times and sizes of memory, and files that an unfinished act keeps.
 VARIED = ("plan.json", "images.json", "backbone.json", ".lock")
-GROWING = ("metrics.jsonl", "record.json", "README.md", ".part")
+GROWING = ("metrics.jsonl", "record.json", "README.md", "report.json", ".part")
 TIMED = ("cost", "created", "environment", "plan")
 
 
