@@ -12,11 +12,13 @@ undisturbed act leaves: the same files, no others, the same bytes.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import multiprocessing
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -28,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from acts import ACTS, Act
+from safetensors.numpy import load_file
 
 from fewtune.cli.main import EXIT_ERROR
 from fewtune.core.errors import FewTuneError
@@ -39,6 +42,7 @@ FILE_EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chm
 # Times and sizes of memory, and files that an unfinished act keeps.
 VARIED = ("plan.json", "images.json", "backbone.json", ".lock")
 GROWING = ("metrics.jsonl", "record.json", "README.md", "report.json", ".part")
+ENTRY = re.compile(r"[0-9a-f]{32}")
 TIMED = ("cost", "created", "environment", "plan")
 
 
@@ -111,6 +115,11 @@ def contents(place: Path) -> dict[str, bytes]:
     found = {}
     for path in sorted(place.rglob("*")):
         name = path.relative_to(place).as_posix()
+        if ENTRY.fullmatch(path.parent.name):  # of a cache; its name depends on where images lie
+            tensors = path.with_name(disk_cache.FILE)
+            which = load_file(tensors)["x"].tobytes() if tensors.exists() else b"unfinished"
+            found[f"{hashlib.sha256(which).hexdigest()} {path.name}"] = b""
+            continue
         if path.is_dir() or name.startswith("home/verify/"):
             continue
         found[name] = b"" if path.name in VARIED else path.read_bytes()

@@ -161,13 +161,11 @@ def _tensors_of(file: Path, content: object) -> dict[str, Tensor]:
 
 
 def _is_torchscript(file: Path) -> bool:
-    if not zipfile.is_zipfile(file):
-        return False
     try:
         with zipfile.ZipFile(file) as archive:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
     except (OSError, ValueError, LookupError, RuntimeError, zipfile.BadZipFile):
-        return False  # damaged: its reader says how
+        return False  # no archive, or a damaged one: its reader says how
 
 
 def _refuse_pointer(file: Path) -> None:
