@@ -153,7 +153,6 @@ def final_task(task: Task, *, with_val: bool) -> Task:
 
 def _set_aside(task: Task, split: Split, share: float = HELD_SHARE) -> Task:
     counts = Counter(example.label for example in task.train)
-    held: set[str] = set()
     for label, name in enumerate(task.classes.names):
         if counts[label] < 2:
             raise DataError(
@@ -161,9 +160,12 @@ def _set_aside(task: Task, split: Split, share: float = HELD_SHARE) -> Task:
                 "every class needs at least 2.",
                 hint=f"Add images, or provide DIR/train and DIR/{split} folders.",
             )
-        of_class = draw_order((e for e in task.train if e.label == label), 0, split)
-        number = min(max(1, round(share * counts[label])), counts[label] - 1)
-        held.update(e.key for e in of_class[:number])
+    left = {label: min(max(1, round(share * n)), n - 1) for label, n in counts.items()}
+    held: set[str] = set()
+    for example in draw_order(task.train, 0, split):
+        if left[example.label]:
+            left[example.label] -= 1
+            held.add(example.key)
     kind = "validation" if split == "val" else "test"
     note = f"own stratified {kind} split ({100 * share:.3g}% of each class)"
     taken = tuple(e for e in task.train if e.key in held)

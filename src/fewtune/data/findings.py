@@ -17,6 +17,8 @@ LEVELS: tuple[Level, ...] = ("error", "warning", "info")
 
 TINY_PX = 8
 IMBALANCE_RATIO = 10
+# Sensors store 10, 12 or 14 bits in 16; what is darker than this as a whole is no photograph.
+LEAST_BITS = 15
 
 # Suffixes of each format; other formats are not judged.
 _SUFFIXES = {
@@ -86,6 +88,7 @@ def make_report(task: Task, facts: Mapping[str, ImageFacts], shots: int | None) 
     counts = count(task)
     findings = [
         *_unreadable(facts),
+        *_unused_bits(facts),
         *_duplicates(task, facts),
         *name_findings(task),
         *_balance(counts, shots),
@@ -125,6 +128,27 @@ def name_findings(task: Task) -> Iterator[Finding]:
 def _unreadable(facts: Mapping[str, ImageFacts]) -> Iterator[Finding]:
     bad = {key: fact.error for key, fact in facts.items() if fact.error is not None}
     yield from _found("unreadable", "image", [f"{k} ({why})" for k, why in bad.items()], bad)
+
+
+def _unused_bits(facts: Mapping[str, ImageFacts]) -> Iterator[Finding]:
+    """Yield a finding if 12 bits are stored in 16, which are read as black.
+
+    One dark image among others says nothing, so the brightest pixel of all decides, and only where
+    most images have 16 bits it is an error.
+    """
+    peaks = {key: fact.peak for key, fact in facts.items() if fact.peak}
+    most = max(peaks.values(), default=0)
+    if 0 < most < 2**LEAST_BITS:
+        used = most.bit_length()
+        yield Finding(
+            "error" if 2 * len(peaks) >= len(facts) else "warning",
+            "unused-bits",
+            f"{counted(len(peaks), 'image')} with 16 bits per channel use {used} of them: the "
+            f"brightest pixel is {most} of 65535, so they would be black",
+            tuple(peaks),
+            "Stretch them to the full range first: "
+            f"mogrify -evaluate multiply {65535 // (2**used - 1)} {next(iter(peaks))} ...",
+        )
 
 
 def _duplicates(task: Task, facts: Mapping[str, ImageFacts]) -> Iterator[Finding]:

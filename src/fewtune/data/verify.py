@@ -29,8 +29,6 @@ Progress = Callable[[int, int], None]  # told (images done, total)
 # Raise it whenever `ImageFacts` or its meaning changes, so that older cached facts are not read.
 FACTS_VERSION = 3
 CHUNK = 32
-# Sensors store 10, 12 or 14 bits in 16; what is darker than this as a whole is no photograph.
-LEAST_BITS = 15
 _DEFAULTS = asdict(ImageFacts())
 
 
@@ -69,7 +67,9 @@ def repair(task: Task, report: DataReport) -> Task:
     Raises:
         DataError: A class has lost all its training images, or all 16-bit images are nearly black.
     """
-    _refuse_unused_bits(report)
+    for finding in report.findings:
+        if finding.kind == "unused-bits" and finding.level == "error":
+            raise DataError(f"{finding.message}.", hint=finding.hint)
     readable = {
         split: tuple(e for e in examples if report.facts[e.key].error is None)
         for split, examples in task.splits().items()
@@ -96,22 +96,6 @@ def repair(task: Task, report: DataReport) -> Task:
     return replace(
         task, train=readable["train"], val=readable["val"], test=clean, notes=tuple(notes)
     )
-
-
-def _refuse_unused_bits(report: DataReport) -> None:
-    """Refuse 12 bits that are stored in 16, which would be read as black.
-
-    One dark image among others says nothing, so the brightest pixel of all decides.
-    """
-    peaks = {key: fact.peak for key, fact in report.facts.items() if fact.peak}
-    most = max(peaks.values(), default=0)
-    if 0 < most < 2**LEAST_BITS:
-        raise DataError(
-            f"{counted(len(peaks), 'image')} with 16 bits per channel use {most.bit_length()} of "
-            f"them: the brightest pixel is {most} of 65535, so they would be black.",
-            hint=f"Stretch them to the full range first, for example {next(iter(peaks))}: "
-            f"mogrify -evaluate multiply {65535 // (2 ** most.bit_length() - 1)} FILE",
-        )
 
 
 def _require_images(

@@ -161,11 +161,12 @@ def test_odd_images_are_told(root: Path) -> None:
         "tiny": ("warning", {"tiny.png"}),
         "animated": ("info", {"moving.gif"}),
         "16-bit": ("info", {"deep.png"}),
+        "unused-bits": ("warning", {"deep.png"}),
         "transparent": ("info", {"clear.png"}),
         "wrong-suffix": ("info", {"named.jpg"}),
         "not-rgb": ("info", {"grey.png", "deep.png", "clear.png", "moving.gif"}),
     }
-    assert [f.level for f in report.findings] == ["warning"] + ["info"] * 5
+    assert [f.level for f in report.findings] == ["warning"] * 2 + ["info"] * 5
     assert "I;16 1" in finding(report, "not-rgb").message
 
 
