@@ -102,7 +102,7 @@ def fit_seeds(
     if final and seeds:
         raise ConfigError(
             "--final makes one model, but --seeds names several seeds.",
-            hint="Measure with --seeds; then choose one: --seed 1 --final",
+            hint="Measure with --seeds; then make the final model of one seed.",
         )
     preparation = Preparation(listener, _write_card)
     jobs = [

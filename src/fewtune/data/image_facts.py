@@ -6,8 +6,6 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fewtune.data.decode import Unreadable, open_stored, to_rgb
 
 if TYPE_CHECKING:
@@ -77,8 +75,8 @@ def _is_transparent(image: Image) -> bool:
 
 def _peak(image: Image) -> int:
     """Return the brightest of 16-bit values, of which Pillow keeps 8 bits in colour images."""
-    brightest = max(float(np.asarray(band).max()) for band in image.split())
-    return int(brightest * (1 if image.mode.startswith("I") else 257))
+    extrema: list[Any] = [band.getextrema() for band in image.split()]
+    return int(max(most for _, most in extrema) * (1 if image.mode.startswith("I") else 257))
 
 
 def _frames(image: Image) -> int:

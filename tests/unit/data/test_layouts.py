@@ -173,7 +173,7 @@ def test_images_of_one_class_can_be_measured_on(
 def test_images_with_a_table_beside_them_point_to_it(tmp_path: Path) -> None:
     flat_images(tmp_path, ["images/1.png", "images/2.png"])
     (tmp_path / "labels.csv").write_text("path,label\nimages/1.png,a\nimages/2.png,b\n")
-    with pytest.raises(DataError, match=r"has 1 class.*--data '.*labels\.csv'"):
+    with pytest.raises(DataError, match=r"has 1 class.*data '.*labels\.csv'"):
         fewtune.fit(tmp_path, "linear-probe", backbone="picto", runs=tmp_path / "runs")
 
 

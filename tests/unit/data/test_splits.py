@@ -152,9 +152,9 @@ def test_no_split_lies_unused(tmp_path: Path) -> None:
 def test_a_share_that_nothing_is_set_aside_for_is_refused(tmp_path: Path) -> None:
     pets = {"a": 5, "b": 5}
     photos = split_folders(tmp_path / "photos", train=pets, test=pets)
-    with pytest.raises(ConfigError, match="'photos' has a test split: --test-share"):
+    with pytest.raises(ConfigError, match="'photos' has a test split: test_share"):
         fewtune.fit(photos, "zero-shot", backbone="picto", test_share=0.3, runs=tmp_path / "runs")
-    with pytest.raises(ConfigError, match="--test-share must be a number above 0 and below 1"):
+    with pytest.raises(ConfigError, match="test_share must be a number above 0 and below 1"):
         fewtune.fit(photos, "zero-shot", test_share=1)
 
 

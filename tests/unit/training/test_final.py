@@ -111,7 +111,7 @@ def test_several_seeds_and_benchmarks_have_no_final_model(
     asked: dict[str, Any], tmp_path: Path
 ) -> None:
     settings = {"final": True, "runs": tmp_path / "runs", **asked}
-    with pytest.raises(ConfigError, match="--seeds names several seeds"):
+    with pytest.raises(ConfigError, match="seeds names several seeds"):
         fewtune.fit_seeds(tiny_task(), "clip-adapter", seeds=(1, 2), **settings)
     with pytest.raises(ConfigError, match="a benchmark"):
         fewtune.fit(replace(tiny_task(), benchmark=True), "clip-adapter", **settings)

@@ -139,8 +139,8 @@ def test_wrong_options_are_named(options: dict[str, float], message: str) -> Non
 @pytest.mark.parametrize(
     ("strategy", "length", "message"),
     [
-        ("clip-adapter", {"epochs": 0}, "clip-adapter learns by gradient steps.*be 0.*--epochs"),
-        ("tip-adapter", {"steps": 5}, "tip-adapter makes no gradient step.*be 5.*--steps"),
+        ("clip-adapter", {"epochs": 0}, "clip-adapter learns by gradient steps.*be 0.*epochs"),
+        ("tip-adapter", {"steps": 5}, "tip-adapter makes no gradient step.*be 5.*steps"),
     ],
 )
 def test_a_length_that_trains_nothing_is_refused_before_anything_is_made(
