@@ -20,7 +20,8 @@ from typing import Any
 import fewtune
 from fewtune.core.errors import ConfigError, FewTuneError, RunError
 from fewtune.core.files import write_text
-from fewtune.core.task import Task, with_test_split
+from fewtune.core.splits import with_test_split
+from fewtune.core.task import Task
 from fewtune.datasets import catalog
 from fewtune.reports.model_card import write_card
 from fewtune.training.job import Job

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from fewtune.datasets import dsprites
+from fewtune.datasets.readers import regenerated as dsprites
 from pretraining.picto.evaluate import DIGIT_CLASSES, FASHION_CLASSES, draw, read_fashion
 from pretraining.picto.pack import Pack
 from pretraining.picto.pictures import Pictures

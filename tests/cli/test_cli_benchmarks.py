@@ -56,7 +56,7 @@ def test_every_name_becomes_a_job(
     shift = dataset.group == "domain-shift"
     strategy = "zero-shot" if shift else "clip-lora"
     flags = ["--data", name, "--root", made.root, "--backbone", backbone, "--shots", 1]
-    told = cli(f"fit {strategy}", *flags)
+    told = cli(f"fit {strategy} --quiet", *flags)
     assert "Enough." in told.err, told.err
     asked = train.parser().parse_args(
         ["--data", catalog.task_name(name), "--root", str(made.root), "--shots", "1"]

@@ -227,7 +227,7 @@ def test_bad_images_are_reported_and_left_out(cli: Cli, backbone: Path, place: P
     picture(1, mode="CMYK").save(root / "dog" / "print.jpg")
     outcome = cli("fit zero-shot --shots 9 --data", root, "--backbone", backbone)
     assert outcome.status == 0, outcome.err
-    assert "error: 2 images cannot be read: cat/zz.jpg (it is not an image but a web page" in (
+    assert "problem: 2 images cannot be read: cat/zz.jpg (it is not an image but a web page" in (
         outcome.out
     )
     assert "warning: 2 classes with fewer than 9 training images" in outcome.out

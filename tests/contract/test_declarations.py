@@ -54,5 +54,5 @@ def test_a_file_whose_fields_need_more_is_loaded(
 
 def test_the_strategies_with_an_option_are_known() -> None:
     assert strategies_with("--rank") == "It is an option of clip-lora."
-    assert strategies_with("lambda") == "It is an option of clipfit."
+    assert strategies_with("lambda") == "It is an option of clipfit, kgcoop, prolip."
     assert strategies_with("--bogus") == ""

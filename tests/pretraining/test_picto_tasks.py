@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fewtune.datasets import dsprites
+from fewtune.datasets.readers import regenerated as dsprites
 from pretraining.picto import tasks
 from pretraining.picto.scenes import Scene
 

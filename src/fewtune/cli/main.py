@@ -18,7 +18,7 @@ import click
 
 from fewtune.cli.support import console
 from fewtune.cli.support.options import Group, instead_of
-from fewtune.core.errors import FewTuneError, FewTuneWarning
+from fewtune.core.errors import FewTuneError, FewTuneWarning, names_flags
 
 EXIT_UNEXPECTED = 1
 EXIT_ERROR = 2
@@ -76,6 +76,7 @@ def run(arguments: Sequence[str]) -> int:
     3 some images were skipped (`predict`), 130 interrupted. A reader of stdout that goes away, such
     as `head`, ends the program without a word (click exits with status 1).
     """
+    before = names_flags.set(True)
     try:
         result = fewtune.main(list(arguments), prog_name="fewtune", standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -88,6 +89,8 @@ def run(arguments: Sequence[str]) -> int:
         line, status = explain(error, f"fewtune --debug {' '.join(arguments[:1])} ...")
         console.complain(f"error: {line}")
         return status
+    finally:
+        names_flags.reset(before)
 
 
 def explain(error: Exception, again: str) -> tuple[str, int]:

@@ -12,8 +12,11 @@ one line and exits with status 2; `--debug` shows the traceback.
 
 import difflib
 from collections.abc import Iterable
+from contextvars import ContextVar
 
 LISTED = 20
+# Set while a command line runs: its errors name flags, those of the Python functions keywords.
+names_flags: ContextVar[bool] = ContextVar("names_flags", default=False)
 
 
 class FewTuneError(Exception):

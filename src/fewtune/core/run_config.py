@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field
 
 from fewtune.core.defaults import DEFAULT_BACKBONE, DEFAULT_STRATEGY
 from fewtune.core.draws import DEFAULT_DRAW, Draw
-from fewtune.core.errors import ConfigError, FewTuneError
+from fewtune.core.errors import ConfigError, FewTuneError, names_flags
 from fewtune.core.fields import (
     Flag,
     Former,
@@ -234,7 +234,7 @@ class RunConfig(ExecutionSettings, TrainingSettings, DataChoice):
 def for_python(function: Callable[Given, Returned]) -> Callable[Given, Returned]:
     """Let the errors of a function name keywords: --time-budget is time_budget_s.
 
-    Everywhere else messages name flags.
+    Under the command line, and everywhere else, messages name flags.
     """
 
     @functools.wraps(function)
@@ -242,6 +242,8 @@ def for_python(function: Callable[Given, Returned]) -> Callable[Given, Returned]
         try:
             return function(*args, **kwargs)
         except FewTuneError as error:
+            if names_flags.get():
+                raise
             error.what, error.hint = map(_with_keywords, (error.what, error.hint))
             error.args = (f"{error.what} {error.hint}".strip(),)
             raise
