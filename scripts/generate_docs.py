@@ -134,7 +134,11 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "run-config": run_config,
     "options": options,
     "study": lambda: markdown_rows(study_tables.HEADER, study_tables.summary()),
-    **{f"study-{name}": partial(study_tables.markdown, name) for name in study_tables.TABLES},
+    **{
+        f"{study.prefix}-{name}": partial(study_tables.markdown, study, name)
+        for study in study_tables.STUDIES
+        for name in study.tables
+    },
     "speed-machine": lambda: markdown_rows(["", ""], speed_tables.machines()),
     **{f"speed-{name}": partial(speed, name) for name in speed_tables.TABLES},
 }
