@@ -27,7 +27,7 @@ import pytest
 
 TESTS = {
     "core/draws": "unit/core/test_draws.py unit/core/test_paper_draws.py",
-    "core/splits": "unit/data/test_splits.py",
+    "core/splits": "unit/core/test_base_new.py unit/data/test_splits.py",
     "core/spec": "unit/core/test_schedule.py unit/core/test_spec_hash.py",
     "data/class_names": "unit/data/test_class_names.py",
     "data/file_names": "unit/data/test_hidden.py unit/data/test_listing.py",
