@@ -46,7 +46,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     except OSError as error:
         raise RunError(
             f"Cannot write {path}: {error.strerror or error}.",
-            hint="Free some space or choose another folder; what was written before is intact.",
+            hint=f"{_way_out(error)}; what was written before is intact.",
         ) from error
 
 
@@ -197,9 +197,14 @@ def write_folder(path: Path, fill: Callable[[Path], object]) -> Path:
     except (OSError, shutil.Error) as error:
         raise RunError(
             f"Cannot write {out}: {getattr(error, 'strerror', None) or error}.",
-            hint="Free some space or choose another folder.",
+            hint=f"{_way_out(error)}.",
         ) from error
     return out
+
+
+def _way_out(error: Exception) -> str:
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    return "Free some space or choose another folder" if full else "Choose another place"
 
 
 def refuse_used(path: Path) -> None:

@@ -139,7 +139,7 @@ class ExecutionSettings(Frozen):
         "auto", description="of matrix products; auto is bf16 where the hardware has it"
     )
     threads: Annotated[int | None, Flag(shown="as torch chooses", section=EXECUTION)] = Field(
-        None, ge=1, description="CPU threads"
+        None, ge=1, le=1024, description="CPU threads"
     )
     memory_mib: Annotated[
         Mebibytes | None, Flag("--memory", shown="what is free", section=EXECUTION)

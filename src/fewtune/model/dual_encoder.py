@@ -89,6 +89,7 @@ class DualEncoder:
         self.revision = revision
         self.initial: dict[str, Tensor] = {}
         self._injected: dict[str, tuple[nn.Module, nn.Module]] = {}
+        self._untouched = False  # within `original`
         self._exclusive = Exclusive()  # towers are switched in place, so one thread uses them
 
     @property
@@ -240,10 +241,11 @@ class DualEncoder:
     def merged(self) -> Iterator[None]:
         """Within this context plain layers stand in for the injected ones that can be merged.
 
-        One thread at a time is in it, or in `original`.
+        One thread at a time is in it, or in `original`; within `original` nothing is merged.
         """
         with self._exclusive:
-            plain = {name: _plain(new) for name, (_, new) in self._injected.items()}
+            injected = {} if self._untouched else self._injected
+            plain = {name: _plain(new) for name, (_, new) in injected.items()}
             try:
                 for name, layer in plain.items():
                     self._place(name, layer or self._injected[name][1])
@@ -256,9 +258,13 @@ class DualEncoder:
     def original(self) -> Iterator[None]:
         """Within this context the towers compute what the untouched backbone computes."""
         with self._exclusive:
+            if self._untouched:
+                yield
+                return
             hooks = (self.image.hooks, self.text.hooks)
             parameters = dict(self.net.named_parameters())
             tuned = {name: parameters[name].data for name in self.initial}
+            self._untouched = True
             try:
                 self.image.hooks, self.text.hooks = {}, {}
                 for name, value in self.initial.items():
@@ -267,6 +273,7 @@ class DualEncoder:
                     self._place(name, module)
                 yield
             finally:
+                self._untouched = False
                 self.image.hooks, self.text.hooks = hooks
                 for name, value in tuned.items():
                     parameters[name].data = value

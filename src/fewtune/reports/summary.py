@@ -58,7 +58,8 @@ def scored_records(record: Record, zero_shot: Record | None) -> tuple[Record, Re
 
 def steps_scale(record: Record) -> float:
     """Return the factor on the recipe's length; 1 for a run that trained nothing."""
-    return float(record["plan"]["steps_scale"]) if record["spec"]["recipe"] else 1.0
+    recipe = record["spec"]["recipe"]
+    return float(record["plan"]["steps_scale"]) if recipe and recipe.get("length") != 0 else 1.0
 
 
 def doubts(record: Record) -> tuple[str, ...]:

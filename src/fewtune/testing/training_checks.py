@@ -46,7 +46,8 @@ def frozen_tensors_stay(case: ContractCase) -> None:
     kept = before.keys() & after.keys() - tuned
     moved = {name for name in kept if not torch.equal(after[name], before[name])}
     assert not moved, f"training must leave frozen tensors as they are, but it moved {some(moved)}"
-    with model.original():
+    # Scoring merges what it can, also within `original`.
+    with model.original(), model.original(), model.merged():
         restored = dict(model.net.named_parameters())
         stray = restored.keys() ^ before.keys()
         assert not stray, (

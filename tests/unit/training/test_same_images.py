@@ -67,6 +67,22 @@ def test_images_of_training_are_left_out_whatever_their_names(
     assert by_name.left_out == drawn
 
 
+@pytest.mark.parametrize("strategy", ["clip-lora", "clipfit", "coop", "linear-probe", "vpt-deep"])
+def test_zero_shot_next_to_a_run_is_that_of_the_untouched_backbone(
+    backbone: str, tmp_path: Path, strategy: str
+) -> None:
+    photos = split_folders(
+        tmp_path / "photos", train={"cat": 4, "dog": 4}, test={"cat": 6, "dog": 6}
+    )
+    asked = {"backbone": backbone, "runs": tmp_path / "runs", "lr": 0.1, **SETTINGS}
+    result = fewtune.fit(photos, strategy, shots=2, **asked)
+    found = fewtune.evaluate(result.folder, photos, threads=1)
+    assert found.metrics["zero-shot"] == pytest.approx(result.zero_shot["metrics"], abs=1e-5)
+    assert found.metrics[strategy] == pytest.approx(result.record["metrics"], abs=1e-5)
+    errors = [row["calibration_error"] for row in found.metrics.values()]
+    assert errors[0] != errors[1]
+
+
 def test_copies_that_were_resized_are_reported(backbone: str, tmp_path: Path) -> None:
     photos, copies = tmp_path / "photos", tmp_path / "copies"
     for name in ("cat", "dog"):

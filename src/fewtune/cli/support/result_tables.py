@@ -10,6 +10,7 @@ from fewtune.cli.support.console import Console, count, duration, memory
 from fewtune.core.draws import draw_text
 from fewtune.core.naming import counted
 from fewtune.core.percentages import interval_text, percent, signed, significant, telling
+from fewtune.reports.summary import steps_scale
 
 if TYPE_CHECKING:
     from fewtune.training.scoring import Metrics
@@ -102,9 +103,8 @@ def title(record: dict[str, Any], seeds: Sequence[int] = ()) -> str:
 
 def label(record: dict[str, Any]) -> str:
     """Return the strategy's name, and the factor on its steps where they were scaled."""
-    scale = record["plan"]["steps_scale"]
-    scaled = scale != 1.0 and record["spec"]["recipe"] is not None
-    return str(record["spec"]["strategy"]) + (f"  steps x{scale:.3g}" if scaled else "")
+    scale = steps_scale(record)
+    return str(record["spec"]["strategy"]) + (f"  steps x{scale:.3g}" if scale != 1 else "")
 
 
 def metric_cells(metrics: Metrics, classes: int) -> list[str]:
