@@ -67,6 +67,8 @@ def test_days_are_short_unless_of_another_year() -> None:
 def test_shortened_steps_stand_in_the_row() -> None:
     record = {"plan": {"steps_scale": 0.125}, "spec": {"strategy": "coop", "recipe": {}}}
     assert label(record) == "coop  steps x0.125"
+    closed = {"strategy": "gda", "recipe": {"length": 0}}
+    assert label(record | {"spec": closed}) == "gda"
 
 
 def test_list_of_runs_has_backbone_images_and_date(cli: Cli, baseline: object) -> None:

@@ -163,5 +163,6 @@ def _unreachable(source: BackboneSource, error: Exception) -> AdapterError:
         f"Backbone {label} is not complete in the local cache: {' and '.join(missing)} missing, "
         f"and {why}{f' ({detail})' if detail else ''}.",
         hint=f"On a machine with network, run `{download_command(source)}`, or point to a local "
-        "folder that holds the files: --backbone /path/to/folder.",
+        "folder that holds the files: --backbone /path/to/folder. The small model that comes with "
+        "FewTune needs no network: --backbone photo.",
     )

@@ -59,7 +59,9 @@ def scored_records(record: Record, zero_shot: Record | None) -> tuple[Record, Re
 def steps_scale(record: Record) -> float:
     """Return the factor on the recipe's length; 1 for a run that trained nothing."""
     recipe = record["spec"]["recipe"]
-    return float(record["plan"]["steps_scale"]) if recipe and recipe.get("length") != 0 else 1.0
+    if recipe is None or recipe.get("length") == 0:
+        return 1.0
+    return float(record["plan"]["steps_scale"])
 
 
 def doubts(record: Record) -> tuple[str, ...]:
