@@ -1,8 +1,8 @@
 """An ONNX program: uint8 images in, class scores and probabilities out, for every strategy.
 
 What the run learned, the class embeddings, the temperature and the normalisation are inside; how
-images are resized and what the classes are called stands in the program's metadata. A client of
-thirty lines comes with it that needs numpy, Pillow and onnxruntime.
+images are resized and what the classes are called stands in the program's metadata. A short client
+comes with it that needs numpy, Pillow and onnxruntime.
 """
 
 import inspect
